@@ -1,0 +1,1 @@
+"""Inference: prepared samples to labels on the original grid."""

@@ -1,0 +1,1 @@
+"""Metrics: how good a prediction is, with one convention for missed and empty objects."""

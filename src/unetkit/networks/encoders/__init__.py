@@ -1,0 +1,29 @@
+"""Encoders: an image in, features fine to coarse out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+ENCODERS = {
+    "plain": "unetkit.networks.encoders.plain:PlainEncoder",
+    "residual": "unetkit.networks.encoders.residual:ResidualEncoder",
+}
+
+
+class Encoder(Protocol):
+    """What a decoder may rely on.
+
+    Built as ``Encoder(network: NetworkPlan, rank: int, in_channels: int)``.
+    """
+
+    channels: tuple[int, ...]
+    """Width of each feature map, fine to coarse."""
+
+    strides: tuple[tuple[int, ...], ...]
+    """Stride of each feature map against the previous one, per axis."""
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """``(B, C, *S)`` → features fine to coarse."""
+        ...

@@ -1,0 +1,1 @@
+"""Planning: what the data is, and what to do about it."""

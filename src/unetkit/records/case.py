@@ -1,0 +1,141 @@
+"""A case is an address; a sample is its pixels; a grid says where they lie in the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+LABEL_KINDS = ("mask",)
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of an array lie in the world.
+
+    Axes are in array order: ``(y, x)`` for pictures, ``(z, y, x)`` for volumes. World coordinates of a
+    volume are RAS millimetres (as in NIfTI); a picture's world is its own plane.
+
+    Args:
+        spacing_mm: Distance between neighbouring pixels along each array axis, mm (1 where unknown).
+        origin_mm: World coordinates of the first pixel's centre.
+        direction: One unit vector in the world for each array axis, as rows.
+        calibrated: Whether the spacing was stated by the file (False: 1 was assumed).
+    """
+
+    spacing_mm: tuple[float, ...]
+    origin_mm: tuple[float, ...]
+    direction: tuple[tuple[float, ...], ...]
+    calibrated: bool = True
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.spacing_mm)
+
+    @staticmethod
+    def plain(rank: int) -> Grid:
+        """The grid of an array that states none: spacing 1, origin 0, axes along the world's.
+
+        Example:
+            >>> Grid.plain(2).spacing_mm
+            (1.0, 1.0)
+        """
+        unit = tuple(tuple(float(i == j) for j in range(rank)) for i in range(rank))
+        return Grid((1.0,) * rank, (0.0,) * rank, unit, calibrated=False)
+
+    def matches(self, other: Grid, *, tolerance: float = 1e-3) -> bool:
+        """Whether two grids place the same pixel at the same point, within ``tolerance`` (mm)."""
+        return self.rank == other.rank and all(
+            bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
+            for mine, theirs in (
+                (self.spacing_mm, other.spacing_mm),
+                (self.origin_mm, other.origin_mm),
+                (self.direction, other.direction),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """The address of one image and its label.
+
+    Args:
+        id: Unique name; the stem of the files.
+        images: One file, or one per channel.
+        label: The label file, None when there is none.
+        label_kind: A name of ``LABEL_KINDS``.
+        group: Cases of one group (patient, tile, lot, site) never lie on both sides of a split.
+        split: ``"train"``, ``"val"``, ``"test"`` where the data set states it, else None.
+        region: For a part of one large image: start and stop per axis, else None.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None
+    group: str
+    label_kind: str = "mask"
+    split: str | None = None
+    region: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a prepared array lies in the original one, so that a prediction finds its way back.
+
+    Args:
+        shape: Shape ``*S`` of the original array.
+        grid: Grid of the original array.
+        crop: Start and stop per axis of the kept box, in original pixels.
+    """
+
+    shape: tuple[int, ...]
+    grid: Grid
+    crop: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Normalisation of one channel with its numbers filled in: ``(clip(v, low, high) - shift) * scale``.
+
+    Args:
+        low: Lower clip.
+        high: Upper clip.
+        shift: Subtracted after clipping.
+        scale: Factor after the shift.
+        masked: Whether pixels that are zero in every channel stay exactly 0.
+    """
+
+    low: float
+    high: float
+    shift: float
+    scale: float
+    masked: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pixels of one case, in memory or memory-mapped.
+
+    Args:
+        id: The case's id.
+        pixels: ``(C, *S)``; the file's dtype when raw or not yet normalised, else float32.
+        grid: Where these pixels lie.
+        label: ``(*S)`` unsigned class ids ``0..K-1``, or None.
+        known: ``(*S)`` bool, False where the label says nothing (the ignore label), or None: all known.
+        placement: The way back to the original array; None for a raw sample.
+        foreground: Class id to flat indices ``(n,)`` of some of its pixels, for sampling.
+        intensity: How each channel is still to be normalised; empty when ``pixels`` are ready. Kept apart so
+            that a cached picture stays one byte per pixel and only the patch that is used becomes float.
+    """
+
+    id: str
+    pixels: np.ndarray
+    grid: Grid
+    label: np.ndarray | None = None
+    known: np.ndarray | None = None
+    placement: Placement | None = None
+    foreground: dict[int, np.ndarray] = field(default_factory=dict)
+    intensity: tuple[Intensity, ...] = ()

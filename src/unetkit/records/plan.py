@@ -1,0 +1,351 @@
+"""The plan: every decision about one training, each with its reason. It is the only configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from unetkit.errors import UsageError, nearest
+from unetkit.records.saved import Saved, explain
+
+Axes = tuple[int, ...]
+
+
+class DataPlan(Saved):
+    """What goes in and what comes out.
+
+    Args:
+        rank: Spatial axes, 2 or 3.
+        channels: Channel names; their number is the network's input width.
+        classes: Class names, background first; their number is the network's output width.
+        label_values: Value in the label files of each class, e.g. ``(0, 255)``.
+        ignore_value: Value in the label files that means "not labelled", None when there is none.
+        pixels: Type of the training pictures, e.g. ``uint8``.
+    """
+
+    rank: Literal[2, 3]
+    channels: tuple[str, ...] = Field(min_length=1)
+    classes: tuple[str, ...] = Field(min_length=2)
+    label_values: tuple[int, ...]
+    ignore_value: int | None = None
+    pixels: str = "uint8"
+
+
+class Normalization(Saved):
+    """How one channel becomes a network input.
+
+    Args:
+        scheme: ``zscore`` (per image), ``masked_zscore`` (per image, non-zero pixels only), ``ct`` (clip to
+            ``low``…``high``, then subtract ``mean``, divide by ``std``), ``zero_one`` (divide by the type's
+            range: subtract ``low``, divide by ``high - low``), ``none``.
+        low: Lower clip, or the value that becomes 0.
+        high: Upper clip, or the value that becomes 1.
+        mean: Data set mean (``ct``).
+        std: Data set standard deviation (``ct``).
+    """
+
+    scheme: Literal["zscore", "masked_zscore", "ct", "zero_one", "none"]
+    low: float = 0.0
+    high: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+
+
+class PreparationPlan(Saved):
+    """From a file to a network input.
+
+    Args:
+        spacing_mm: Target spacing per axis; resampled only where a case differs. Empty: never resample.
+        crop_to_nonzero: Crop to the bounding box of non-zero pixels first.
+        normalization: One per channel.
+        separate_axis: Axis resampled with order 0 because it is far coarser, None when none is.
+        order_image: Spline order for images.
+        order_label: Spline order for labels (on one-hot), probabilities likewise.
+    """
+
+    spacing_mm: tuple[float, ...] = ()
+    crop_to_nonzero: bool = False
+    normalization: tuple[Normalization, ...]
+    separate_axis: int | None = None
+    order_image: int = 3
+    order_label: int = 1
+
+
+class NetworkPlan(Saved):
+    """Which network; one entry per stage, fine to coarse.
+
+    Args:
+        encoder: A name of ``networks.encoders.ENCODERS``.
+        bottleneck: A name of ``networks.bottlenecks.BOTTLENECKS``.
+        fusion: A name of ``networks.fusions.FUSIONS``.
+        decoder: A name of ``networks.decoders.DECODERS``.
+        norm: ``instance``, ``batch`` or ``group``.
+        widths: Channels per stage.
+        blocks: Encoder blocks per stage (convolutions for ``plain``).
+        decoder_blocks: Decoder convolutions per stage, one entry fewer than ``widths``.
+        kernels: Kernel size per stage and axis.
+        strides: Stride of the step *into* each stage, per axis; the first is all 1.
+        deep_supervision: Number of decoder outputs with a loss, 1 for the finest alone.
+        dropout: Channel dropout probability after each block.
+    """
+
+    encoder: str = "plain"
+    bottleneck: str = "identity"
+    fusion: str = "concat"
+    decoder: str = "unet"
+    norm: Literal["instance", "batch", "group"] = "instance"
+    widths: Axes
+    blocks: Axes
+    decoder_blocks: Axes
+    kernels: tuple[Axes, ...]
+    strides: tuple[Axes, ...]
+    deep_supervision: int = Field(default=1, ge=1)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class LossTerm(Saved):
+    """One part of the training loss.
+
+    Args:
+        name: A name of ``losses.LOSSES``.
+        weight: Factor.
+        options: Numbers passed to the loss, such as ``{"alpha": 0.3}``.
+    """
+
+    name: str
+    weight: float = 1.0
+    options: dict[str, float] = Field(default_factory=dict)
+
+
+class ObjectivePlan(Saved):
+    """What training minimises.
+
+    Args:
+        name: A name of ``training.objective.OBJECTIVES``.
+        losses: The terms, added up.
+    """
+
+    name: str = "supervised"
+    losses: tuple[LossTerm, ...] = (LossTerm(name="dice"), LossTerm(name="cross_entropy"))
+
+
+class AugmentationPlan(Saved):
+    """Probabilities and ranges of the batched augmentation; a probability of 0 switches a part off.
+
+    Args:
+        rotation: Probability of a rotation.
+        rotation_degrees: Largest angle, one per rotation plane: ``(in-plane,)`` for rank 2,
+            ``(about axis 0, about axis 1, about axis 2)`` for rank 3.
+        scaling: Probability of zooming.
+        scaling_range: Zoom factors.
+        elastic: Probability of an elastic deformation.
+        elastic_share: Largest displacement as a share of the patch edge.
+        flip_axes: Spatial axes mirrored with probability one half each.
+        noise: Probability of Gaussian noise.
+        noise_variance: Largest variance (inputs have variance about 1).
+        blur: Probability of a Gaussian blur.
+        blur_sigma: Range of sigma, pixels.
+        brightness: Probability of a multiplicative change.
+        brightness_range: Factors.
+        contrast: Probability of a change of contrast.
+        contrast_range: Factors.
+        low_resolution: Probability of down- and up-sampling.
+        low_resolution_range: Zoom factors.
+        gamma: Probability of a gamma change.
+        gamma_range: Exponents.
+        gamma_inverted: Share of gamma changes made on the inverted image.
+    """
+
+    rotation: float = 0.2
+    rotation_degrees: tuple[float, ...] = (180.0,)
+    scaling: float = 0.2
+    scaling_range: tuple[float, float] = (0.7, 1.4)
+    elastic: float = 0.0
+    elastic_share: float = 0.05
+    flip_axes: Axes = ()
+    noise: float = 0.1
+    noise_variance: float = 0.1
+    blur: float = 0.2
+    blur_sigma: tuple[float, float] = (0.5, 1.0)
+    brightness: float = 0.15
+    brightness_range: tuple[float, float] = (0.75, 1.25)
+    contrast: float = 0.15
+    contrast_range: tuple[float, float] = (0.75, 1.25)
+    low_resolution: float = 0.25
+    low_resolution_range: tuple[float, float] = (0.5, 1.0)
+    gamma: float = 0.3
+    gamma_range: tuple[float, float] = (0.7, 1.5)
+    gamma_inverted: float = 0.25
+
+
+class TrainingPlan(Saved):
+    """The loop.
+
+    Args:
+        patch_size: Pixels per axis the network sees.
+        batch_size: Patches per step.
+        steps: Optimiser steps; 0 means as many as ``minutes`` allow, counted at the start.
+        minutes: Time budget for planning, preparation and training together; 0 for none.
+        memory_gb: Memory budget the plan was fitted to; 0 for none.
+        foreground_fraction: Share of a batch centred on a pixel of a class.
+        optimizer: ``sgd`` (Nesterov, poly) or ``adamw`` (cosine): a name of ``OPTIMIZERS``.
+        learning_rate: Peak learning rate.
+        weight_decay: Weight decay, decoupled for ``adamw``.
+        warmup_share: Share of the schedule spent rising to the peak.
+        clip_norm: Gradient norm limit, 0 for none.
+        ema_decay: Decay of the averaged weights at the end of their warm-up, 0 for none.
+        precision: ``float32`` or ``bfloat16``; ``auto`` measures which is faster at the start.
+        memory_format: ``contiguous`` or ``channels_last``; ``auto`` measures.
+        seed: Every random number follows from this and the step.
+        checkpoint_steps: Steps between resume points; 0: by the clock.
+        validate_steps: Steps between validations; 0: by the clock, 8 times over the run.
+        validate_cases: At most this many held-out cases in a validation while training.
+        select: ``last``: the averaged weights at the end of the schedule (nothing was selected on the
+            held-out cases, so their scores stay honest); ``best``: the best validation Dice.
+        fold: Which part is held out.
+        folds: Into how many parts the groups are split.
+    """
+
+    patch_size: Axes
+    batch_size: int = Field(ge=1)
+    steps: int = Field(default=0, ge=0)
+    minutes: float = Field(default=0.0, ge=0.0)
+    memory_gb: float = Field(default=0.0, ge=0.0)
+    foreground_fraction: float = Field(default=0.33, ge=0.0, le=1.0)
+    optimizer: str = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=3e-5, ge=0.0)
+    warmup_share: float = Field(default=0.05, ge=0.0, lt=1.0)
+    clip_norm: float = Field(default=12.0, ge=0.0)
+    ema_decay: float = Field(default=0.99, ge=0.0, lt=1.0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    seed: int = 0
+    checkpoint_steps: int = Field(default=0, ge=0)
+    validate_steps: int = Field(default=0, ge=0)
+    validate_cases: int = Field(default=16, ge=0)
+    select: Literal["last", "best"] = "last"
+    fold: int = Field(default=0, ge=0)
+    folds: int = Field(default=5, ge=2)
+
+
+class InferencePlan(Saved):
+    """From a prepared sample to labels.
+
+    Args:
+        tile_size: Pixels per axis of one network call.
+        overlap_fraction: Share of a tile that the next one repeats.
+        batch_size: Tiles per network call.
+        mirror_axes: Axes mirrored for test-time augmentation when it is asked for.
+        whole_image_pixels: Up to this many pixels an image is predicted in one piece, without tiles.
+        runtime: A name of ``runtimes.RUNTIMES``.
+    """
+
+    tile_size: Axes
+    overlap_fraction: float = Field(default=0.5, ge=0.0, lt=1.0)
+    batch_size: int = Field(default=1, ge=1)
+    mirror_axes: Axes = ()
+    whole_image_pixels: int = 0
+    runtime: str = "pytorch"
+
+
+class Plan(Saved):
+    """Every decision, and why.
+
+    Args:
+        reasons: Dotted key (``network.widths``) to one sentence.
+
+    Example:
+        >>> plan = Plan.model_validate(EXAMPLE)
+        >>> plan.with_values({"training.steps": "7"}).training.steps
+        7
+    """
+
+    version: int = 1
+    data: DataPlan
+    preparation: PreparationPlan
+    network: NetworkPlan
+    objective: ObjectivePlan = ObjectivePlan()
+    augmentation: AugmentationPlan = AugmentationPlan()
+    training: TrainingPlan
+    inference: InferencePlan
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+    def with_values(self, changes: Mapping[str, str], *, reason: str = "set by hand") -> Plan:
+        """A plan in which some values were replaced.
+
+        Args:
+            changes: Dotted key to the value as a person types it: JSON, or a bare word.
+            reason: Why, kept beside each changed key.
+
+        Raises:
+            UsageError: A key does not exist (with the nearest that does) or a value is of the wrong kind.
+        """
+        tree = self.model_dump(mode="json")
+        for key, text in changes.items():
+            _set(tree, key, _value(text))
+            tree["reasons"][key] = reason
+        try:
+            return type(self).model_validate(tree)
+        except ValidationError as wrong:
+            raise explain(type(self), wrong, None) from None
+
+    def flat(self) -> dict[str, Any]:
+        """Every value by its dotted key, reasons left out."""
+        return dict(_leaves("", self, skip=("reasons",)))
+
+
+def _leaves(prefix: str, record: BaseModel, skip: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name in type(record).model_fields:
+        value = getattr(record, name)
+        if name in skip:
+            continue
+        if isinstance(value, BaseModel):
+            rows += _leaves(f"{prefix}{name}.", value)
+        else:
+            rows.append((f"{prefix}{name}", value))
+    return rows
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - JSON
+    *path, last = key.split(".")
+    here: Any = tree
+    for depth, part in enumerate(path):
+        if not isinstance(here, dict) or part not in here:
+            raise _unknown(key, here, ".".join(path[:depth]))
+        here = here[part]
+    if not isinstance(here, dict) or (last not in here and path != ["reasons"]):
+        raise _unknown(key, here, ".".join(path))
+    here[last] = value
+
+
+def _unknown(key: str, here: Any, prefix: str) -> UsageError:  # noqa: ANN401 - JSON
+    options = [f"{prefix}.{name}".lstrip(".") for name in here] if isinstance(here, dict) else [prefix]
+    return UsageError(f"the plan has no key '{key}'", cure=nearest(key, options))
+
+
+EXAMPLE: dict[str, Any] = {
+    "data": {"rank": 2, "channels": ["image"], "classes": ["background", "defect"], "label_values": [0, 255]},
+    "preparation": {"normalization": [{"scheme": "zscore"}]},
+    "network": {
+        "widths": [8, 16],
+        "blocks": [2, 2],
+        "decoder_blocks": [2],
+        "kernels": [[3, 3], [3, 3]],
+        "strides": [[1, 1], [2, 2]],
+    },
+    "training": {"patch_size": [32, 32], "batch_size": 2},
+    "inference": {"tile_size": [32, 32]},
+}
+"""The smallest valid plan, as JSON data."""

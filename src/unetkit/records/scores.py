@@ -1,0 +1,72 @@
+"""How good predictions are: case by class by metric, with what was missed and what was undefined."""
+
+from __future__ import annotations
+
+from unetkit.records.saved import Saved
+
+
+class CaseScores(Saved):
+    """One case.
+
+    Args:
+        id: The case's id.
+        group: The case's group.
+        values: Class name → metric name → value, None where undefined (class absent in both masks).
+        missed: Classes present in the reference with no predicted pixel.
+        spurious: Classes predicted with no pixel in the reference.
+        absent: Whether there was no prediction at all for this case: every class then takes the worst value.
+    """
+
+    id: str
+    group: str
+    values: dict[str, dict[str, float | None]]
+    missed: tuple[str, ...] = ()
+    spurious: tuple[str, ...] = ()
+    absent: bool = False
+
+
+class Summary(Saved):
+    """One metric over the cases in which it is defined.
+
+    Args:
+        mean: Mean over ``n`` cases; None when ``n`` is 0.
+        median: Median.
+        low: Lower end of the 95 % bootstrap interval of the mean (groups resampled).
+        high: Upper end.
+        n: Cases that count.
+        missed: Of these, cases whose object was not found at all (they carry the worst value).
+        undefined: Cases left out because the class is in neither mask.
+    """
+
+    mean: float | None
+    median: float | None
+    low: float | None
+    high: float | None
+    n: int
+    missed: int
+    undefined: int
+
+
+class Scores(Saved):
+    """The measured quality of a set of predictions.
+
+    Args:
+        split: What the cases are to the model: ``held-out``, ``training``, ``unknown``.
+        classes: Foreground class names.
+        metrics: Metric names.
+        tolerance_mm: The τ of NSD@τ.
+        cases: One row per case.
+        summary: Class name (or ``mean`` for the mean over foreground classes) → metric → Summary.
+        calibration: Rows ``(mean confidence, share right, pixels)`` per confidence bin; may be empty.
+        convention: How missed and empty cases count, in words.
+    """
+
+    version: int = 1
+    split: str
+    classes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    tolerance_mm: float
+    cases: tuple[CaseScores, ...]
+    summary: dict[str, dict[str, Summary]]
+    calibration: tuple[tuple[float, float, int], ...] = ()
+    convention: str = ""

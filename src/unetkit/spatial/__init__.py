@@ -1,0 +1,1 @@
+"""Geometry and layers: the only folder that knows 2 from 3."""

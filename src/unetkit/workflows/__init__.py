@@ -1,0 +1,1 @@
+"""Workflows: one file per verb; the only place that joins rooms."""
