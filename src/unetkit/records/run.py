@@ -74,6 +74,8 @@ class Run:
             facts: JSON values.
         """
         line = json.dumps({"event": event, **facts}, separators=(",", ":")) + "\n"
+        if self._torn():
+            line = "\n" + line
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -83,6 +85,14 @@ class Run:
                 os.close(handle)
         except OSError as wrong:
             raise disk_error(wrong, self.journal) from wrong
+
+    def _torn(self) -> bool:
+        """Whether the journal's last line was cut off by a kill or a full disk."""
+        if not self.journal.exists() or self.journal.stat().st_size == 0:
+            return False
+        with self.journal.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
 
     def events(self, *names: str) -> Iterator[dict[str, Any]]:
         """Read the journal, in order; a torn line (from a kill) is skipped.

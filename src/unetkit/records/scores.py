@@ -31,11 +31,14 @@ class Summary(Saved):
     Args:
         mean: Mean over ``n`` cases; None when ``n`` is 0.
         median: Median.
-        low: Lower end of the 95 % bootstrap interval of the mean (groups resampled).
-        high: Upper end.
+        low: Lower end of the 95 % bootstrap interval of the mean (groups resampled); None when fewer than two
+            groups count.
+        high: Upper end; None likewise.
         n: Cases that count.
         missed: Of these, cases whose object was not found at all (they carry the worst value).
         undefined: Cases left out because the class is in neither mask.
+        spurious: Of the ``n``, cases in which the class was predicted and is not there (worst value, too).
+        absent: Of the ``n``, cases without any prediction (worst value in every class).
     """
 
     mean: float | None
@@ -45,6 +48,8 @@ class Summary(Saved):
     n: int
     missed: int
     undefined: int
+    spurious: int = 0
+    absent: int = 0
 
 
 class Scores(Saved):

@@ -1,0 +1,67 @@
+"""A file is whole or not there; a full disk keeps the old one and says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from unetkit.errors import ResourceError
+from unetkit.records.files import atomic, sha256, sweep, write_bytes, write_text
+
+
+def test_write_and_hash(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_text(path, "abc")
+    assert path.read_text() == "abc"
+    assert sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert path.stat().st_mode & 0o777 in (0o644, 0o664, 0o600)
+
+
+class BoomError(RuntimeError):
+    """Something that goes wrong in the middle of a write."""
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+
+    def half() -> None:
+        with atomic(path) as file:
+            file.write(b"half of the n")
+            raise BoomError
+
+    with pytest.raises(BoomError):
+        half()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match=r"file/x: cannot write .* Do this: choose an output folder"):
+        write_text(tmp_path / "file" / "x", "abc")
+
+
+def test_full_disk_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    code = (
+        "import resource, signal; from pathlib import Path\n"
+        "from unetkit.records.files import write_bytes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"write_bytes(Path({str(path)!r}), b'x' * 100_000)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "no room left to write this file" in answer.stderr
+    assert "what was saved before is intact" in answer.stderr
+    assert path.read_bytes() == b"old"
+
+
+def test_sweep_removes_what_a_kill_left(tmp_path):
+    (tmp_path / ".part-a-123").write_text("half")
+    (tmp_path / "a").write_text("whole")
+    assert sweep(tmp_path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
