@@ -1,0 +1,204 @@
+"""The predictor: the same road for validation while training, for a file, and for an array."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from unetkit.data.labels import read_pixels
+from unetkit.data.prepare import prepare_pixels
+from unetkit.errors import DataError, UsageError
+from unetkit.inference.restore import to_original
+from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits
+from unetkit.records.case import Case, Grid, Sample
+from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
+from unetkit.records.prediction import Prediction
+from unetkit.runtimes import Runtime
+from unetkit.spatial.intensity import apply_intensity
+from unetkit.spatial.tiles import Tiling
+
+
+class Predictor:
+    """Samples, files and arrays to labels on their original grid.
+
+    Args:
+        runtime: What turns tiles into logits.
+        data: Channels and classes.
+        preparation: How pixels become network inputs.
+        inference: Tiles, batches, mirrors.
+
+    Raises:
+        UsageError: The tile size or a mirror axis does not fit the number of axes.
+
+    Example:
+        >>> from unetkit.records.plan import EXAMPLE, Plan
+        >>> class Bright:
+        ...     def run(self, batch):
+        ...         return np.concatenate([0 * batch, batch], axis=1)
+        >>> plan = Plan.model_validate(EXAMPLE)
+        >>> predictor = Predictor(Bright(), plan.data, plan.preparation, plan.inference)
+        >>> predictor.array(np.array([[0, 9], [9, 0]], np.uint8)).labels.tolist()
+        [[0, 1], [1, 0]]
+    """
+
+    def __init__(
+        self, runtime: Runtime, data: DataPlan, preparation: PreparationPlan, inference: InferencePlan
+    ) -> None:
+        axes = range(data.rank)
+        if len(inference.tile_size) != data.rank or any(size < 1 for size in inference.tile_size):
+            raise UsageError(
+                f"inference.tile_size is {list(inference.tile_size)}, the images have {data.rank} axes",
+                cure=f"set inference.tile_size to {data.rank} numbers of pixels",
+            )
+        if any(axis not in axes for axis in inference.mirror_axes):
+            raise UsageError(
+                f"inference.mirror_axes is {list(inference.mirror_axes)}, the images have {data.rank} axes",
+                cure=f"use some of {list(axes)}",
+            )
+        self.runtime = runtime
+        self.data = data
+        self.preparation = preparation
+        self.inference = inference
+
+    def sample(self, prepared: Sample, *, mirror: bool = False, probabilities: bool = False) -> Prediction:
+        """Predict a prepared sample.
+
+        Overlapping tiles and mirrored passes are averaged as logits (as nnU-Net does), before the argmax.
+
+        Args:
+            prepared: Pixels ``(C, *S)``, normalised or with the normalisation still to be applied.
+            mirror: Average over all mirrorings of ``inference.mirror_axes``; n axes cost 2ⁿ passes.
+            probabilities: Keep the softmax ``(K, *S)`` as well.
+
+        Returns:
+            Labels on the original grid, background outside the crop.
+
+        Raises:
+            DataError: Channels or axes are not the model's, or the network's answer is not finite.
+        """
+        self._check(prepared.pixels, prepared.id)
+        return to_original(
+            self._bands(prepared, mirror),
+            prepared,
+            order=self.preparation.order_label,
+            separate_axis=self.preparation.separate_axis,
+            probabilities=probabilities,
+        )
+
+    def file(
+        self, paths: tuple[Path, ...], id: str, *, mirror: bool = False, probabilities: bool = False
+    ) -> Prediction:
+        """Predict an image file.
+
+        Args:
+            paths: One file, or one per channel.
+            id: Name of the case.
+            mirror: As in ``sample``.
+            probabilities: As in ``sample``.
+
+        Raises:
+            DataError: A file is missing or damaged, or does not have the model's channels or axes.
+        """
+        pixels, grid = read_pixels(Case(id=id, images=paths, label=None, group=id))
+        self._check(pixels, ", ".join(map(str, paths)))
+        sample = prepare_pixels(pixels, grid, self.preparation, id=id)
+        return self.sample(sample, mirror=mirror, probabilities=probabilities)
+
+    def array(
+        self,
+        pixels: np.ndarray,
+        grid: Grid | None = None,
+        *,
+        id: str = "array",
+        mirror: bool = False,
+        probabilities: bool = False,
+    ) -> Prediction:
+        """Predict an array.
+
+        Args:
+            pixels: ``(C, *S)``, or ``(*S)`` for one channel, in the values of the training files.
+            grid: Where the pixels lie; spacing 1 when not stated.
+            id: Name for errors and the result.
+            mirror: As in ``sample``.
+            probabilities: As in ``sample``.
+
+        Raises:
+            DataError: The array does not have the model's channels or axes.
+        """
+        pixels = np.asarray(pixels)
+        if pixels.ndim == self.data.rank:
+            pixels = pixels[None]
+        self._check(pixels, id)
+        sample = prepare_pixels(pixels, grid or Grid.plain(self.data.rank), self.preparation, id=id)
+        return self.sample(sample, mirror=mirror, probabilities=probabilities)
+
+    def _check(self, pixels: np.ndarray, where: str) -> None:
+        rank, names = self.data.rank, self.data.channels
+        if pixels.ndim != rank + 1:
+            raise DataError(
+                f"expected an image with {rank} axes, got {pixels.ndim - 1} (shape {pixels.shape[1:]})",
+                cure="give this model images of the kind it was trained on",
+                where=where,
+            )
+        if len(pixels) != len(names):
+            raise DataError(
+                f"expected {len(names)} channel(s) ({', '.join(names)}), got {len(pixels)}",
+                cure=f"give these channels in this order; an array is shaped ({len(names)}, *S)",
+                where=where,
+            )
+
+    def _bands(self, prepared: Sample, mirror: bool) -> Iterator[Rows]:
+        """Finished rows of logits on the prepared grid."""
+        shape = prepared.pixels.shape[1:]
+        tile = tuple(min(pair) for pair in zip(self.inference.tile_size, shape, strict=True))
+        if math.prod(shape) <= self.inference.whole_image_pixels:
+            tile = shape
+        tiling = Tiling.over(shape, tile, self.inference.overlap_fraction)
+        axes = tuple(axis + 2 for axis in self.inference.mirror_axes) if mirror else ()
+
+        def read(box: Box) -> np.ndarray:
+            return apply_intensity(prepared.pixels[(slice(None), *box)], prepared.intensity)
+
+        def run(batch: np.ndarray) -> np.ndarray:
+            return _mirrored(self.runtime, batch, axes)
+
+        return finished_rows(
+            tiling, tile_logits(tiling.boxes, read, run, batch_size=self.inference.batch_size)
+        )
+
+
+def _mirrored(runtime: Runtime, batch: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Mean logits over all mirrorings of some axes of ``(B, C, *P)``."""
+    total = runtime.run(batch)
+    if not axes:
+        return total
+    total = np.array(total)  # a copy: what a runtime returns may be its own buffer
+    for count in range(1, len(axes) + 1):
+        for flipped in itertools.combinations(axes, count):
+            total += np.flip(runtime.run(np.ascontiguousarray(np.flip(batch, flipped))), flipped)
+    total /= 2 ** len(axes)
+    return total
+
+
+def raw_values(labels: np.ndarray, data: DataPlan) -> np.ndarray:
+    """Class ids as the values that the data set's own masks use.
+
+    Args:
+        labels: Class ids ``(*S)``.
+        data: The value of each class.
+
+    Returns:
+        ``(*S)`` in the smallest integer type that holds every class's value.
+
+    Example:
+        >>> data = DataPlan(rank=2, channels=("image",), classes=("background", "rim"), label_values=(0, 255))
+        >>> raw_values(np.array([[0, 1]], np.uint8), data)
+        array([[  0, 255]], dtype=uint8)
+    """
+    lowest, highest = min(data.label_values), max(data.label_values)
+    kind = np.promote_types(np.min_scalar_type(lowest), np.min_scalar_type(highest))
+    return np.array(data.label_values, dtype=kind)[labels]

@@ -1,0 +1,48 @@
+"""In which order a tensor's numbers lie in memory, for any number of axes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def channels_last(rank: int) -> torch.memory_format:
+    """The memory format in which the channels of one pixel lie side by side.
+
+    Args:
+        rank: Spatial axes; torch knows the format for 2 and 3, for others the ordinary one is returned.
+
+    Example:
+        >>> channels_last(2)
+        torch.channels_last
+    """
+    return {2: torch.channels_last, 3: torch.channels_last_3d}.get(rank, torch.contiguous_format)
+
+
+def arranged(tensor: Tensor, name: str) -> Tensor:
+    """The tensor in a memory format; the same object when it already lies so.
+
+    Args:
+        tensor: ``(B, C, *S)``.
+        name: ``contiguous`` or ``channels_last``.
+
+    Example:
+        >>> arranged(torch.zeros(1, 2, 3, 4), "channels_last").stride()
+        (24, 1, 8, 2)
+    """
+    wanted = channels_last(tensor.dim() - 2) if name == "channels_last" else torch.contiguous_format
+    return tensor.contiguous(memory_format=wanted)
+
+
+def arrange_weights(network: nn.Module, name: str) -> None:
+    """Bring every convolution weight of a network into a memory format, in place.
+
+    Only the strides change, never a value; ``nn.Module.to`` would need to be told the rank.
+
+    Args:
+        network: Any module.
+        name: ``contiguous`` or ``channels_last``.
+    """
+    for weight in network.parameters():
+        if weight.dim() in (4, 5):
+            weight.data = arranged(weight.data, name)

@@ -1,0 +1,288 @@
+"""The predictor, with fake runtimes that are plain numpy."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unetkit.errors import DataError, UsageError
+from unetkit.inference.predict import Predictor, raw_values
+from unetkit.records.case import Grid, Intensity, Placement, Sample
+from unetkit.records.plan import DataPlan, InferencePlan, Normalization, PreparationPlan
+
+
+class Pointwise:
+    """Two classes from each pixel alone; keeps the shapes it was given."""
+
+    def __init__(self, classes=2):
+        self.classes, self.shapes = classes, []
+
+    def run(self, batch):
+        assert batch.dtype == np.float32
+        self.shapes.append(batch.shape)
+        total = batch.sum(axis=1, keepdims=True)
+        return np.concatenate([np.sin(total * (k + 1)) for k in range(self.classes)], axis=1)
+
+
+class Sided:
+    """A logit that grows along the first axis of its tile: mirroring must cancel it."""
+
+    def run(self, batch):
+        ramp = np.linspace(-1, 1, batch.shape[2], dtype=np.float32).reshape(
+            1, 1, -1, *(1,) * (batch.ndim - 3)
+        )
+        return np.concatenate([0 * batch, batch + ramp], axis=1)
+
+
+def predictor(runtime, *, rank=2, channels=1, classes=2, **inference):
+    names = tuple(f"c{i}" for i in range(channels))
+    labels = ("background", *(f"k{i}" for i in range(1, classes)))
+    data = DataPlan(rank=rank, channels=names, classes=labels, label_values=tuple(range(classes)))
+    preparation = PreparationPlan(normalization=(Normalization(scheme="none"),) * channels)
+    plan = InferencePlan(**{"tile_size": (8,) * rank, **inference})
+    return Predictor(runtime, data, preparation, plan)
+
+
+def raw(shape, *, channels=1, seed=0):
+    pixels = np.random.default_rng(seed).standard_normal((channels, *shape)).astype(np.float32)
+    return Sample("case", pixels, Grid.plain(len(shape)))
+
+
+SHAPES = [(1, 1), (1, 40), (7, 5), (8, 8), (9, 8), (20, 33), (3, 3, 3), (1, 9, 20), (17, 8, 11)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_tiled_equals_whole_for_a_pointwise_network(shape, batch_size):
+    sample, rank = raw(shape, channels=2), len(shape)
+    fixed = {"rank": rank, "channels": 2, "classes": 3}
+    tiles, once = Pointwise(3), Pointwise(3)
+    tiled = predictor(tiles, batch_size=batch_size, **fixed).sample(sample, probabilities=True)
+    whole = predictor(once, whole_image_pixels=10**6, **fixed).sample(sample, probabilities=True)
+    assert once.shapes == [(1, 2, *shape)]
+    assert all(size <= 8 for seen in tiles.shapes for size in seen[2:])
+    assert all(seen[0] <= batch_size for seen in tiles.shapes)
+    assert tiled.labels.shape == shape
+    assert tiled.probabilities is not None
+    assert whole.probabilities is not None
+    np.testing.assert_allclose(tiled.probabilities, whole.probabilities, atol=1e-6)
+    sure = np.sort(whole.probabilities, axis=0)
+    clear = sure[-1] - sure[-2] > 1e-5
+    assert np.array_equal(tiled.labels[clear], whole.labels[clear])
+
+
+def test_an_image_inside_one_tile_is_passed_as_it_is():
+    runtime = Pointwise()
+    predictor(runtime).sample(raw((5, 7)))
+    assert runtime.shapes == [(1, 1, 5, 7)]
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (19, 8), (5, 9, 12)])
+def test_mirroring_cancels_what_depends_on_the_side(shape):
+    sample, rank = raw(shape), len(shape)
+    road = predictor(Sided(), rank=rank, whole_image_pixels=10**6, mirror_axes=tuple(range(rank)))
+    plain = predictor(Plain(), rank=rank, whole_image_pixels=10**6)
+    mirrored = road.sample(sample, mirror=True, probabilities=True).probabilities
+    expected = plain.sample(sample, probabilities=True).probabilities
+    np.testing.assert_allclose(mirrored, expected, atol=1e-6)
+    lopsided = road.sample(sample, probabilities=True).probabilities
+    assert np.abs(lopsided - expected).max() > 0.1
+
+
+class Plain:
+    def run(self, batch):
+        return np.concatenate([0 * batch, batch], axis=1)
+
+
+class Neighbour:
+    """Each pixel's logit is the next pixel's value along every axis: not symmetric at all."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def run(self, batch):
+        self.calls += 1
+        moved = np.roll(batch, (-1,) * (batch.ndim - 2), tuple(range(2, batch.ndim)))
+        return np.concatenate([0 * batch, moved], axis=1)
+
+
+def test_mirroring_is_the_mean_over_all_subsets_written_out():
+    sample, runtime = raw((6, 5, 4)), Neighbour()
+    road = predictor(runtime, rank=3, mirror_axes=(0, 2), tile_size=(9, 9, 9))
+    found = road.sample(sample, mirror=True, probabilities=True).probabilities
+    assert runtime.calls == 4
+    total = np.zeros((2, 6, 5, 4))
+    for subset in itertools.chain.from_iterable(itertools.combinations((0, 2), n) for n in range(3)):
+        pixels = np.flip(sample.pixels[0], subset)
+        moved = np.roll(pixels, (-1, -1, -1), (0, 1, 2))
+        total[1] += np.flip(moved, subset) / 4
+    odds = np.exp(total)
+    np.testing.assert_allclose(found, odds / odds.sum(0), atol=1e-6)
+
+
+def test_a_symmetric_network_answers_the_same_with_mirrors():
+    sample = raw((12, 9))
+    road = predictor(Pointwise(), mirror_axes=(0, 1))
+    assert np.array_equal(road.sample(sample, mirror=True).labels, road.sample(sample).labels)
+
+
+def test_normalisation_happens_tile_by_tile_and_equals_the_whole():
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (1, 30, 21)).astype(np.uint8)
+    rule = (Intensity(10.0, 200.0, 100.0, 0.02, masked=True),)
+    lazy = Sample("lazy", pixels, Grid.plain(2), intensity=rule)
+    values = np.clip(pixels.astype(np.float32), 10, 200)
+    ready = Sample("ready", np.where(pixels, (values - 100) * np.float32(0.02), 0), Grid.plain(2))
+    road = predictor(Pointwise())
+    first = road.sample(lazy, probabilities=True).probabilities
+    np.testing.assert_allclose(first, road.sample(ready, probabilities=True).probabilities, atol=1e-6)
+
+
+def test_a_read_only_memory_map_is_predicted_and_left_alone(tmp_path):
+    np.save(tmp_path / "a.npy", raw((8, 8)).pixels)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    sample = Sample("a", mapped, Grid.plain(2))
+    found = predictor(Pointwise(), mirror_axes=(0,)).sample(sample, mirror=True)
+    assert found.labels.shape == (8, 8)
+
+
+def test_the_crop_is_put_back_and_the_rest_is_background():
+    placement = Placement((9, 12), Grid.plain(2), ((2, 7), (3, 12)))
+    sample = Sample("a", np.full((1, 5, 9), 5, np.float32), Grid.plain(2), placement=placement)
+    labels = predictor(Plain()).sample(sample).labels
+    assert labels.sum() == 45
+    assert labels[2:7, 3:12].all()
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16)])
+def test_labels_have_the_smallest_unsigned_type(classes, dtype):
+    road = predictor(Pointwise(classes), classes=classes)
+    labels = road.sample(raw((4, 4))).labels
+    assert labels.dtype == dtype
+    assert labels.max() < classes
+
+
+def test_an_array_may_leave_out_the_single_channel_and_the_grid():
+    road = predictor(Plain())
+    pixels = raw((11, 6)).pixels
+    assert np.array_equal(road.array(pixels[0]).labels, pixels[0] > 0)
+    grid = Grid((2.0, 3.0), (0.0, 1.0), ((1.0, 0.0), (0.0, 1.0)))
+    found = road.array(pixels, grid, id="mine")
+    assert (found.grid, found.id) == (grid, "mine")
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((3, 9, 9), r"^array: expected 2 channel\(s\) \(c0, c1\), got 3\. Do this: give these channels"),
+        ((9, 9), r"expected 2 channel\(s\) \(c0, c1\), got 1"),
+        ((2, 9, 9, 9), r"^array: expected an image with 2 axes, got 3 \(shape \(9, 9, 9\)\)"),
+    ],
+)
+def test_wrong_channels_or_axes_are_refused_by_name(shape, text):
+    with pytest.raises(DataError, match=text):
+        predictor(Pointwise(), channels=2).array(np.zeros(shape, np.float32))
+
+
+def test_tiles_and_mirrors_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match=r"inference.tile_size is \[8\], the images have 2 axes"):
+        predictor(Plain(), tile_size=(8,))
+    with pytest.raises(UsageError, match=r"inference.mirror_axes is \[0, 2\], .* use some of \[0, 1\]"):
+        predictor(Plain(), mirror_axes=(0, 2))
+
+
+@pytest.mark.parametrize("separate", [None, 0])
+@pytest.mark.parametrize("tile", [(64, 64, 64), (8, 8, 8)])
+def test_a_resampled_and_cropped_ball_comes_back_in_its_place(separate, tile):
+    z, y, x = np.ogrid[:12, :30, :26]
+    inside = 9 - np.sqrt((2 * (z - 6)) ** 2 + (y - 14) ** 2 + (x - 12) ** 2)
+    pixels = np.where(inside > -3, inside + 10, 0).astype(np.float32)  # zero around it: cropped away
+    grid = Grid((2.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+    road = predictor(Above(), rank=3, tile_size=tile)
+    road.preparation = PreparationPlan(
+        spacing_mm=(1.6, 0.75, 1.25),
+        crop_to_nonzero=True,
+        normalization=(Normalization(scheme="none"),),
+        separate_axis=separate,
+        order_image=1,
+    )
+    found = road.array(pixels, grid, probabilities=True)
+    assert found.labels.shape == pixels.shape
+    assert found.grid is grid
+    wrong = (found.labels == 1) != (inside > 0)
+    assert wrong.sum() < 0.06 * (inside > 0).sum()
+    assert np.all(np.abs(inside[wrong]) < 1)  # only at the rim
+    assert found.probabilities is not None
+    assert np.all(found.probabilities[0][pixels == 0] > 0.99)
+
+
+class Above:
+    """Foreground where a pixel is above 10."""
+
+    def run(self, batch):
+        return np.concatenate([0 * batch, batch - 10], axis=1)
+
+
+def test_a_file_is_read_predicted_and_named_in_errors(tmp_path):
+    from PIL import Image
+
+    picture = np.zeros((20, 30), np.uint8)
+    picture[4:9, 10:25] = 200
+    path = tmp_path / "part7.png"
+    Image.fromarray(picture).save(path)
+    found = predictor(Plain()).file((path,), "part7", probabilities=True)
+    assert found.id == "part7"
+    assert np.array_equal(found.labels, picture > 0)
+    assert found.probabilities is not None
+    with pytest.raises(DataError, match=r"part7\.png: expected 3 channel\(s\) \(c0, c1, c2\), got 1"):
+        predictor(Plain(), channels=3).file((path,), "part7")
+
+
+def test_a_large_picture_needs_little_memory():
+    """2048² bytes in 8 rows of tiles: the float logits of the whole (2 × 16 MiB) are never there."""
+    import tracemalloc
+
+    pixels = np.zeros((1, 2048, 2048), np.uint8)
+    pixels[0, 1000:1010] = 9
+    sample = Sample("wafer", pixels, Grid.plain(2), intensity=(Intensity(0.0, 255.0, 4.0, 1.0),))
+    tracemalloc.start()
+    labels = predictor(Plain(), tile_size=(256, 256), overlap_fraction=0.25).sample(sample).labels
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(labels, pixels[0] > 4)
+    assert peak < 20 * 2**20  # labels 4 MiB, sums 4 MiB, bands of it and a few tiles
+
+
+def test_raw_values_are_the_data_sets_own():
+    def data(*values):
+        names = tuple(f"k{i}" for i in range(len(values)))
+        return DataPlan(rank=2, channels=("c",), classes=names, label_values=values)
+
+    ids = np.array([[0, 1], [1, 0]], np.uint8)
+    assert raw_values(ids, data(0, 255)).tolist() == [[0, 255], [255, 0]]
+    assert raw_values(ids, data(0, 255)).dtype == np.uint8
+    assert raw_values(ids, data(1, 2)).tolist() == [[1, 2], [2, 1]]
+    assert raw_values(ids, data(0, 300)).dtype == np.uint16
+    assert raw_values(ids, data(-1, 255)).dtype == np.int16
+
+
+def test_predicting_with_another_runtime_never_loads_torch(tmp_path):
+    script = tmp_path / "without_torch.py"
+    script.write_text(
+        "import sys\n"
+        "sys.modules['torch'] = None\n"  # any import of it fails
+        "import numpy as np\n"
+        "from unetkit.inference.predict import Predictor\n"
+        "from unetkit.records.plan import EXAMPLE, Plan\n"
+        "class Plain:\n"
+        "    def run(self, batch):\n"
+        "        return np.concatenate([0 * batch, batch], axis=1)\n"
+        "plan = Plan.model_validate(EXAMPLE)\n"
+        "road = Predictor(Plain(), plan.data, plan.preparation, plan.inference)\n"
+        "assert road.array(np.eye(40)).labels.sum() == 40\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=Path.cwd())
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,83 @@
+"""Bands that leave early are the full sum, bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from unetkit.inference.stream import finished_rows, largest, softmax, tile_logits
+from unetkit.spatial.tiles import Tiling
+
+axes = some.lists(some.tuples(some.integers(1, 20), some.integers(1, 9)), min_size=1, max_size=3)
+
+
+def full_canvas(tiling, tiles):
+    canvas = np.zeros((len(tiles[0]), *tiling.shape), np.float32)
+    for (box, weight), tile in zip(tiling.weighted_boxes(), tiles, strict=True):
+        canvas[(slice(None), *box)] += tile * weight
+    return canvas
+
+
+def collect(bands):
+    parts = []
+    for top, band in bands:
+        assert top == sum(part.shape[1] for part in parts)
+        parts.append(band.copy())
+    return np.concatenate(parts, axis=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(axes, some.floats(0, 0.8), some.integers(0, 99))
+def test_bands_equal_the_full_canvas_bit_for_bit(axes, overlap, seed):
+    shape, tile = zip(*axes, strict=True)
+    tiling = Tiling.over(shape, tile, overlap)
+    rng = np.random.default_rng(seed)
+    tiles = [rng.standard_normal((2, *tiling.tile)).astype(np.float32) for _ in tiling.boxes]
+    kept = [part.copy() for part in tiles]
+    assert np.array_equal(collect(finished_rows(tiling, iter(tiles))), full_canvas(tiling, tiles))
+    assert all(np.array_equal(a, b) for a, b in zip(tiles, kept, strict=True))  # nobody's buffer was written
+
+
+def test_memory_is_one_row_of_tiles_whatever_the_height():
+    tiling = Tiling.over((400, 12), (8, 8), 0.5)
+    tile = np.ones((3, 8, 8), np.float32)
+    bands = finished_rows(tiling, (tile for _ in tiling.boxes))
+    bases = {id(band.base): band.base.size for _, band in bands if band.base is not None}
+    assert max(bases.values()) == 3 * 8 * 12
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_batches_hold_the_tiles_in_order(batch_size):
+    tiling = Tiling.over((9, 7), (4, 3), 0.5)
+    pixels = np.arange(63, dtype=np.float32).reshape(1, 9, 7)
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        return batch * 2
+
+    found = list(
+        tile_logits(tiling.boxes, lambda box: pixels[(slice(None), *box)], run, batch_size=batch_size)
+    )
+    assert max(sizes) <= batch_size
+    assert sum(sizes) == len(tiling.boxes)
+    for box, tile in zip(tiling.boxes, found, strict=True):
+        assert np.array_equal(tile, 2 * pixels[(slice(None), *box)])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7, 300])
+def test_largest_is_argmax_with_the_first_of_equals(classes):
+    logits = np.random.default_rng(0).integers(0, 4, (classes, 9, 8)).astype(np.float32)
+    before = logits.copy()
+    ids, best = largest(logits)
+    assert np.array_equal(ids, logits.argmax(0))
+    assert np.array_equal(best, logits.max(0))
+    assert ids.dtype == (np.uint8 if classes <= 256 else np.uint16)
+    assert np.array_equal(before, logits)
+
+
+def test_softmax_by_hand_and_for_huge_logits():
+    np.testing.assert_allclose(
+        softmax(np.log(np.array([[1.0], [3.0]], np.float32))), [[0.25], [0.75]], rtol=1e-6
+    )
+    assert softmax(np.array([[5000.0], [-5000.0]], np.float32)).tolist() == [[1.0], [0.0]]

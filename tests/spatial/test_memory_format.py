@@ -1,0 +1,29 @@
+"""Strides change, values do not."""
+
+import pytest
+import torch
+from torch import nn
+
+from unetkit.spatial.memory_format import arrange_weights, arranged, channels_last
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_values_stay_and_channels_come_last(rank):
+    x = torch.randn(2, 3, *range(4, 4 + rank))
+    y = arranged(x, "channels_last")
+    assert torch.equal(x, y)
+    assert y.is_contiguous(memory_format=channels_last(rank))
+    if rank > 1:
+        assert y.stride(1) == 1
+    assert arranged(y, "contiguous").is_contiguous()
+    assert arranged(y, "channels_last") is y
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.Conv3d])
+def test_weights_are_arranged_in_place(kind):
+    network = nn.Sequential(kind(3, 4, 3), nn.ReLU())
+    weight, before = network[0].weight, network[0].weight.detach().clone()
+    arrange_weights(network, "channels_last")
+    assert network[0].weight is weight
+    assert weight.stride(1) == 1
+    assert torch.equal(weight, before)
