@@ -71,6 +71,12 @@ class PreemptedError(UnetkitError):
     exit_code = 75
 
 
+class InterruptedRunError(PreemptedError):
+    """Ctrl-C: the run saved its state and can be resumed (exit code 130)."""
+
+    exit_code = 130
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """Say which of ``options`` comes nearest to ``name``, worded as a cure.
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from unetkit.errors import DataError, nearest
+from unetkit.lookup import pick
 from unetkit.records.case import Grid
 
 FORMATS = {
@@ -33,6 +35,7 @@ class Header:
         dtype: numpy type name.
         grid: Where the pixels lie.
         lossy: Whether the stored values are not exact (JPEG).
+        notes: What had to be decided while reading the header, one sentence each.
     """
 
     channels: int
@@ -40,6 +43,7 @@ class Header:
     dtype: str
     grid: Grid
     lossy: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class Format(Protocol):
@@ -60,3 +64,44 @@ class Format(Protocol):
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Write labels ``(*S)`` losslessly and atomically."""
         ...
+
+
+def suffix_of(path: Path) -> str | None:
+    """The longest known suffix of a file name, lower case; None when the format is not known.
+
+    Example:
+        >>> suffix_of(Path("scan.v2.NII.gz")), suffix_of(Path("notes.txt"))
+        ('.nii.gz', None)
+    """
+    name = path.name.lower()
+    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
+
+
+def stem_of(path: Path) -> str:
+    """The file name without its format's suffix.
+
+    Example:
+        >>> stem_of(Path("scan.v2.nii.gz"))
+        'scan.v2'
+    """
+    return path.name[: len(path.name) - len(suffix_of(path) or path.suffix)]
+
+
+def format_of(path: Path) -> Format:
+    """The reader and writer of a file, chosen by its name.
+
+    Args:
+        path: The file; it need not exist.
+
+    Raises:
+        DataError: No format has this suffix.
+
+    Example:
+        >>> type(format_of(Path("a.nii.gz"))).__name__
+        'NiftiFormat'
+    """
+    suffix = suffix_of(path)
+    if suffix is None:
+        got = "".join(path.suffixes[-1:]) or "no suffix"
+        raise DataError(f"no format reads this file ({got})", cure=nearest(got, SUFFIXES), where=path)
+    return pick("format", FORMATS, SUFFIXES[suffix])()

@@ -1,0 +1,200 @@
+"""What one case is: everything that is wanted of its pixels, taken in one look at them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from unetkit.records.case import Case, Grid
+from unetkit.spatial.grid import nonzero_box
+from unetkit.spatial.regions import boxes, components, sizes
+
+MOST_SAMPLES = 10_000
+MOST_SAMPLES_TOGETHER = 20_000_000
+FEWEST_SAMPLES = 200
+MOST_OBJECTS = 1_000
+_CHUNK = 2**22
+_LARGEST_SEARCH = 2**24
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What one case is.
+
+    Args:
+        id: The case's id.
+        group: The case's group.
+        shape: ``*S`` as stored.
+        cropped_shape: ``*S`` of the box around what is not zero in any channel.
+        spacing_mm: Spacing per axis, mm.
+        calibrated: Whether the file states its spacing.
+        dtype: numpy type name of the pixels.
+        channels: Number of channels.
+        label_counts: Raw label value to number of pixels.
+        digest: SHA-256 of the decoded pixels; equal pictures have equal digests whatever their files.
+        sampled: ``(C, n)`` float32 intensities of some foreground pixels.
+        minima: Smallest value per channel.
+        maxima: Largest value per channel.
+        integer: Whether all values of a channel are whole numbers.
+        object_sizes: Raw label value to pixels per connected object, ascending; at most 1000, evenly chosen.
+        file_bytes: Size of the files on disk.
+        sampled_values: ``(n,)`` raw label values of the sampled pixels.
+    """
+
+    id: str
+    group: str
+    shape: tuple[int, ...]
+    cropped_shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    calibrated: bool
+    dtype: str
+    channels: int
+    label_counts: dict[int, int]
+    digest: str
+    sampled: np.ndarray
+    minima: tuple[float, ...]
+    maxima: tuple[float, ...]
+    integer: tuple[bool, ...]
+    object_sizes: dict[int, tuple[int, ...]]
+    file_bytes: int
+    sampled_values: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+
+
+def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *, samples: int) -> CaseFacts:
+    """Measure one case.
+
+    Args:
+        case: The address.
+        pixels: ``(C, *S)`` as stored.
+        values: ``(*S)`` raw label values.
+        grid: Where the pixels lie.
+        samples: Most foreground pixels to keep.
+
+    Example:
+        >>> case = Case("a", (), None, "a")
+        >>> facts = take_facts(case, np.ones((1, 2, 2)), np.array([[0, 3], [0, 3]]), Grid.plain(2), samples=9)
+        >>> facts.label_counts, facts.object_sizes
+        ({0: 2, 3: 2}, {3: (2,)})
+    """
+    counts = count_values(values)
+    sampled, sampled_values = _sample(case.id, pixels, values, counts, samples)
+    files = {*case.images, *([case.label] if case.label else [])}
+    return CaseFacts(
+        id=case.id,
+        group=case.group,
+        shape=pixels.shape[1:],
+        cropped_shape=tuple(stop - start for start, stop in nonzero_box(pixels)),
+        spacing_mm=grid.spacing_mm,
+        calibrated=grid.calibrated,
+        dtype=pixels.dtype.name,
+        channels=pixels.shape[0],
+        label_counts=counts,
+        digest=digest_of(pixels),
+        sampled=sampled,
+        sampled_values=sampled_values,
+        minima=tuple(float(channel.min()) for channel in pixels),
+        maxima=tuple(float(channel.max()) for channel in pixels),
+        integer=tuple(_is_integer(channel) for channel in pixels),
+        object_sizes=_object_sizes(values, counts),
+        file_bytes=sum(_size(path) for path in files),
+    )
+
+
+def count_values(values: np.ndarray) -> dict[int, int]:
+    """Pixels per value, without a second array of the image's size.
+
+    Example:
+        >>> count_values(np.array([[0, 7], [7, -1]]))
+        {-1: 1, 0: 1, 7: 2}
+    """
+    totals: dict[int, int] = {}
+    for chunk in _chunks(values):
+        if int(chunk.min()) >= 0 and int(chunk.max()) <= 65535:
+            table = np.bincount(chunk)
+            present = np.flatnonzero(table)
+            pairs = zip(present.tolist(), table[present].tolist(), strict=True)
+        else:
+            found, table = np.unique(chunk, return_counts=True)
+            pairs = zip(found.tolist(), table.tolist(), strict=True)
+        for value, count in pairs:
+            totals[value] = totals.get(value, 0) + count
+    return dict(sorted(totals.items()))
+
+
+def digest_of(pixels: np.ndarray) -> str:
+    """SHA-256 of shape, type and values.
+
+    Example:
+        >>> digest_of(np.zeros((1, 2, 2), np.uint8)) == digest_of(np.zeros((1, 4, 1), np.uint8))
+        False
+    """
+    hashed = hashlib.sha256(f"{pixels.dtype.str}{pixels.shape}".encode())
+    hashed.update(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data)
+    return hashed.hexdigest()
+
+
+def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        yield flat[start : start + _CHUNK]
+
+
+def _is_integer(channel: np.ndarray) -> bool:
+    return channel.dtype.kind != "f" or all(bool((np.rint(part) == part).all()) for part in _chunks(channel))
+
+
+def _sample(
+    id: str, pixels: np.ndarray, values: np.ndarray, counts: dict[int, int], most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels whose label is not 0, chosen by a generator that follows from the case's id alone."""
+    total = sum(count for value, count in counts.items() if value != 0)
+    seed = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
+    # every foreground pixel has a rank in reading order: choose ranks first, then meet them in one pass
+    ranks = np.arange(total)
+    if total > most:
+        ranks = np.sort(np.random.Generator(np.random.Philox(seed)).choice(total, most, replace=False))
+    places, passed = [np.empty(0, np.int64)], 0
+    for number, chunk in enumerate(_chunks(values)):
+        here = np.flatnonzero(chunk)
+        low, high = np.searchsorted(ranks, (passed, passed + here.size))
+        places.append(here[ranks[low:high] - passed] + number * _CHUNK)
+        passed += here.size
+    chosen = np.concatenate(places)
+    flat = pixels.reshape(pixels.shape[0], -1)
+    return flat[:, chosen].astype(np.float32), values.reshape(-1)[chosen].astype(np.int32)
+
+
+def _object_sizes(values: np.ndarray, counts: dict[int, int]) -> dict[int, tuple[int, ...]]:
+    """Connected objects per value, each searched in its own bounding box."""
+    present = [value for value in counts if 0 < value <= 65535]
+    if not present or min(counts) < 0 or len(present) > 256:
+        return {}
+    result: dict[int, tuple[int, ...]] = {}
+    for value, box in zip(present, _boxes(values, present), strict=True):
+        inside = values[tuple(slice(start, stop) for start, stop in box)]
+        while inside.size > _LARGEST_SEARCH:  # a part of a huge picture tells the sizes as well
+            axis = int(np.argmax(inside.shape))
+            quarter = inside.shape[axis] // 4
+            inside = inside.take(range(quarter, inside.shape[axis] - quarter), axis=axis)
+        found = np.sort(sizes(*components(inside == value)))
+        if found.size > MOST_OBJECTS:
+            found = found[np.linspace(0, found.size - 1, MOST_OBJECTS).round().astype(np.int64)]
+        result[value] = tuple(int(size) for size in found)
+    return result
+
+
+def _boxes(values: np.ndarray, present: list[int]) -> list[tuple[tuple[int, int], ...]]:
+    table = np.zeros(max(present) + 1, np.int32)
+    table[present] = np.arange(1, len(present) + 1)
+    whole = tuple((0, length) for length in values.shape)
+    if max(present) == len(present) and values.dtype.kind in "iu":
+        return [box or whole for box in boxes(values, len(present))]
+    return [box or whole for box in boxes(table[np.minimum(values, max(present))], len(present))]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

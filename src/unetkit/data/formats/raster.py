@@ -1,0 +1,201 @@
+"""PNG, JPEG and BMP through Pillow, opened by what the bytes are and not by what the name says."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
+
+from unetkit.data.formats import Header
+from unetkit.data.formats.checks import (
+    DEFLATE_RATIO,
+    TRUNCATED,
+    file_bytes,
+    refuse_claim,
+    smallest_unsigned,
+)
+from unetkit.errors import DataError
+from unetkit.records.case import Grid
+from unetkit.records.files import atomic
+
+# Exactly these three decoders can run; Pillow's forty others are forty doors. The classes are called directly
+# because Image.open adds a limit of its own that honest large images exceed: ours is checked from the header.
+_DECODERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+}
+_CHANNELS = {
+    "1": 1,
+    "L": 1,
+    "I": 1,
+    "I;16": 1,
+    "I;16B": 1,
+    "F": 1,
+    "LA": 2,
+    "P": 3,
+    "RGB": 3,
+    "CMYK": 3,
+    "RGBA": 4,
+}
+_WIDE = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2}
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+_RUN_LENGTHS = (1, 2)
+_JPEG_RATIO = 2048  # at least one bit for the 64 pixels of a block, one colour block for four grey ones
+_ORIENTATION = 0x0112
+_LEVELS = {2: 85, 4: 17}
+
+
+class RasterFormat:
+    """Pictures."""
+
+    def describe(self, path: Path) -> Header:
+        """Size, channels and type from the header alone; see ``Format``."""
+        with _opened(path) as image:
+            height, width = image.height, image.width
+            # only the header was read: a PNG with its EXIF behind the pixels is met when it is read
+            turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
+            kind = {1: "uint8", 2: "uint16"}.get(_WIDE.get(image.mode, 1), "int32")
+            notes = ("the EXIF rotation was applied",) if turned else ()
+            if image.mode == "P":
+                notes += ("it has a palette: an image takes its colours, a mask its numbers",)
+            return Header(
+                channels=_CHANNELS.get(image.mode, 3),
+                shape=(width, height) if turned else (height, width),
+                dtype=kind,
+                grid=Grid.plain(2),
+                lossy=image.format == "JPEG",
+                notes=notes,
+            )
+
+    def read(self, path: Path) -> tuple[np.ndarray, Grid]:
+        """Pixels ``(C, y, x)``, EXIF rotation applied, colours looked up, an opaque alpha left out."""
+        with _opened(path) as image:
+            upright = _loaded(image, path)
+            if upright.mode in ("P", "PA"):
+                upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
+            elif upright.mode == "CMYK":
+                upright = upright.convert("RGB")
+            elif upright.mode == "1":
+                upright = upright.convert("L")
+            array = np.asarray(upright)
+        pixels = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+        if pixels.shape[0] in (2, 4) and bool((pixels[-1] == np.iinfo(pixels.dtype).max).all()):
+            pixels = pixels[:-1]
+        return np.ascontiguousarray(pixels), Grid.plain(2)
+
+    def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
+        """Values ``(y, x)`` as stored: palette indices, and 0…15 for a 4-bit picture."""
+        with _opened(path) as image:
+            if image.format == "JPEG":
+                raise DataError(
+                    "a JPEG mask is refused: its compression invents label values",
+                    cure="export the mask as PNG from where it was drawn (converting this JPEG is no cure)",
+                    where=path,
+                )
+            depth = _png_depth(path)[0] if image.format == "PNG" else 8
+            upright = _loaded(image, path)
+            if upright.mode == "LA" and upright.getextrema()[1] == (255, 255):
+                upright = upright.getchannel(0)
+            if upright.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+                raise DataError(
+                    f"an RGB mask: expected one channel of class numbers, got colours ({upright.mode})",
+                    cure="save the mask as a grey or palette PNG whose pixel values are the class numbers",
+                    where=path,
+                )
+            values = np.array(upright)
+        if values.dtype == np.bool_:
+            values = values.astype(np.uint8)
+        return values // _LEVELS[depth] if upright.mode == "L" and depth in _LEVELS else values, Grid.plain(2)
+
+    def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
+        """Write labels ``(y, x)`` as a grey 8- or 16-bit PNG or BMP."""
+        values = smallest_unsigned(labels, path)
+        kind = {".png": "PNG", ".bmp": "BMP"}.get(path.suffix.lower())
+        if kind is None or values.ndim != 2 or (kind == "BMP" and values.dtype != np.uint8):
+            raise DataError(
+                f"a {values.ndim}-axis {values.dtype} label cannot be kept exactly in a '{path.suffix}' file",
+                cure="write .png for pictures and .nii.gz for volumes",
+                where=path,
+            )
+        with atomic(path) as file:
+            Image.fromarray(values).save(file, format=kind)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The file, its header read and its claim checked; every decoder's failure becomes one ``DataError``."""
+    length = file_bytes(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            decoder = next((row for mark, row in _DECODERS.items() if start.startswith(mark)), None)
+            if decoder is None:
+                raise DataError(
+                    "these bytes are no PNG, JPEG or BMP picture",
+                    cure="export the picture as PNG",
+                    where=path,
+                )
+            file.seek(0)
+            deflated = decoder is PngImagePlugin.PngImageFile
+            if deflated:
+                _check_png(path, length)
+            if start.startswith(b"BM"):
+                refuse_claim(path, struct.unpack("<2xI2x", start)[0], held=length)
+            with decoder(file, str(path)) as image:
+                _check_size(path, image, length)
+                yield image
+    except _BROKEN as wrong:
+        raise DataError(
+            f"this picture is truncated or damaged ({wrong})", cure=TRUNCATED, where=path
+        ) from wrong
+
+
+def _check_size(path: Path, image: ImageFile.ImageFile, length: int) -> None:
+    """Compare the claimed size with what so many bytes can unpack to, and with our limit."""
+    bits = _png_bits(path) if image.format == "PNG" else 8 * len(image.getbands())
+    held = {"PNG": length * DEFLATE_RATIO, "JPEG": length * _JPEG_RATIO}.get(image.format or "")
+    if image.format == "BMP" and image.info.get("compression", 0) not in _RUN_LENGTHS:
+        bits, held = (1 if image.mode == "1" else 4 if image.mode == "P" else bits), length
+    refuse_claim(path, (image.width * bits + 7) // 8 * image.height, held=held)
+    refuse_claim(path, image.width * image.height * len(image.getbands()) * _WIDE.get(image.mode, 1))
+
+
+def _loaded(image: ImageFile.ImageFile, path: Path) -> Image.Image:
+    image.load()
+    if image.format == "PNG" and _png_depth(path)[0] == 16 and image.mode not in _WIDE:
+        raise DataError(
+            "a 16-bit colour PNG would lose half of its bits in the reader",
+            cure="save it as a 16-bit TIFF, or as an 8-bit PNG",
+            where=path,
+        )
+    return ImageOps.exif_transpose(image)
+
+
+def _png_depth(path: Path) -> tuple[int, int]:
+    """Bits per channel and colour type, from the PNG header."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if len(head) == 26 else (8, 0)
+
+
+def _png_bits(path: Path) -> int:
+    depth, colour = _png_depth(path)
+    return depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
+
+
+def _check_png(path: Path, length: int) -> None:
+    """Walk the chunks to the end mark, so that a file cut behind its pixels is noticed as well."""
+    with path.open("rb") as file:
+        at = 8
+        while at + 12 <= length:
+            file.seek(at)
+            size, name = struct.unpack(">I4s", file.read(8))
+            at += 12 + size
+            if name == b"IEND" and at <= length:
+                return
+    raise DataError("this PNG is truncated: its end is missing", cure=TRUNCATED, where=path)

@@ -1,0 +1,280 @@
+"""TIFF through tifffile: 8 to 32 bits, several channels, several pages."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import tifffile
+
+from unetkit.data.formats import Header
+from unetkit.data.formats.checks import (
+    DEFLATE_RATIO,
+    TRUNCATED,
+    file_bytes,
+    refuse_claim,
+    smallest_unsigned,
+    whole_numbers,
+)
+from unetkit.errors import DataError
+from unetkit.records.case import Grid
+from unetkit.records.files import write_bytes
+
+MOST_CHANNEL_PAGES = 4
+"""Grey pages up to this number are channels; more are the slices of a volume."""
+
+MOST_PAGES = 1_000_000
+
+_BROKEN = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+_UNCOMPRESSED, _DEFLATES, _JPEGS = 1, (8, 32946), (6, 7)
+_PALETTE = 3
+_TYPE_BYTES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+
+
+class TiffFormat:
+    """TIFF pictures and stacks."""
+
+    def describe(self, path: Path) -> Header:
+        """Size, channels and type from the tags alone; see ``Format``."""
+        with _opened(path) as stack:
+            order, note = _order(stack)
+            sizes = dict(zip(stack.axes, stack.shape, strict=True))
+            page = stack.keyframe
+            channels = 3 if page.photometric == _PALETTE else sizes.get(order[0], 1)
+            shape = tuple(sizes[axis] for axis in order[1:])
+            return Header(
+                channels=channels,
+                shape=shape,
+                dtype="uint8" if stack.dtype == np.bool_ else str(stack.dtype),
+                grid=Grid.plain(len(shape)),
+                lossy=int(page.compression) in _JPEGS,
+                notes=(note,) if note else (),
+            )
+
+    def read(self, path: Path) -> tuple[np.ndarray, Grid]:
+        """Pixels ``(C, *S)`` in the file's type."""
+        with _opened(path) as stack:
+            pixels = _arranged(stack)
+            colours = stack.keyframe.colormap if stack.keyframe.photometric == _PALETTE else None
+        if colours is not None and pixels.shape[0] == 1:
+            pixels = (colours[:, pixels[0]] >> 8).astype(np.uint8)
+        if pixels.dtype == np.bool_:
+            pixels = pixels.astype(np.uint8) * 255
+        if pixels.dtype.kind in "u" and pixels.shape[0] == 4 and bool((pixels[3] == _top(pixels)).all()):
+            pixels = pixels[:3]
+        return np.ascontiguousarray(pixels), Grid.plain(pixels.ndim - 1)
+
+    def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
+        """Values ``(*S)`` as stored, never colours."""
+        with _opened(path) as stack:
+            if int(stack.keyframe.compression) in _JPEGS:
+                raise DataError(
+                    "a mask with JPEG compression is refused: it invents label values",
+                    cure="export the mask without compression or with deflate",
+                    where=path,
+                )
+            values = _arranged(stack)
+        if values.shape[0] != 1:
+            raise DataError(
+                f"an RGB mask: expected one channel of class numbers, got {values.shape[0]}",
+                cure="save the mask as one grey channel whose values are the class numbers",
+                where=path,
+            )
+        return whole_numbers(path, values[0]), Grid.plain(values.ndim - 1)
+
+    def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
+        """Write labels ``(*S)`` with lossless compression; a volume's first axis becomes the pages."""
+        values = smallest_unsigned(labels, path)
+        axes = "ZYX"[-values.ndim :]
+        buffer = io.BytesIO()  # the writer wants a file with a name
+        tifffile.imwrite(
+            buffer, values, compression="zlib", photometric="minisblack", metadata={"axes": axes}
+        )
+        write_bytes(path, buffer.getvalue())
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """What is read of a file: one series, or equal single pages put on top of one another."""
+
+    axes: str
+    shape: tuple[int, ...]
+    parts: tuple[tifffile.TiffPageSeries, ...]
+    note: str = ""
+
+    @property
+    def keyframe(self) -> tifffile.TiffPage:
+        return cast("tifffile.TiffPage", self.parts[0].keyframe)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.parts[0].dtype)
+
+    def pages(self) -> list[tifffile.TiffPage | tifffile.TiffFrame | None]:
+        return [page for part in self.parts for page in part.pages]
+
+    def asarray(self) -> np.ndarray:
+        arrays = [part.asarray() for part in self.parts]
+        return (arrays[0] if len(arrays) == 1 else np.stack(arrays)).reshape(self.shape)
+
+
+def _stack(file: tifffile.TiffFile, path: Path) -> _Stack:
+    if not file.series or file.series[0].dtype is None:
+        raise DataError("this TIFF holds no picture", cure=TRUNCATED, where=path)
+    series = file.series
+    first = series[0]
+    alike = all((s.shape, s.dtype, s.axes) == (first.shape, first.dtype, first.axes) for s in series)
+    if len(series) > 1 and alike and first.axes == "YX":
+        return _Stack("IYX", (len(series), *first.shape), tuple(series))
+    kept = [
+        (axis, size) for axis, size in zip(first.axes, first.shape, strict=True) if axis in "YX" or size != 1
+    ]
+    note = f"it holds {len(series)} different pictures: the first was read" if len(series) > 1 else ""
+    return _Stack("".join(a for a, _ in kept), tuple(n for _, n in kept), (first,), note)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Stack]:
+    """The pictures of a file, its claims checked; every failure of the reader becomes one ``DataError``."""
+    length = file_bytes(path)
+    try:
+        _walk(path, length)
+        with tifffile.TiffFile(path) as file:
+            stack = _stack(file, path)
+            _check(path, stack, length)
+            yield stack
+    except (tifffile.TiffFileError, *_BROKEN) as wrong:
+        if "imagecodecs" in str(wrong):
+            raise DataError(
+                f"this TIFF's compression needs one more package ({wrong})",
+                cure="pip install 'unetkit[tiff]'",
+                where=path,
+            ) from wrong
+        raise DataError(f"this TIFF is truncated or damaged ({wrong})", cure=TRUNCATED, where=path) from wrong
+
+
+def _walk(path: Path, length: int) -> None:
+    """Follow the chain of pages to its end; the reader would quietly leave out what lies behind a cut."""
+    with path.open("rb") as file:
+        start = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(start[:2])
+        if order is None or len(start) < 8:
+            raise DataError(
+                "these bytes are no TIFF file", cure="export the picture as TIFF again", where=path
+            )
+        large = struct.unpack(f"{order}H", start[2:4])[0] == 43
+        count, entry, following = (f"{order}Q", 20, f"{order}Q") if large else (f"{order}H", 12, f"{order}I")
+        seen: set[int] = set()
+        at = struct.unpack(following, start[8:16] if large else start[4:8])[0]
+        while at and at not in seen and len(seen) < MOST_PAGES:
+            seen.add(at)
+            file.seek(at)
+            tags = struct.unpack(count, file.read(struct.calcsize(count)))[0]
+            block = file.read(min(tags, 4096) * entry + struct.calcsize(following))
+            _check_tags(path, block, order, large=large, length=length)
+            at = struct.unpack(following, block[tags * entry :])[0]
+
+
+def _check_tags(path: Path, block: bytes, order: str, *, large: bool, length: int) -> None:
+    inside, layout, step = (8, f"{order}HHQQ", 20) if large else (4, f"{order}HHII", 12)
+    for at in range(0, len(block) - step + 1, step):
+        _, kind, count, offset = struct.unpack(layout, block[at : at + step])
+        size = count * _TYPE_BYTES.get(kind, 1)
+        if size > inside and offset + size > length:
+            raise DataError(
+                f"this TIFF is truncated: its tags end at byte {offset + size:,}, the file at {length:,}",
+                cure=TRUNCATED,
+                where=path,
+            )
+
+
+def _check(path: Path, stack: _Stack, length: int) -> None:
+    """Compare what the tags promise with what the file holds, before a pixel is decoded."""
+    if stack.dtype.kind not in "biuf":
+        raise DataError(f"pixels of type {stack.dtype} cannot be used", cure="save real numbers", where=path)
+    claimed = math.prod(stack.shape) * stack.dtype.itemsize
+    stored = 0
+    for page in stack.pages():
+        if page is None:
+            raise DataError("this TIFF is truncated: a page is missing", cure=TRUNCATED, where=path)
+        for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            stored += count
+            if start + count > length:
+                raise DataError(
+                    f"this TIFF is truncated: its pixels end at byte {start + count:,}, "
+                    f"the file at {length:,}",
+                    cure=TRUNCATED,
+                    where=path,
+                )
+    kind = int(stack.keyframe.compression)
+    bits = 8 if stack.keyframe.bitspersample < 8 else 1
+    if kind == _UNCOMPRESSED:
+        refuse_claim(path, claimed // bits, held=length)
+    elif kind in _DEFLATES:
+        refuse_claim(path, claimed // bits, held=stored * DEFLATE_RATIO)
+    refuse_claim(path, claimed)
+
+
+def _order(stack: _Stack) -> tuple[str, str]:
+    """The file's axes as channel, then space (``.`` where there is no channel), and what was decided."""
+    axes, sizes = stack.axes, stack.shape
+    others = axes.replace("Y", "").replace("X", "")
+    unnamed = [axis for axis in others if axis not in "SCZ"]
+    depth, channel, note = "Z" if "Z" in others else "", "".join(a for a in others if a in "SC"), stack.note
+    if len(unnamed) == 1:
+        count = sizes[axes.index(unnamed[0])]
+        if not depth and (channel or count > MOST_CHANNEL_PAGES):
+            depth = unnamed[0]
+            note = f"its {count} pages were taken as the slices of a volume"
+        else:
+            channel += unnamed[0]
+            note = f"its {count} pages were taken as channels (up to {MOST_CHANNEL_PAGES} are)"
+    if len(unnamed) > 1 or len(channel) > 1 or "Y" not in axes or "X" not in axes:
+        raise ValueError(f"axes {axes} of sizes {sizes} are neither a picture nor a volume with channels")
+    return f"{channel or '.'}{depth}YX", note
+
+
+def _arranged(stack: _Stack) -> np.ndarray:
+    order, _ = _order(stack)
+    array = stack.asarray().transpose([stack.axes.index(axis) for axis in order if axis != "."])
+    return array[None] if order[0] == "." else array
+
+
+def _top(pixels: np.ndarray) -> int:
+    return int(np.iinfo(pixels.dtype).max)

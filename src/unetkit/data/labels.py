@@ -1,0 +1,161 @@
+"""From an address to arrays: the pixels of a case, and its label as class ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from unetkit.data.formats import format_of
+from unetkit.errors import DataError
+from unetkit.records.case import Case, Grid
+from unetkit.records.plan import DataPlan
+
+Box = tuple[tuple[int, int], ...]
+
+COLOURS = ("red", "green", "blue")
+"""Channel names of a colour picture; where they are planned, a grey one counts as three equal channels."""
+
+
+def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, Grid]:
+    """The pixels of a case: every channel file, cut to the case's region.
+
+    Args:
+        case: The address.
+        data: What is planned; with it a grey picture among colour ones gets three equal channels.
+
+    Returns:
+        Pixels ``(C, *S)`` in the files' type, and where they lie.
+
+    Raises:
+        DataError: A file is missing, damaged or holds NaN, or the channel files do not match.
+    """
+    parts = [format_of(path).read(path) for path in case.images]
+    if not parts:
+        raise DataError("the case has no image file", cure="name one", where=case.id)
+    first, grid = parts[0]
+    for path, (pixels, other) in zip(case.images, parts, strict=True):
+        if pixels.shape[1:] != first.shape[1:] or not grid.matches(other):
+            raise DataError(
+                f"the channels of one case must lie on one grid: {first.shape[1:]} at {grid.spacing_mm} mm "
+                f"in {case.images[0].name}, {pixels.shape[1:]} at {other.spacing_mm} mm here",
+                cure="resample the channels onto one grid",
+                where=path,
+            )
+        _refuse_nan(pixels, path)
+    pixels = first if len(parts) == 1 else np.concatenate([part for part, _ in parts])
+    if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
+        pixels = np.repeat(pixels, len(COLOURS), axis=0)
+    return _region(pixels, grid, case.region, case.id)
+
+
+def read_values(case: Case) -> tuple[np.ndarray, Grid]:
+    """The label of a case as its file stores it, cut to the case's region.
+
+    Args:
+        case: The address; it has a label.
+
+    Returns:
+        Raw label values ``(*S)`` as integers, and where they lie.
+
+    Raises:
+        DataError: The label is missing, damaged or no label.
+    """
+    if case.label is None:
+        raise DataError("the case has no label", cure="add its mask", where=case.id)
+    values, grid = format_of(case.label).read_label(case.label)
+    cut, grid = _region(values[None], grid, case.region, case.id)
+    return cut[0], grid
+
+
+def read_label(case: Case, data: DataPlan) -> tuple[np.ndarray, np.ndarray | None, Grid]:
+    """The label of a case as class ids.
+
+    Args:
+        case: The address; it has a label.
+        data: Which raw value is which class, and which means "not labelled".
+
+    Returns:
+        Class ids ``(*S)`` (uint8, or uint16 for more than 256 classes), the known mask ``(*S)`` (False where
+        not labelled, whose id is 0; None when all is known), and where they lie.
+
+    Raises:
+        DataError: The label is missing, damaged, or holds a value that is no class.
+    """
+    values, grid = read_values(case)
+    ids, known = class_ids(values, data, where=case.label or case.id)
+    return ids, known, grid
+
+
+def class_ids(
+    values: np.ndarray, data: DataPlan, *, where: Path | str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Raw label values as class ids, with the known mask.
+
+    Args:
+        values: ``(*S)`` integers as stored.
+        data: Which raw value is which class.
+        where: The file, for the error.
+
+    Raises:
+        DataError: A value is neither a class nor the ignore value.
+
+    Example:
+        >>> data = DataPlan(rank=2, channels=("image",), classes=("no", "yes"), label_values=(0, 255))
+        >>> class_ids(np.array([[0, 255]]), data, where="a.png")[0].tolist()
+        [[0, 1]]
+    """
+    kind = np.uint8 if len(data.classes) <= 256 else np.uint16
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    table, ignored = dict(zip(data.label_values, range(len(data.classes)), strict=False)), data.ignore_value
+    allowed = {*table, *(() if ignored is None else (ignored,))}
+    if low < 0 or high > 65535:
+        raise beyond(next(v for v in (low, high) if v not in allowed), data, where)
+    ids = np.zeros(high + 1, kind)
+    state = np.zeros(high + 1, np.uint8)  # 0 no class, 1 class, 2 ignored
+    for value in allowed:
+        if 0 <= value <= high:
+            ids[value], state[value] = table.get(value, 0), 2 if value == ignored else 1
+    found = state[values]
+    if not found.all():
+        raise beyond(int(values[found == 0].flat[0]), data, where)
+    known = found == 1
+    return ids[values], None if bool(known.all()) else known
+
+
+def beyond(value: int, data: DataPlan, where: Path | str) -> DataError:
+    """The error for a label value that is no class."""
+    listed = ", ".join(f"{v} {name}" for v, name in zip(data.label_values, data.classes, strict=False))
+    return DataError(
+        f"the label value {value} is beyond the {len(data.classes)} classes ({listed})",
+        cure="correct the mask, or add the class",
+        where=where,
+    )
+
+
+def _refuse_nan(pixels: np.ndarray, path: Path) -> None:
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        count = int((~np.isfinite(pixels)).sum())
+        raise DataError(
+            f"NaN pixels: {count:,} of {pixels.size:,} values are not finite",
+            cure="replace them (by the background value) where the file was made",
+            where=path,
+        )
+
+
+def _region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tuple[np.ndarray, Grid]:
+    if region is None:
+        return pixels, grid
+    shape = pixels.shape[1:]
+    if len(region) != len(shape) or any(
+        not 0 <= low < high <= size for (low, high), size in zip(region, shape, strict=True)
+    ):
+        raise DataError(
+            f"the region {region} does not lie in the shape {shape}", cure="correct it", where=name
+        )
+    cut = pixels[(slice(None), *(slice(low, high) for low, high in region))]
+    moved = np.asarray(grid.origin_mm, dtype=np.float64)
+    for (low, _), step, turn in zip(region, grid.spacing_mm, grid.direction, strict=True):
+        moved = moved + low * step * np.asarray(turn)
+    origin = tuple(float(v) for v in moved)
+    return np.ascontiguousarray(cut), Grid(grid.spacing_mm, origin, grid.direction, grid.calibrated)

@@ -1,0 +1,285 @@
+"""Batches of patches that depend on the seed and the step alone."""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unetkit.data.augment import Moves, change_intensities, decode, draw_moves, mirror, move
+from unetkit.errors import DataError
+from unetkit.records.case import Sample
+from unetkit.records.plan import AugmentationPlan, TrainingPlan
+from unetkit.spatial.intensity import apply_intensity
+
+_PREFETCH = 2
+_TRIES = 16
+_RESIDENT_BYTES = 2 << 30
+"""Above this size of all samples together, the pages of a mapped file are let go after each patch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on.
+
+    Args:
+        pixels: ``(B, C, *S)`` float32, normalised.
+        target: ``(B, *S)`` int64 class ids; 0 where unknown.
+        known: ``(B, *S)`` bool; None when every pixel is known.
+        cases: The case each item was cut from.
+    """
+
+    pixels: Tensor
+    target: Tensor
+    known: Tensor | None
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Pick:
+    sample: Sample
+    start: np.ndarray
+
+
+class Batches:
+    """An endless row of batches, any of which can be asked for.
+
+    The last ``foreground_fraction`` of a batch is centred on pixels of classes: first the class, all
+    equally likely over the data set, then a case that has it, then one of its pixels there; so a class
+    that occurs in one case of a hundred is seen as often as the others.
+
+    Args:
+        samples: Prepared cases, in memory or memory-mapped.
+        training: Patch size, batch size, seed and share of foreground.
+        augmentation: What happens to a patch.
+        classes: Number of classes with the background.
+        device: Where batches are augmented and handed over.
+
+    Raises:
+        DataError: There is no sample, or one has other axes than the patch or a class beyond ``classes``.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        training: TrainingPlan,
+        augmentation: AugmentationPlan,
+        *,
+        classes: int,
+        device: torch.device,
+    ) -> None:
+        _refuse(samples, training, classes)
+        self._samples = samples
+        self._training = training
+        self._augmentation = augmentation
+        self._device = device
+        self._patch = np.asarray(training.patch_size)
+        holders = {
+            value: [s for s in samples if len(s.foreground.get(value, ()))] for value in range(1, classes)
+        }
+        self._holders = [(value, having) for value, having in holders.items() if having]
+        self._let_go = sum(sample.pixels.nbytes for sample in samples) > _RESIDENT_BYTES
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step: the same whenever, wherever and in whatever order it is asked for.
+
+        Args:
+            step: Counted from 0.
+
+        Raises:
+            DataError: A patch holds values that are not finite, or its file cannot be read.
+        """
+        plan, size = self._training, self._training.patch_size
+        seed = np.random.SeedSequence([plan.seed & (2**64 - 1), step]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(seed))
+        moves = draw_moves(self._augmentation, batch=plan.batch_size, patch_size=size, generator=generator)
+        picks = self._picks(step)
+        channels = picks[0].sample.pixels.shape[0]
+        pixels = np.empty((len(picks), channels, *size), np.float32)
+        coded = np.empty((len(picks), *size), np.int64)
+        for item, pick in enumerate(picks):
+            if item not in moves.moving:
+                self._cut(pick.sample, pick.start, pixels[item], coded[item])
+        image, ids = self._put(pixels), self._put(coded)
+        if moves.moving:
+            source, source_ids, centres = self._sources([picks[item] for item in moves.moving], moves)
+            move(image, ids, moves, sources=(self._put(source), self._put(source_ids)), centres=centres)
+        mirror(image, ids, moves)
+        change_intensities(image, self._augmentation, generator=generator)
+        return Batch(image, *decode(ids), tuple(pick.sample.id for pick in picks))
+
+    def stream(self, start: int, stop: int | None = None) -> Iterator[Batch]:
+        """The batches from ``start`` on, two of them made ahead in one background thread.
+
+        What goes wrong in the thread is raised here. Closing the iterator ends the thread.
+
+        Args:
+            start: First step.
+            stop: Step to stop before; None: never.
+        """
+        steps = iter(count(start) if stop is None else range(start, stop))
+        maker = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        try:
+            ahead: deque[Future[Batch]] = deque(maker.submit(self.at, s) for s in islice(steps, _PREFETCH))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(maker.submit(self.at, s) for s in islice(steps, 1))
+                yield batch
+        finally:
+            maker.shutdown(wait=True, cancel_futures=True)
+
+    def _picks(self, step: int) -> list[_Pick]:
+        """Which sample and which corner each item is cut at, from Philox(seed, step)."""
+        plan, rank = self._training, len(self._patch)
+        random = np.random.Generator(
+            np.random.Philox(key=np.array([plan.seed & (2**64 - 1), step], np.uint64))
+        )
+        draws = random.random((plan.batch_size, 3 + rank))
+        wanted = plan.foreground_fraction * plan.batch_size
+        centred = round(wanted) or int(random.random() < wanted)
+        first = plan.batch_size - centred if self._holders else plan.batch_size
+        picks: list[_Pick] = []
+        for item, (u_class, u_case, u_place, *u_start) in enumerate(draws):
+            if item >= first:
+                value, having = self._holders[int(u_class * len(self._holders))]
+                sample = having[int(u_case * len(having))]
+                places = sample.foreground[value]
+                place = np.unravel_index(int(places[int(u_place * len(places))]), sample.pixels.shape[1:])
+            else:
+                sample = self._samples[int(u_case * len(self._samples))]
+                place = _known_place(sample, random)
+            shape = np.asarray(sample.pixels.shape[1:])
+            low, high = np.minimum(shape - self._patch, 0), np.maximum(shape - self._patch, 0)
+            if place is None:
+                begin = low + (np.asarray(u_start) * (high - low + 1)).astype(np.int64)
+            else:
+                begin = np.clip(np.asarray(place) - self._patch // 2, low, high)
+            picks.append(_Pick(sample, begin))
+        return picks
+
+    def _sources(self, picks: Sequence[_Pick], moves: Moves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The surroundings that the moving items look at: pixels, coded labels, where the middle lies."""
+        middle = np.stack([pick.start for pick in picks]) + (self._patch - 1) / 2
+        reach = moves.reach(self._training.patch_size)
+        low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
+        if not _mirrors_edges(len(self._patch)):
+            low = np.maximum(low, 0)
+            high = np.minimum(high, np.stack([pick.sample.pixels.shape[1:] for pick in picks]))
+        sizes = high - low
+        most = tuple(int(size) for size in sizes.max(0))
+        pixels = np.zeros((len(picks), picks[0].sample.pixels.shape[0], *most), np.float32)
+        coded = np.zeros((len(picks), *most), np.int64)
+        for item, (pick, begin, size) in enumerate(zip(picks, low, sizes, strict=True)):
+            used = tuple(slice(0, int(length)) for length in size)
+            self._cut(pick.sample, begin, pixels[(item, slice(None), *used)], coded[(item, *used)])
+        return pixels, coded, middle - low
+
+    def _cut(self, sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
+        """Read one patch into ``pixels`` (normalised) and ``coded`` (class + 1, 0 unknown)."""
+        try:
+            _read(sample, start, pixels, coded)
+        except (OSError, ValueError, IndexError) as wrong:
+            raise DataError(
+                f"a patch cannot be cut from this prepared case ({wrong})",
+                cure="delete the cache folder and run the same command again",
+                where=sample.id,
+            ) from wrong
+        if not np.isfinite(pixels).all():
+            raise DataError(
+                "a patch holds NaN or infinite values after normalisation",
+                cure="run `unet check` on the data, and correct or leave out this case",
+                where=sample.id,
+            )
+        if self._let_go:
+            for array in (sample.pixels, sample.label, sample.known):
+                _forget(array)
+
+    def _put(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+
+def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int) -> None:
+    if not samples:
+        raise DataError("there is no case to train on", cure="add labelled cases, or choose fewer folds")
+    for sample in samples:
+        if sample.pixels.ndim - 1 != len(training.patch_size):
+            raise DataError(
+                f"expected {len(training.patch_size)} axes as in training.patch_size, got the shape "
+                f"{sample.pixels.shape[1:]}",
+                cure="give training.patch_size one number per axis",
+                where=sample.id,
+            )
+        if max(sample.foreground, default=0) >= classes:
+            raise DataError(
+                f"expected class ids below {classes}, got {max(sample.foreground)}",
+                cure="plan anew with all classes of the data",
+                where=sample.id,
+            )
+
+
+def _mirrors_edges(rank: int) -> bool:
+    """Whether an image goes on mirrored beyond its edges (pictures) or with zeros (volumes)."""
+    return rank == 2
+
+
+def _known_place(sample: Sample, random: np.random.Generator) -> np.ndarray | None:
+    """A known pixel to centre on where not all are known; None: anywhere."""
+    if sample.known is None:
+        return None
+    places = (random.random((_TRIES, sample.known.ndim)) * sample.known.shape).astype(np.int64)
+    return next((place for place in places if sample.known[tuple(place)]), None)
+
+
+def _read(sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
+    shape, size = np.asarray(sample.pixels.shape[1:]), np.asarray(coded.shape)
+    low, high = np.maximum(start, 0), np.minimum(start + size, shape)
+    source = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
+    into = tuple(slice(int(first), int(last)) for first, last in zip(low - start, high - start, strict=True))
+    whole = bool((high - low == size).all())
+    if whole:
+        pixels[...] = apply_intensity(sample.pixels[(slice(None), *source)], sample.intensity)
+    elif _mirrors_edges(len(shape)):
+        lines = [_reflected(first, n, length) for first, n, length in zip(start, size, shape, strict=True)]
+        pixels[...] = apply_intensity(_gathered(sample.pixels, lines), sample.intensity)
+    else:
+        pixels[...] = 0
+        inside = apply_intensity(sample.pixels[(slice(None), *source)], sample.intensity)
+        pixels[(slice(None), *into)] = inside
+    if not whole or sample.label is None:
+        coded[...] = 0
+    if sample.label is not None:
+        coded[into] = sample.label[source]
+        coded[into] += 1
+    if sample.known is not None:
+        coded[into] *= sample.known[source]
+
+
+def _reflected(start: int, size: int, length: int) -> np.ndarray:
+    """Positions ``start …`` on a line that goes back and forth between its ends."""
+    line = np.arange(start, start + size)
+    if length == 1:
+        return np.zeros_like(line)
+    line = np.abs(line) % (2 * length - 2)
+    return np.minimum(line, 2 * length - 2 - line)
+
+
+def _gathered(pixels: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
+    """Pick positions per axis, out of the smallest box that holds them (so that little is read)."""
+    box = tuple(slice(int(line.min()), int(line.max()) + 1) for line in lines)
+    part = pixels[(slice(None), *box)]
+    for axis, line in enumerate(lines, start=1):
+        part = np.take(part, line - line.min(), axis=axis)
+    return part
+
+
+def _forget(array: np.ndarray | None) -> None:
+    """Let the pages of a mapped file go; the system still keeps them while memory is free."""
+    if array is not None and isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)

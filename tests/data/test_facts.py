@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from unetkit.data import facts as module
+from unetkit.data.facts import count_values, digest_of, take_facts
+from unetkit.records.case import Case, Grid
+
+
+def facts_of(pixels, values, *, id="a", samples=10_000):
+    return take_facts(Case(id, (), None, "g"), pixels, values, Grid.plain(values.ndim), samples=samples)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (9, 10, 11)])
+def test_counts_extremes_and_objects_agree_with_scipy(shape):
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(2, *shape)).astype(np.float32)
+    values = rng.integers(0, 5, shape) * (rng.random(shape) < 0.3)
+    values[values == 3] = 7
+    facts = facts_of(pixels, values)
+    unique, counts = np.unique(values, return_counts=True)
+    assert facts.label_counts == dict(zip(unique.tolist(), counts.tolist(), strict=True))
+    for value in unique[1:].tolist():
+        numbered, count = ndimage.label(values == value, np.ones((3,) * values.ndim))
+        expected = sorted(
+            ndimage.sum_labels(np.ones(shape), numbered, range(1, count + 1)).astype(int).tolist()
+        )
+        assert list(facts.object_sizes[value]) == expected
+    assert facts.minima == tuple(pixels.min(axis=tuple(range(1, pixels.ndim))).tolist())
+    assert facts.maxima == tuple(pixels.max(axis=tuple(range(1, pixels.ndim))).tolist())
+    assert (facts.shape, facts.channels, facts.dtype) == (shape, 2, "float32")
+
+
+def test_the_sample_is_all_of_a_small_foreground():
+    values = np.array([[0, 1, 0], [2, 0, 1]])
+    pixels = np.arange(12).reshape(2, 2, 3)
+    facts = facts_of(pixels, values)
+    np.testing.assert_array_equal(facts.sampled, pixels[:, values > 0])
+    np.testing.assert_array_equal(facts.sampled_values, values[values > 0])
+
+
+def test_a_large_foreground_is_sampled_by_the_id_alone(monkeypatch):
+    values = (np.random.default_rng(0).random((60, 70)) < 0.7).astype(np.uint8)
+    pixels = np.arange(4200, dtype=np.int32).reshape(1, 60, 70)
+    first = facts_of(pixels, values, samples=100)
+    assert first.sampled.shape == (1, 100)
+    assert values.reshape(-1)[first.sampled[0].astype(int)].all()
+    assert len(np.unique(first.sampled)) == 100
+    monkeypatch.setattr(module, "_CHUNK", 37)  # how the image is walked changes nothing
+    np.testing.assert_array_equal(facts_of(pixels, values, samples=100).sampled, first.sampled)
+    assert not np.array_equal(facts_of(pixels, values, id="b", samples=100).sampled, first.sampled)
+
+
+def test_counting_in_pieces_is_counting_at_once(monkeypatch):
+    values = np.random.default_rng(0).integers(-3, 70000, 500)
+    monkeypatch.setattr(module, "_CHUNK", 7)
+    unique, counts = np.unique(values, return_counts=True)
+    assert count_values(values) == dict(zip(unique.tolist(), counts.tolist(), strict=True))
+
+
+def test_whole_numbers_stored_as_floats_are_recognised():
+    pixels = np.array([[[0.0, 2.0]], [[0.5, 1.0]]])
+    assert facts_of(pixels, np.array([[0, 1]])).integer == (True, False)
+    assert facts_of(pixels.astype(np.int16), np.array([[0, 1]])).integer == (True, True)
+
+
+def test_the_box_around_what_is_not_zero():
+    pixels = np.zeros((2, 5, 6))
+    pixels[0, 1, 2] = pixels[1, 3, 4] = 1
+    assert facts_of(pixels, np.zeros((5, 6), int)).cropped_shape == (3, 3)
+
+
+def test_many_objects_are_thinned_evenly(monkeypatch):
+    monkeypatch.setattr(module, "MOST_OBJECTS", 3)
+    values = np.zeros((1, 40), int)
+    for size, start in ((1, 0), (2, 5), (3, 10), (4, 15), (5, 20)):
+        values[0, start : start + size] = 1
+    assert facts_of(values[None], values).object_sizes == {1: (1, 3, 5)}
+
+
+def test_a_huge_box_is_searched_in_part(monkeypatch):
+    monkeypatch.setattr(module, "_LARGEST_SEARCH", 60)
+    values = np.zeros((10, 10), int)
+    values[::9, ::9] = values[4:6, 4:6] = 1
+    assert facts_of(values[None], values).object_sizes == {1: (4,)}
+
+
+def test_digests_tell_pictures_apart_by_shape_type_and_values():
+    one = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    digests = {
+        digest_of(a) for a in (one, one.reshape(1, 3, 2), one.astype(np.int8), one + 1, one[:, :, ::-1])
+    }
+    assert len(digests) == 5
+    assert digest_of(one) == digest_of(np.asfortranarray(one))

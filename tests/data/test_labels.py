@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from unetkit.data.labels import COLOURS, class_ids, read_label, read_pixels, read_values
+from unetkit.errors import DataError
+from unetkit.records.case import Case
+from unetkit.records.plan import DataPlan
+
+BINARY = DataPlan(rank=2, channels=("image",), classes=("background", "defect"), label_values=(0, 255))
+
+
+def case(tmp_path, image=None, label=None, **more):
+    images = []
+    for number, array in enumerate(image if isinstance(image, list) else [image]):
+        images.append(tmp_path / f"i{number}.tif")
+        tifffile.imwrite(images[-1], array, photometric="minisblack")
+    path = None
+    if label is not None:
+        path = tmp_path / "l.png"
+        Image.fromarray(label).save(path)
+    return Case("a", tuple(images), path, "a", **more)
+
+
+def test_raw_values_become_class_ids():
+    ids, known = class_ids(np.array([[255, 0], [0, 255]], np.uint8), BINARY, where="a.png")
+    assert ids.tolist() == [[1, 0], [0, 1]]
+    assert ids.dtype == np.uint8
+    assert known is None
+
+
+def test_ignored_pixels_are_background_and_unknown():
+    data = BINARY.model_copy(update={"label_values": (1, 4), "ignore_value": 9})
+    ids, known = class_ids(np.array([1, 4, 9, 1]), data, where="a.png")
+    assert ids.tolist() == [0, 1, 0, 0]
+    assert known is not None
+    assert known.tolist() == [True, True, False, True]
+
+
+def test_many_classes_take_sixteen_bits():
+    count = 300
+    data = DataPlan(
+        rank=2, channels=("i",), classes=tuple(map(str, range(count))), label_values=tuple(range(count))
+    )
+    ids, _ = class_ids(np.array([299, 0]), data, where="a.png")
+    assert ids.dtype == np.uint16
+    assert ids.tolist() == [299, 0]
+
+
+@pytest.mark.parametrize("value", [7, -1, 70000])
+def test_a_value_beyond_the_classes_is_refused(value):
+    with pytest.raises(
+        DataError,
+        match=rf"a\.png: the label value {value} is beyond the 2 classes \(0 background, 255 defect\)",
+    ):
+        class_ids(np.array([0, value]), BINARY, where="a.png")
+
+
+def test_channel_files_are_stacked_in_order(tmp_path):
+    parts = [np.full((4, 5), n, np.uint8) for n in (3, 1)]
+    pixels, _ = read_pixels(case(tmp_path, parts))
+    assert pixels.shape == (2, 4, 5)
+    assert pixels[:, 0, 0].tolist() == [3, 1]
+
+
+def test_channel_files_of_other_size_or_place_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"i1\.tif: the channels of one case must lie on one grid: \(4, 5\)"):
+        read_pixels(case(tmp_path, [np.zeros((4, 5), np.uint8), np.zeros((4, 6), np.uint8)]))
+    paths = []
+    for name, step in (("a.nii", 1), ("b.nii", 2)):
+        nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.diag([step, 1, 1, 1])), tmp_path / name)
+        paths.append(tmp_path / name)
+    with pytest.raises(DataError, match="resample the channels onto one grid"):
+        read_pixels(Case("a", tuple(paths), None, "a"))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_nan_pixels_are_refused(tmp_path, odd):
+    image = np.zeros((4, 5), np.float32)
+    image[1, 2] = odd
+    with pytest.raises(DataError, match=r"i0\.tif: NaN pixels: 1 of 20 values are not finite"):
+        read_pixels(case(tmp_path, image))
+
+
+def test_a_region_cuts_pixels_and_label_alike_and_moves_the_origin(tmp_path):
+    image = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    part = case(tmp_path, image, (image % 2 * 255).astype(np.uint8), region=((1, 3), (2, 5)))
+    pixels, grid = read_pixels(part)
+    np.testing.assert_array_equal(pixels[0], image[1:3, 2:5])
+    ids, known, label_grid = read_label(part, BINARY)
+    np.testing.assert_array_equal(ids, image[1:3, 2:5] % 2)
+    assert known is None
+    assert grid.origin_mm == label_grid.origin_mm == (1.0, 2.0)
+
+
+def test_a_region_outside_the_image_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"the region .* does not lie in the shape \(4, 5\)"):
+        read_pixels(case(tmp_path, np.zeros((4, 5), np.uint8), region=((0, 4), (0, 6))))
+
+
+def test_a_case_without_files_is_refused():
+    with pytest.raises(DataError, match="no image file"):
+        read_pixels(Case("a", (), None, "a"))
+    with pytest.raises(DataError, match="no label"):
+        read_values(Case("a", (), None, "a"))
+
+
+def test_grey_among_colour_gets_three_equal_channels(tmp_path):
+    colour = BINARY.model_copy(update={"channels": COLOURS})
+    image = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    pixels, _ = read_pixels(case(tmp_path, image), colour)
+    np.testing.assert_array_equal(pixels, np.stack([image] * 3))
+    assert read_pixels(case(tmp_path, image), BINARY)[0].shape == (1, 4, 5)
