@@ -1,0 +1,359 @@
+"""Everything but the size: normalisation, losses, augmentation, optimiser, inference; each with its reason.
+
+Every function answers with a slice of the plan and with the reasons of its values, by dotted key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from unetkit.planning.budget import Choice, Terms
+from unetkit.planning.topology import coarse_axis, resampled, target_spacing
+from unetkit.records.fingerprint import ChannelFingerprint, Fingerprint
+from unetkit.records.plan import (
+    AugmentationPlan,
+    InferencePlan,
+    LossTerm,
+    Normalization,
+    ObjectivePlan,
+    PreparationPlan,
+    TrainingPlan,
+)
+
+Reasons = dict[str, str]
+DEFAULT_STEPS = 20_000
+_LONG_STEPS = 20_000
+_SHORT_STEPS = 10_000
+_MASKED_BELOW = 0.75
+_SPARSE, _VERY_SPARSE, _RARE_CLASS = 0.02, 0.005, 0.005
+_SHORT_MINUTES, _FEW_PASSES, _TINY_SET = 60.0, 200.0, 50
+_INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
+_WHOLE_PICTURE = 1_500_000
+_SAME = 1e-3
+
+
+def prepare_for(fingerprint: Fingerprint) -> tuple[PreparationPlan, Reasons]:
+    """Cropping, resampling and normalisation.
+
+    Args:
+        fingerprint: The data set.
+    """
+    spacing, why_spacing = _spacing(fingerprint)
+    separate = coarse_axis(spacing) if spacing else None
+    masked = fingerprint.rank == 3 and fingerprint.nonzero_share < _MASKED_BELOW
+    crop = fingerprint.rank == 3
+    schemes = [_normalization(channel, masked) for channel in fingerprint.channels]
+    share = f"{100 * fingerprint.nonzero_share:.0f} %"
+    plan = PreparationPlan(
+        spacing_mm=spacing,
+        crop_to_nonzero=crop,
+        normalization=tuple(scheme for scheme, _ in schemes),
+        separate_axis=separate,
+    )
+    if separate is not None:
+        apart = (
+            f"Axis {separate} is over 3 times coarser than the finest: interpolating across it would blur."
+        )
+    else:
+        apart = "No axis is over 3 times coarser than the finest." if spacing else "Nothing is resampled."
+    words = [f"{c.name}: {why}" for c, (_, why) in zip(fingerprint.channels, schemes, strict=True)]
+    if len({why for _, why in schemes}) == 1:
+        words = [f"Every channel: {schemes[0][1]}"]
+    reasons = {
+        "spacing_mm": why_spacing,
+        "crop_to_nonzero": f"Empty margins are cut off; {share} of a typical volume stay."
+        if crop
+        else "A zero in a picture is a dark pixel, not an empty one.",
+        "normalization": f"{'; '.join(words)}.",
+        "separate_axis": apart,
+        "order_image": "Cubic splines keep images sharp.",
+        "order_label": "Linear on one-hot labels, then the largest: no class appears between two.",
+    }
+    return plan, _under("preparation", reasons)
+
+
+def terms_of(fingerprint: Fingerprint, preparation: PreparationPlan) -> Terms:
+    """What the network has to cope with once the images are prepared.
+
+    Args:
+        fingerprint: The data set.
+        preparation: How its images are prepared.
+    """
+    shapes = fingerprint.shapes if preparation.crop_to_nonzero else fingerprint.original_shapes
+    spacings = fingerprint.spacings_mm
+    target = preparation.spacing_mm
+    if target:
+        shapes = tuple(resampled(n, old, target) for n, old in zip(shapes, spacings, strict=True))
+    elif fingerprint.calibrated and fingerprint.rank == 3:
+        target = target_spacing(spacings, shapes)
+    else:
+        target = (1.0,) * fingerprint.rank
+    return Terms(target, _median(shapes), len(shapes), len(fingerprint.channels), len(fingerprint.classes))
+
+
+def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
+    """The loss: Dice with cross-entropy, or with focal loss where objects are small.
+
+    Args:
+        fingerprint: The data set.
+    """
+    shares = class_shares(fingerprint)
+    whole, rarest = sum(shares), min((share for share in shares if share > 0), default=0.0)
+    batch = 1.0 if fingerprint.rank == 2 else 0.0
+    dice = LossTerm(name="dice", options={"batch": batch})
+    over = "the whole batch, as one picture may lack a class" if batch else "each volume patch"
+    if whole < _SPARSE or rarest < _RARE_CLASS:
+        what = f"foreground fills {_percent(whole)}, the rarest class {_percent(rarest)} of the pixels"
+        losses = (dice.model_copy(update={"weight": 0.7}), LossTerm(name="focal", weight=0.3))
+        why = f"Small objects ({what}): Dice 0.7 + focal 0.3 keep easy background from outweighing them"
+    else:
+        losses = (dice, LossTerm(name="cross_entropy"))
+        why = (
+            f"Dice + cross-entropy, nnU-Net's pair: foreground fills {_percent(whole)}, "
+            f"the rarest class {_percent(rarest)} of the pixels"
+        )
+    reasons = {"name": "Every training image is labelled.", "losses": f"{why}; Dice over {over}."}
+    return ObjectivePlan(losses=losses), _under("objective", reasons)
+
+
+def augment_for(terms: Terms, choice: Choice, *, minutes: float) -> tuple[AugmentationPlan, Reasons]:
+    """nnU-Net's augmentation, lighter where the time allows only a few passes over the data.
+
+    Args:
+        terms: The data set.
+        choice: Patch, batch and steps.
+        minutes: Time budget, 0 for none.
+    """
+    degrees, why_degrees = _rotation(terms, choice.candidate.shape.patch)
+    passes = _passes(terms, choice)
+    short = 0 < minutes <= _SHORT_MINUTES
+    light = short and passes < _FEW_PASSES
+    still = short and terms.rank == 3 and terms.classes > 2
+    elastic = 0.2 if terms.rank == 2 and terms.cases < _TINY_SET else 0.0
+    plan = AugmentationPlan(
+        rotation_degrees=degrees,
+        elastic=elastic,
+        flip_axes=() if still else tuple(range(terms.rank)),
+    )
+    reasons = dict.fromkeys(type(plan).model_fields, "nnU-Net's value.")
+    if light:
+        plan = plan.model_copy(update={name: round(getattr(plan, name) / 2, 3) for name in _INTENSITY})
+        few = f"{minutes:g} minutes give only about {passes:.1f} passes over the data"
+        reasons |= dict.fromkeys(_INTENSITY, f"Half of nnU-Net's probability: {few}.")
+    reasons |= {
+        "rotation_degrees": why_degrees,
+        "elastic": f"Only {terms.cases} training pictures: bending them makes more."
+        if elastic
+        else "nnU-Net uses none: rotation and zoom suffice here.",
+        "flip_axes": (
+            f"Not mirrored: the classes of a scan have their sides, and {minutes:g} minutes are too short to "
+            "learn every mirror image as well."
+            if still
+            else "Mirrored on every axis, as in nnU-Net."
+        ),
+    }
+    return plan, _under("augmentation", reasons)
+
+
+def optimise(
+    fingerprint: Fingerprint, terms: Terms, choice: Choice, *, minutes: float, memory_gb: float
+) -> tuple[TrainingPlan, Reasons]:
+    """Optimiser, schedule and sampling.
+
+    Args:
+        fingerprint: The data set.
+        terms: The data set as the network sees it.
+        choice: Patch, batch and steps.
+        minutes: Time budget, 0 for none.
+        memory_gb: Memory budget, 0 for none.
+    """
+    steps = choice.steps or DEFAULT_STEPS
+    fraction, why_fraction = _foreground_fraction(fingerprint)
+    decay = "nnU-Net's value."
+    average = 0.99 if steps < _SHORT_STEPS else 0.999
+    if steps > _LONG_STEPS:
+        optimizer, rate, weight_decay = "sgd", 1e-2, 3e-5
+        why = f"SGD with nnU-Net's rate of 0.01 generalises best over a long schedule ({steps} steps)."
+    else:
+        rate = 2e-3 if steps < _SHORT_STEPS and choice.batch >= 4 else 1e-3
+        optimizer, weight_decay, decay = (
+            "adamw",
+            1e-2,
+            "Usual for AdamW, where it is decoupled from the rate.",
+        )
+        course = f"about {steps} steps; peak {rate:g} at batch {choice.batch}"
+        why = f"AdamW with a cosine schedule gets furthest in a short schedule: {course}."
+    plan = TrainingPlan(
+        patch_size=choice.candidate.shape.patch,
+        batch_size=choice.batch,
+        steps=0 if minutes > 0 else DEFAULT_STEPS,
+        minutes=minutes,
+        memory_gb=memory_gb,
+        foreground_fraction=fraction,
+        optimizer=optimizer,
+        learning_rate=rate,
+        weight_decay=weight_decay,
+        ema_decay=average,
+    )
+    reasons = dict.fromkeys(type(plan).model_fields, "The default.")
+    reasons |= {
+        "foreground_fraction": why_fraction,
+        "optimizer": why,
+        "learning_rate": why,
+        "weight_decay": decay,
+        "ema_decay": f"Averages the weights over about the last {1 / (1 - average):.0f} of {steps} steps.",
+        "steps": _why_steps(choice, minutes),
+        "minutes": "Your time budget." if minutes else "No time budget was given.",
+        "memory_gb": "Your memory budget." if memory_gb else "No memory budget was given: what is free.",
+        "precision": "Measured at the start: whichever is faster on the device.",
+        "memory_format": "Measured at the start: whichever is faster on the device.",
+        "select": "The averaged weights at the end: nothing was selected on the held-out cases.",
+        "checkpoint_steps": "By the clock.",
+        "validate_steps": "By the clock, 8 times over the run.",
+    }
+    return plan, _under("training", reasons)
+
+
+def infer(
+    terms: Terms, choice: Choice, *, flips: Sequence[int], device: str
+) -> tuple[InferencePlan, Reasons]:
+    """Tiles, overlap and mirroring at prediction time.
+
+    Args:
+        terms: The data set.
+        choice: Patch and network.
+        flips: Axes mirrored in training.
+        device: Where training runs.
+    """
+    patch = choice.candidate.shape.patch
+    flat = terms.rank == 2
+    whole = _WHOLE_PICTURE if flat else 2 * math.prod(patch)
+    together = 1 if device.startswith("cpu") else 4
+    plan = InferencePlan(
+        tile_size=patch,
+        overlap_fraction=0.25 if flat else 0.5,
+        batch_size=together,
+        mirror_axes=tuple(flips),
+        whole_image_pixels=whole,
+    )
+    reasons = {
+        "tile_size": "The training patch: the network knows this field of view.",
+        "overlap_fraction": "A quarter suffices for pictures: each tile sees far beyond its seam."
+        if flat
+        else "Half, as in nnU-Net: every voxel is seen from several tiles.",
+        "batch_size": f"{together} at a time on {device}.",
+        "mirror_axes": "The axes mirrored in training, when --tta asks for it."
+        if flips
+        else "None: nothing was mirrored in training.",
+        "whole_image_pixels": f"Up to {whole} pixels fit through the network in one piece, without seams.",
+        "runtime": "The trained network itself.",
+    }
+    return plan, _under("inference", reasons)
+
+
+def class_shares(fingerprint: Fingerprint) -> tuple[float, ...]:
+    """Share of all labelled pixels per foreground class.
+
+    Args:
+        fingerprint: The data set.
+    """
+    total = sum(fingerprint.voxels) or 1
+    return tuple(count / total for count in fingerprint.voxels[1:])
+
+
+def _spacing(fingerprint: Fingerprint) -> tuple[tuple[float, ...], str]:
+    if fingerprint.rank == 2:
+        return (), "Pictures are never resampled."
+    if not fingerprint.calibrated:
+        return (), "Not every file states its spacing, so nothing is resampled."
+    target = target_spacing(fingerprint.spacings_mm, fingerprint.shapes)
+    words = " × ".join(f"{value:.4g}" for value in target)
+    alike = all(
+        math.isclose(own, wanted, rel_tol=_SAME)
+        for spacing in fingerprint.spacings_mm
+        for own, wanted in zip(spacing, target, strict=True)
+    )
+    if alike:
+        return target, f"Every volume has {words} mm already; one that differs is brought to it."
+    median = _median(fingerprint.spacings_mm)
+    finer = [axis for axis, (t, m) in enumerate(zip(target, median, strict=True)) if not math.isclose(t, m)]
+    rule = f", axis {finer[0]} at its 10th percentile, being far coarser than the others" if finer else ""
+    return target, f"The median of {len(fingerprint.spacings_mm)} volumes, {words} mm{rule}."
+
+
+def _normalization(channel: ChannelFingerprint, masked: bool) -> tuple[Normalization, str]:
+    name = channel.name.lower()
+    if name == "ct":
+        numbers = {"low": channel.low, "high": channel.high, "mean": channel.mean, "std": channel.std}
+        window = f"{channel.low:.4g} to {channel.high:.4g}"
+        return Normalization(
+            scheme="ct", **numbers
+        ), f"CT values mean the same in every scan, clipped to {window}"
+    if name == "nonorm":
+        return Normalization(scheme="none"), "named noNorm by the data set"
+    if name == "rgb_to_0_1":
+        return Normalization(scheme="zero_one", high=255.0), "named rgb_to_0_1 by the data set"
+    if masked:
+        return Normalization(scheme="masked_zscore"), (
+            f"z-score of the non-zero pixels, as over {100 * (1 - _MASKED_BELOW):.0f} % of a volume is empty"
+        )
+    return Normalization(scheme="zscore"), "z-score of each image, robust to exposure and gain"
+
+
+def _rotation(terms: Terms, patch: Sequence[int]) -> tuple[tuple[float, ...], str]:
+    if terms.rank == 2:
+        if max(patch) / min(patch) > 1.5:
+            return (15.0,), "±15°: further turns would leave this long patch half empty."
+        return (180.0,), "Any angle: the patch is about square."
+    coarse = coarse_axis(terms.spacing_mm)
+    thin = min(range(3), key=lambda axis: patch[axis])
+    if coarse is None and max(patch) / patch[thin] > 3:
+        coarse = thin
+    if coarse is None:
+        return (30.0,) * 3, "±30° about every axis, as in nnU-Net."
+    plane = [size for axis, size in enumerate(patch) if axis != coarse]
+    angle = 15.0 if max(plane) / min(plane) > 1.5 else 180.0
+    turned = tuple(angle if axis == coarse else 0.0 for axis in range(3))
+    return turned, f"±{angle:g}° within the slices only: axis {coarse} is too coarse or too short to turn."
+
+
+def _foreground_fraction(fingerprint: Fingerprint) -> tuple[float, str]:
+    share = sum(class_shares(fingerprint))
+    if share < _VERY_SPARSE:
+        return 0.67, f"Foreground fills only {_percent(share)}: two patches in three are centred on it."
+    if share < _SPARSE:
+        return 0.5, f"Foreground fills only {_percent(share)}: every second patch is centred on it."
+    return 0.33, f"Foreground fills {_percent(share)}: every third patch is centred on it, as in nnU-Net."
+
+
+def _why_steps(choice: Choice, minutes: float) -> str:
+    if minutes > 0:
+        return (
+            f"Counted at the start; about {choice.steps} of {choice.step_seconds:.2g} s are expected to fit."
+        )
+    if choice.step_seconds <= 0:
+        return f"{DEFAULT_STEPS}: enough for most data sets; --minutes sets a time budget instead."
+    hours = DEFAULT_STEPS * choice.step_seconds / 3600
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    return f"{DEFAULT_STEPS}: enough for most data sets, about {time} on this device; --minutes shortens it."
+
+
+def _passes(terms: Terms, choice: Choice) -> float:
+    """How often each pixel of the data set is seen."""
+    seen = (choice.steps or DEFAULT_STEPS) * choice.batch * math.prod(choice.candidate.shape.patch)
+    return seen / (terms.cases * math.prod(terms.median))
+
+
+def _median(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    middle, odd = divmod(len(rows), 2)
+    columns = [sorted(column) for column in zip(*rows, strict=True)]
+    return tuple(float(c[middle] if odd else (c[middle - 1] + c[middle]) / 2) for c in columns)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _under(prefix: str, reasons: Reasons) -> Reasons:
+    return {f"{prefix}.{key}": why for key, why in reasons.items()}
