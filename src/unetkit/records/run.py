@@ -17,8 +17,8 @@ class Run:
     """The folder of one training.
 
     Layout: ``plan.json``, ``fingerprint.json``, ``split.json`` (case ids of train and held-out),
-    ``journal.jsonl``, ``checkpoints/{last,best}.safetensors`` and ``.json``, ``model/`` (the model folder),
-    ``report.html``, ``manifest.json``.
+    ``journal.jsonl``, ``checkpoints/{last,best}.json`` (each names its ``.safetensors``),
+    ``model/`` (the model folder), ``report.html``, ``manifest.json``.
 
     Args:
         folder: Where it lies.

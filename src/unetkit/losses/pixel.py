@@ -1,0 +1,116 @@
+"""Losses that are a mean over pixels, all of them made from the cross-entropy of each."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+from torch.nn import functional as F
+
+_UNKNOWN = -100
+
+
+def cross_entropy(
+    logits: Float[Tensor, "b k *s"],
+    target: Integer[Tensor, " b *s"],
+    known: Bool[Tensor, " b *s"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the known pixels, in nats.
+
+    Args:
+        logits: ``(B, K, *S)``.
+        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        known: ``(B, *S)``, None for all.
+
+    Returns:
+        A scalar; 0 when nothing is known.
+
+    Example:
+        >>> round(cross_entropy(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)).item(), 4)
+        0.6931
+    """
+    logits, target = _wide(logits), target.long()
+    if known is None:
+        return F.cross_entropy(logits, target)
+    total = F.cross_entropy(logits, target.masked_fill(~known, _UNKNOWN), reduction="sum")
+    return total / known.sum().clamp(min=1)
+
+
+def focal(
+    logits: Float[Tensor, "b k *s"],
+    target: Integer[Tensor, " b *s"],
+    known: Bool[Tensor, " b *s"] | None = None,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+) -> Float[Tensor, ""]:
+    """Mean of ``(1 - p)^gamma · -log p`` over the known pixels, ``p`` being the true class's probability.
+
+    Args:
+        logits: ``(B, K, *S)``.
+        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        known: ``(B, *S)``, None for all.
+        gamma: How little easy pixels count; 0 is cross-entropy.
+        alpha: Weight of the foreground's pixels, the background's have ``1 - alpha``; None: both weigh 1.
+
+    Returns:
+        A scalar; 0 when nothing is known.
+
+    Reference:
+        Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equation 5.
+    """
+    entropy = _entropy(logits, target, known)
+    # Where p rounds to 1 a gamma below 1 has an infinite slope, which times 0 would be NaN.
+    miss = (-torch.expm1(-entropy)).clamp(min=torch.finfo(entropy.dtype).eps)
+    values = entropy * miss**gamma
+    if alpha is not None:
+        values = values * torch.where(target > 0, alpha, 1.0 - alpha)
+    return values.sum() / _count(target, known)
+
+
+def top_k(
+    logits: Float[Tensor, "b k *s"],
+    target: Integer[Tensor, " b *s"],
+    known: Bool[Tensor, " b *s"] | None = None,
+    *,
+    share: float = 0.1,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the ``share`` of the known pixels with the largest, at least one.
+
+    Args:
+        logits: ``(B, K, *S)``.
+        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        known: ``(B, *S)``, None for all.
+        share: Share of the known pixels that count, rounded up.
+
+    Returns:
+        A scalar; 0 when nothing is known.
+
+    Reference:
+        Wu, Shen and van den Hengel, Bridging Category-level and Instance-level Semantic Image Segmentation,
+        arXiv:1605.06885, section 3.2.
+    """
+    entropy = _entropy(logits, target, known)
+    amount = target.numel() if known is None else int(known.sum())
+    # Unknown pixels carry 0, the least a cross-entropy can be: they never push a known one out.
+    hardest = entropy.flatten().topk(max(1, math.ceil(share * amount)), sorted=False).values
+    return hardest.mean()
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """At least float32; float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _entropy(logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+    """Cross-entropy of each pixel, 0 with no gradient where unknown."""
+    target = target.long()
+    if known is not None:
+        target = target.masked_fill(~known, _UNKNOWN)
+    return F.cross_entropy(_wide(logits), target, reduction="none")
+
+
+def _count(target: Tensor, known: Tensor | None) -> Tensor | int:
+    return max(1, target.numel()) if known is None else known.sum().clamp(min=1)

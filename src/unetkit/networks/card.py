@@ -1,0 +1,117 @@
+"""The model card: what a model is, what it can do, how to use it, in one page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unetkit.records.plan import Plan
+from unetkit.records.scores import Scores, Summary
+
+_LIMITS = """\
+- It knows only the classes above and always answers with one of them, also on pictures of something else.
+- It was measured on the cases counted above and on nothing else: another device, site, material or
+  population may give other results. Measure it there before relying on it.
+- **Not a medical device.** Not cleared for diagnosis or treatment."""
+
+
+def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> str:
+    """Write the card.
+
+    Args:
+        plan: The model's plan.
+        scores: How good it was measured to be, None when it was not.
+        facts: What else is worth knowing, as label to text.
+
+    Returns:
+        Markdown.
+    """
+    data = plan.data
+    parts = [
+        f"# U-Net for {_cell(_listed(data.classes[1:]))}",
+        f"Gives each pixel of an image with {data.rank} axes one of {len(data.classes)} classes (unetkit).",
+        "## Classes",
+        _table(
+            ("id", "class", "value in label files"),
+            [(str(i), name, str(data.label_values[i])) for i, name in enumerate(data.classes)],
+        ),
+        "## Data",
+        _data(plan, facts),
+        "## Scores",
+        _scores(scores),
+        "## How to use",
+        _usage(),
+        "## Limits",
+        _LIMITS,
+        "## Plan",
+        _table(
+            ("key", "value", "why"),
+            [(f"`{key}`", _short(value), plan.reasons.get(key, "")) for key, value in plan.flat().items()],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(plan: Plan, facts: Mapping[str, str]) -> str:
+    spacing = plan.preparation.spacing_mm
+    rows = [
+        ("channels", _listed(plan.data.channels)),
+        ("pixels of the training images", plan.data.pixels),
+        ("spacing (mm)", " × ".join(f"{step:g}" for step in spacing) if spacing else "as it comes"),
+        ("normalisation", _listed([channel.scheme for channel in plan.preparation.normalization])),
+        *facts.items(),
+    ]
+    return _table(("fact", "value"), rows)
+
+
+def _scores(scores: Scores | None) -> str:
+    if scores is None:
+        return "Not measured."
+    rows = []
+    for name, metrics in scores.summary.items():
+        for metric, summary in metrics.items():
+            rows.append((name, metric, *_numbers(summary)))
+    notes = [f"Cases: {len(scores.cases)} ({scores.split}). Surface tolerance: {scores.tolerance_mm:g} mm."]
+    if scores.convention:
+        notes.append(scores.convention)
+    head = ("class", "metric", "mean", "95 % interval", "median", "n", "missed", "undefined")
+    return _table(head, rows) + "\n\n" + " ".join(notes)
+
+
+def _numbers(summary: Summary) -> tuple[str, ...]:
+    interval = "–" if summary.low is None else f"{_number(summary.low)} … {_number(summary.high)}"
+    counts = (str(summary.n), str(summary.missed), str(summary.undefined))
+    return (_number(summary.mean), interval, _number(summary.median), *counts)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _usage() -> str:
+    return """\
+    unet predict MODEL INPUT --out DIR
+
+`MODEL` is this folder, `INPUT` an image or a folder of images. In Python:
+
+    import unetkit as uk
+    mask = uk.load("MODEL").predict("image.png")"""
+
+
+def _listed(words: tuple[str, ...] | list[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _short(value: object) -> str:
+    text = str(list(value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A class name is a stranger's text: it must not end the row or the cell, nor be markup."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

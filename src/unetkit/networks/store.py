@@ -1,0 +1,267 @@
+"""The model folder: a plan, weights, scores, a card, and a seal that says all of it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import Field
+
+from unetkit.errors import DataError, UsageError
+from unetkit.networks.card import model_card
+from unetkit.records.files import atomic
+from unetkit.records.plan import Plan
+from unetkit.records.saved import Saved
+from unetkit.records.scores import Scores
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unetkit.networks.unet import UNet
+
+PLAN, WEIGHTS, SCORES, CARD, SEAL = (
+    "plan.json",
+    "weights.safetensors",
+    "scores.json",
+    "model_card.md",
+    "model.json",
+)
+_PACKAGES = ("unetkit", "torch", "numpy", "safetensors")
+_RESTORE = "copy the model folder anew from where it was made, or train again"
+
+
+R = TypeVar("R", bound=Saved)
+
+
+class Seal(Saved):
+    """What makes a folder a model: the hashes of its parts, and where they come from.
+
+    Args:
+        plan_sha256: Of ``plan.json``.
+        weights_sha256: Of ``weights.safetensors``.
+        parameters: Number of learned values.
+        packages: Package (or ``python``) to version, at the time of saving.
+        facts: What else is worth knowing, as label to text.
+    """
+
+    version: int = 1
+    plan_sha256: str
+    weights_sha256: str
+    parameters: int
+    packages: dict[str, str] = Field(default_factory=dict)
+    facts: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What can be said of a model folder without loading its weights.
+
+    Args:
+        plan: The plan.
+        scores: The scores, None when it was not measured.
+        seal: Hashes, versions, facts.
+        weight_bytes: Size of the weights file.
+    """
+
+    plan: Plan
+    scores: Scores | None
+    seal: Seal
+    weight_bytes: int
+
+
+def save_model(
+    folder: Path,
+    network: nn.Module,
+    plan: Plan,
+    *,
+    scores: Scores | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model folder; every file is written whole before the first one takes its place.
+
+    Args:
+        folder: Where; made when missing.
+        network: The network the plan describes.
+        plan: The plan.
+        scores: How good it was measured to be.
+        facts: What else belongs on the card, as label to text.
+
+    Raises:
+        ResourceError: The disk is full or the folder cannot be written; a model that was there is untouched.
+    """
+    import safetensors.torch
+
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    plan_bytes, weights = plan.to_json().encode(), safetensors.torch.save(state)
+    facts = dict(facts or {})
+    seal = Seal(
+        plan_sha256=hashlib.sha256(plan_bytes).hexdigest(),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        parameters=sum(value.numel() for value in network.parameters()),
+        packages=_versions(),
+        facts=facts,
+    )
+    files = {SEAL: seal.to_json().encode(), CARD: model_card(plan, scores, facts).encode(), PLAN: plan_bytes}
+    if scores is not None:
+        files[SCORES] = scores.to_json().encode()
+    files[WEIGHTS] = weights
+    with ExitStack() as stack:  # entered in this order, so the seal takes its place last
+        for name, content in files.items():
+            file = stack.enter_context(atomic(folder / name))
+            file.write(content)
+            file.flush()
+    if scores is None:
+        (folder / SCORES).unlink(missing_ok=True)
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read the plan of a model folder; torch is not needed.
+
+    Raises:
+        DataError: The folder is not a model, or its plan was changed or cannot be read.
+    """
+    return _plan(folder, _seal(folder))
+
+
+def describe(folder: Path) -> Description:
+    """Say what a model folder holds; torch is not needed, and the weights are not read.
+
+    Raises:
+        DataError: The folder is not a model, or a part of it was changed or cannot be read.
+    """
+    seal = _seal(folder)
+    plan = _plan(folder, seal)
+    scores = _record(Scores, folder / SCORES) if (folder / SCORES).exists() else None
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise _missing(weights)
+    return Description(plan, scores, seal, weights.stat().st_size)
+
+
+def load_model(folder: Path) -> tuple[UNet, Plan]:
+    """Load a model folder, on the CPU.
+
+    Nothing in it can run code, and nothing larger than its weights is allocated.
+
+    Args:
+        folder: What ``save_model`` wrote.
+
+    Returns:
+        The network in eval mode, and its plan.
+
+    Raises:
+        DataError: The folder is not a model, was changed after saving, or its plan and weights do not fit.
+    """
+    import torch
+
+    from unetkit.networks.unet import build
+
+    seal = _seal(folder)
+    plan = _plan(folder, seal)
+    state = _weights(folder / WEIGHTS, seal)
+    data = plan.data
+    try:
+        with torch.device("meta"):  # shapes only: the memory is the file's
+            network = build(
+                plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes)
+            )
+    except UsageError as wrong:
+        raise DataError(wrong.problem, cure=wrong.cure, where=folder / PLAN) from wrong
+    _compare(network.state_dict(), state, where=folder / WEIGHTS)
+    network.load_state_dict(state, assign=True)
+    return network.eval(), plan
+
+
+def _compare(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: Path) -> None:
+    """Refuse weights that are not the planned network's, naming the first that differs."""
+    cure = "use the plan and the weights of one and the same model"
+    for name, tensor in wanted.items():
+        if name not in got:
+            raise DataError(
+                f"the weights lack '{name}', which the plan's network has", cure=cure, where=where
+            )
+        for kind, mine, theirs in (
+            ("shape", list(tensor.shape), list(got[name].shape)),
+            ("type", tensor.dtype, got[name].dtype),
+        ):
+            if mine != theirs:
+                problem = f"the weights' '{name}' has {kind} {theirs}, the plan's network expects {mine}"
+                raise DataError(problem, cure=cure, where=where)
+    for name in got:
+        if name not in wanted:
+            raise DataError(
+                f"the weights hold '{name}', which the plan's network lacks", cure=cure, where=where
+            )
+
+
+def _weights(path: Path, seal: Seal) -> dict[str, Tensor]:
+    import safetensors
+    import safetensors.torch
+
+    content = _read(path)
+    if hashlib.sha256(content).hexdigest() != seal.weights_sha256:
+        raise DataError(
+            "these weights are not the ones that were saved (SHA-256 differs)", cure=_RESTORE, where=path
+        )
+    try:
+        return safetensors.torch.load(content)
+    except safetensors.SafetensorError as wrong:
+        raise DataError(f"not a safetensors file ({wrong})", cure=_RESTORE, where=path) from wrong
+
+
+def _seal(folder: Path) -> Seal:
+    if not folder.is_dir():
+        raise DataError(
+            "there is no such model folder", cure="name a folder that unet train wrote", where=folder
+        )
+    return _record(Seal, folder / SEAL)
+
+
+def _plan(folder: Path, seal: Seal) -> Plan:
+    content = _read(folder / PLAN)
+    if hashlib.sha256(content).hexdigest() != seal.plan_sha256:
+        raise DataError(
+            "this plan is not the one that was saved (SHA-256 differs)", cure=_RESTORE, where=folder / PLAN
+        )
+    return _record(Plan, folder / PLAN, content)
+
+
+def _record(kind: type[R], path: Path, content: bytes | None = None) -> R:
+    """A saved record; whatever is wrong with it is the folder's fault, not the user's words'."""
+    try:
+        return kind.from_json(_read(path) if content is None else content, where=path)
+    except UsageError as wrong:
+        raise DataError(wrong.problem, cure=wrong.cure, where=wrong.where) from wrong
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as wrong:
+        raise DataError(f"cannot read this file ({wrong.strerror})", cure=_RESTORE, where=path) from wrong
+
+
+def _missing(path: Path) -> DataError:
+    return DataError(
+        f"not a model folder: it holds no {path.name}",
+        cure="name a folder that unet train wrote",
+        where=path.parent,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,147 @@
+"""What training minimises. Learning differently is another objective, not another loop."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unetkit.data.patches import Batch
+from unetkit.lookup import pick
+from unetkit.losses import LOSSES, Loss
+from unetkit.records.plan import LossTerm, ObjectivePlan
+from unetkit.runtimes.devices import Layout
+
+OBJECTIVES = {"supervised": "unetkit.training.objective:Supervised"}
+
+
+class Objective(Protocol):
+    """A row of ``OBJECTIVES``, built as ``Objective(plan: ObjectivePlan, layout: Layout)``."""
+
+    def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Name to weighted loss (scalar, float32); training minimises their sum."""
+        ...
+
+    def after_step(self) -> None:
+        """The weights have changed."""
+        ...
+
+
+def build_objective(plan: ObjectivePlan, layout: Layout) -> Objective:
+    """The objective that a plan names.
+
+    Args:
+        plan: The plan's slice.
+        layout: Number type and memory format of the network's forward pass.
+
+    Raises:
+        UsageError: No objective or loss has that name.
+    """
+    return pick("objective", OBJECTIVES, plan.name)(plan, layout)
+
+
+class Supervised:
+    """Losses against a label, at every resolution the network answers in.
+
+    Args:
+        plan: Losses with weights and options.
+        layout: Autocast covers the network alone; losses are computed in float32.
+    """
+
+    def __init__(self, plan: ObjectivePlan, layout: Layout) -> None:
+        self._layout = layout
+        self._losses: dict[str, tuple[LossTerm, Loss]] = {}
+        for term in plan.losses:
+            key = term.name if term.name not in self._losses else f"{term.name}_{len(self._losses)}"
+            self._losses[key] = (term, pick("loss", LOSSES, term.name))
+
+    def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """One entry per loss of the plan: its weight times its mean over the resolutions."""
+        totals: dict[str, Tensor] = {}
+        logits = outputs(network, batch.pixels, self._layout)
+        for share, level in zip(deep_supervision_weights(len(logits)), logits, strict=True):
+            if share == 0.0:
+                continue
+            size = level.shape[2:]
+            target = at_size(batch.target, size)
+            known = None if batch.known is None else at_size(batch.known, size)
+            for key, (term, loss) in self._losses.items():
+                value = loss(level.float(), target, known, **term.options) * (share * term.weight)
+                totals[key] = totals[key] + value if key in totals else value
+        return totals
+
+    def after_step(self) -> None:
+        """Nothing to do."""
+
+
+def outputs(network: nn.Module, pixels: Tensor, layout: Layout) -> list[Tensor]:
+    """Run a network under autocast.
+
+    Args:
+        network: Answers with one tensor or with several, fine to coarse.
+        pixels: ``(B, C, *S)``.
+        layout: Number type and memory format.
+
+    Returns:
+        Logits ``(B, K, *S)``, fine to coarse.
+    """
+    with layout.autocast(pixels.device):
+        answer = network(layout.arrange(pixels))
+    return [answer] if isinstance(answer, Tensor) else list(answer)
+
+
+def deep_supervision_weights(count: int) -> tuple[float, ...]:
+    """Share of each resolution in the loss: ``1 / 2^i``, the coarsest of three or more 0, sum 1.
+
+    Args:
+        count: Number of resolutions.
+
+    Reference: Isensee et al., nnU-Net, Nature Methods 2021.
+
+    Example:
+        >>> [round(share, 4) for share in deep_supervision_weights(3)]
+        [0.6667, 0.3333, 0.0]
+    """
+    raw = [0.5**level for level in range(count)]
+    if count >= 3:
+        raw[-1] = 0.0
+    return tuple(share / sum(raw) for share in raw)
+
+
+def at_size(labels: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
+    """Labels seen by a coarser output: each of its pixels takes the label at its own position.
+
+    A strided convolution puts output ``i`` over input ``i · stride``, so that labels are taken there;
+    sizes that no stride explains take the nearest centre.
+
+    Args:
+        labels: ``(B, *S)``.
+        size: The output's size.
+
+    Returns:
+        ``(B, *size)``.
+
+    Example:
+        >>> at_size(torch.arange(5)[None], (3,))
+        tensor([[0, 2, 4]])
+    """
+    for axis, wanted in enumerate(size, start=1):
+        length = labels.shape[axis]
+        if wanted == length:
+            continue
+        stride = _stride(length, wanted)
+        if -(-length // stride) == wanted:
+            labels = labels[(slice(None),) * axis + (slice(None, None, stride),)]
+        else:
+            centres = (torch.arange(wanted, device=labels.device) + 0.5) * (length / wanted)
+            labels = labels.index_select(axis, centres.long().clamp(max=length - 1))
+    return labels
+
+
+def _stride(length: int, wanted: int) -> int:
+    """The power of two that makes ``wanted`` of ``length``, else the smallest stride that gives no more."""
+    power = 1
+    while -(-length // power) > wanted:
+        power *= 2
+    return power if -(-length // power) == wanted else -(-length // wanted)

@@ -1,0 +1,51 @@
+"""The model card."""
+
+from unetkit.networks.card import model_card
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.records.scores import Scores, Summary
+
+PLAN = Plan.model_validate(EXAMPLE).with_values({"network.norm": "batch"}, reason="large batches")
+
+
+def scores() -> Scores:
+    found = Summary(mean=0.8125, median=0.85, low=0.7, high=0.9, n=12, missed=2, undefined=3)
+    nowhere = Summary(mean=None, median=None, low=None, high=None, n=0, missed=0, undefined=15)
+    return Scores(
+        split="held-out",
+        classes=("defect",),
+        metrics=("dice", "hd95"),
+        tolerance_mm=1.5,
+        cases=(),
+        summary={"defect": {"dice": found, "hd95": nowhere}},
+        convention="A missed object takes the worst value.",
+    )
+
+
+def test_scores_stand_with_what_was_missed_and_undefined():
+    card = model_card(PLAN, scores(), {})
+    assert "| defect | dice | 0.8125 | 0.7 … 0.9 | 0.85 | 12 | 2 | 3 |" in card
+    assert "| defect | hd95 | – | – | – | 0 | 0 | 15 |" in card
+    assert "Cases: 0 (held-out). Surface tolerance: 1.5 mm. A missed object takes the worst value." in card
+
+
+def test_without_scores_it_says_so():
+    assert "\n## Scores\n\nNot measured.\n" in model_card(PLAN, None, {})
+
+
+def test_it_says_what_it_is_how_to_use_it_and_what_it_is_not():
+    card = model_card(PLAN, None, {"made by": "unet train"})
+    assert card.startswith("# U-Net for defect\n")
+    assert "| 1 | defect | 255 |" in card
+    assert "| made by | unet train |" in card
+    assert "unet predict MODEL INPUT --out DIR" in card
+    assert "**Not a medical device.**" in card
+    assert "| `network.norm` | batch | large batches |" in card
+    assert "| `training.patch_size` | [32, 32] |  |" in card
+
+
+def test_a_class_name_cannot_break_the_table():
+    names = {"classes": ["background", "a|<b>\n# boo"]}
+    plan = Plan.model_validate({**EXAMPLE, "data": {**EXAMPLE["data"], **names}})
+    card = model_card(plan, None, {})
+    assert "| 1 | a\\|&lt;b> # boo | 255 |" in card
+    assert "\n# boo" not in card

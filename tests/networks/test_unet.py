@@ -1,0 +1,157 @@
+"""The network as a whole: sizes, counts, exact identities, and what it refuses."""
+
+import math
+import re
+from itertools import pairwise
+
+import pytest
+import torch
+
+from unetkit.errors import UsageError
+from unetkit.networks.unet import build
+from unetkit.records.plan import EXAMPLE, NetworkPlan
+from unetkit.spatial.layers import memory_format
+from unetkit.spatial.memory_format import arrange_weights, arranged, channels_last
+
+REFERENCE = NetworkPlan(
+    widths=(32, 64, 128, 256),
+    blocks=(2, 2, 2, 2),
+    decoder_blocks=(2, 2, 2),
+    kernels=((3, 3, 3),) * 4,
+    strides=((1, 1, 1), *(((2, 2, 2),) * 3)),
+)
+
+
+def plan(**changes) -> NetworkPlan:
+    return NetworkPlan(**{**EXAMPLE["network"], **changes})
+
+
+def deep(rank: int, **changes) -> NetworkPlan:
+    flat, half = (1,) * rank, (2,) * rank
+    stages = {"widths": (4, 6, 8), "blocks": (1, 1, 1), "decoder_blocks": (1, 1), "deep_supervision": 2}
+    return NetworkPlan(**{**stages, "kernels": ((3,) * rank,) * 3, "strides": (flat, half, half), **changes})
+
+
+def test_parameters_of_the_reference_network_are_what_the_formula_says():
+    def conv(before: int, after: int, kernel: int = 27) -> int:
+        return kernel * before * after + after
+
+    widths, norm = (32, 64, 128, 256), 2
+    total = sum(
+        conv(before, after) + conv(after, after) + 2 * norm * after
+        for before, after in zip((1, *widths), widths, strict=False)
+    )
+    for fine, coarse in pairwise(widths):
+        total += conv(coarse, fine, 8) + conv(2 * fine, fine) + conv(fine, fine) + 2 * norm * fine
+    total += conv(32, 3, 1)
+    with torch.device("meta"):
+        network = build(REFERENCE, rank=3, in_channels=1, classes=3)
+    assert sum(value.numel() for value in network.parameters()) == total == 5_602_595
+
+
+@pytest.mark.parametrize("encoder", ["plain", "residual"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "group"])
+def test_rank_three_with_flat_kernels_is_rank_two(encoder, norm):
+    flat = {"encoder": encoder, "norm": norm, "deep_supervision": 1}
+    two = build(deep(2, **flat), rank=2, in_channels=2, classes=3)
+    kernels, strides = ((1, 3, 3),) * 3, ((1, 1, 1), (1, 2, 2), (1, 2, 2))
+    three = build(deep(3, **flat, kernels=kernels, strides=strides), rank=3, in_channels=2, classes=3)
+    lifted = {
+        name: value.unsqueeze(2) if value.ndim == 4 else value for name, value in two.state_dict().items()
+    }
+    three.load_state_dict(lifted)
+    x = torch.randn(2, 2, 13, 10, dtype=torch.float64)
+    assert torch.equal(three.double()(x.unsqueeze(2)).squeeze(2), two.double()(x))
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_padding_is_the_last_pixel_repeated(rank):
+    network = build(deep(rank), rank=rank, in_channels=1, classes=2).eval()
+    x = torch.randn(1, 1, *(9, 6, 11)[:rank])
+    by_hand = x
+    for axis, extra in zip(range(2, 2 + rank), (3, 2, 1), strict=False):
+        last = by_hand.narrow(axis, by_hand.shape[axis] - 1, 1)
+        by_hand = torch.cat([by_hand, *[last] * extra], axis)
+    whole = network(by_hand)
+    for axis, length in enumerate(x.shape[2:], start=2):
+        whole = whole.narrow(axis, 0, length)
+    torch.testing.assert_close(network(x), whole)
+
+
+def test_deep_supervision_while_training_only():
+    network = build(deep(2), rank=2, in_channels=1, classes=5)
+    x = torch.randn(2, 1, 16, 13)
+    outputs = network(x)
+    assert [tuple(output.shape) for output in outputs] == [(2, 5, 16, 13), (2, 5, 8, 7)]
+    torch.testing.assert_close(network.eval()(x), outputs[0])
+
+
+@pytest.mark.parametrize("encoder", ["plain", "residual"])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_channels_last_stays_channels_last(rank, encoder):
+    network = build(deep(rank, encoder=encoder), rank=rank, in_channels=2, classes=3)
+    arrange_weights(network, "channels_last")
+    seen = []
+
+    def watch(module, given, output):
+        for name, tensor in (("in", given[0]), ("out", output)):
+            seen.append((type(module).__name__, name, memory_format(tensor)))
+
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(watch)
+    network(arranged(torch.randn(2, 2, 16, 16, 16)[(..., *[0] * (3 - rank))], "channels_last"))
+    assert seen
+    assert [row for row in seen if row[2] != channels_last(rank)] == []
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_both_memory_formats_agree_forth_and_back(rank):
+    network = build(deep(rank, deep_supervision=1), rank=rank, in_channels=1, classes=2)
+    x = torch.randn(2, 1, *(8, 12, 8)[:rank])
+    results = []
+    for name in ("contiguous", "channels_last"):
+        network.zero_grad()
+        arrange_weights(network, name)
+        output = network(arranged(x, name))
+        output.square().mean().backward()
+        results.append([output, *(value.grad.clone() for value in network.parameters())])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_an_image_smaller_than_one_bottleneck_pixel_is_answered():
+    network = build(deep(2), rank=2, in_channels=1, classes=2).eval()
+    assert network(torch.randn(1, 1, 1, 3)).shape == (1, 2, 1, 3)
+    assert math.prod(network.multiple) == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"blocks": (1,)}, r"network\.blocks has 1 entries, 2 were expected.*network\.blocks 2 entries"),
+        ({"decoder_blocks": (1, 1)}, r"network\.decoder_blocks has 2 entries, 1 were expected"),
+        (
+            {"kernels": ((3, 3), (3,))},
+            r"network\.kernels\[1\] is \[3\], 2 odd positive numbers were expected",
+        ),
+        ({"kernels": ((3, 3), (2, 3))}, r"network\.kernels\[1\] is \[2, 3\], 2 odd positive numbers"),
+        ({"strides": ((1, 1), (0, 2))}, r"network\.strides\[1\] is \[0, 2\], 2 positive numbers"),
+        ({"strides": ((2, 2), (2, 2))}, r"network\.strides\[0\] is \[2, 2\].*set it to \[1, 1\]"),
+        ({"blocks": (0, 1)}, r"network\.blocks has an entry below 1.*correct network\.blocks"),
+        ({"deep_supervision": 2}, r"deep_supervision is 2, the decoder has 1 outputs.*to 1 or less"),
+        ({"encoder": "plane"}, r"there is no encoder 'plane'.*use 'plain'"),
+        ({"fusion": "cat"}, r"there is no fusion 'cat'"),
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused(changes, text):
+    with pytest.raises(UsageError) as refusal:
+        build(plan(**changes), rank=2, in_channels=1, classes=2)
+    assert re.search(text, str(refusal.value))
+
+
+def test_one_stage_is_not_a_network():
+    single = {"widths": (4,), "blocks": (1,), "decoder_blocks": ()}
+    single |= {"kernels": ((3, 3),), "strides": ((1, 1),)}
+    with pytest.raises(UsageError, match="needs at least 2 stages, got 1"):
+        build(plan(**single), rank=2, in_channels=1, classes=2)
