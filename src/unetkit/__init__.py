@@ -1,0 +1,89 @@
+"""From a folder of labelled images or volumes to a planned, trained, measured U-Net.
+
+    import unetkit as uk
+
+    run = uk.train("data/", minutes=10)
+    mask = run.predict("x.png")
+
+Names are imported when they are first used: ``import unetkit`` itself loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unetkit.errors import (
+        DataError,
+        GateError,
+        InterruptedRunError,
+        MissingPackageError,
+        PreemptedError,
+        ResourceError,
+        UnetkitError,
+        UsageError,
+    )
+    from unetkit.records.plan import Plan
+    from unetkit.records.prediction import Prediction
+    from unetkit.records.scores import Scores
+    from unetkit.workflows.check import check
+    from unetkit.workflows.demo import demo
+    from unetkit.workflows.doctor import doctor
+    from unetkit.workflows.evaluate import evaluate
+    from unetkit.workflows.info import info
+    from unetkit.workflows.model import Model, load
+    from unetkit.workflows.plan import plan
+    from unetkit.workflows.predict import predict
+    from unetkit.workflows.report import report
+    from unetkit.workflows.train import TrainedRun, train
+
+__version__ = "0.1.0"
+__all__ = [
+    "DataError",
+    "GateError",
+    "InterruptedRunError",
+    "MissingPackageError",
+    "Model",
+    "Plan",
+    "Prediction",
+    "PreemptedError",
+    "ResourceError",
+    "Scores",
+    "TrainedRun",
+    "UnetkitError",
+    "UsageError",
+    "check",
+    "demo",
+    "doctor",
+    "evaluate",
+    "info",
+    "load",
+    "plan",
+    "predict",
+    "report",
+    "train",
+]
+
+_HOMES = {
+    "Model": "workflows.model",
+    "Plan": "records.plan",
+    "Prediction": "records.prediction",
+    "Scores": "records.scores",
+    "TrainedRun": "workflows.train",
+    "load": "workflows.model",
+    **{verb: f"workflows.{verb}" for verb in __all__ if verb.islower() and verb != "load"},
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    if name not in __all__:
+        raise AttributeError(f"module 'unetkit' has no attribute '{name}'")
+    home = importlib.import_module(f"unetkit.{_HOMES.get(name, 'errors')}")
+    value = getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

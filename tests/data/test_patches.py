@@ -40,9 +40,9 @@ def numbered(id, shape):
     return replace(sample(id, shape), pixels=pixels)
 
 
-def batches(samples, augmentation=PLAIN, *, patch=(16, 16), classes=2, **training):
+def batches(samples, augmentation=PLAIN, *, patch=(16, 16), classes=2, ahead=2, **training):
     plan = TrainingPlan(**{"patch_size": patch, "batch_size": 4, **training})
-    return Batches(samples, plan, augmentation, classes=classes, device=torch.device("cpu"))
+    return Batches(samples, plan, augmentation, classes=classes, device=torch.device("cpu"), ahead=ahead)
 
 
 def equal(one, other):
@@ -102,6 +102,15 @@ def test_the_stream_equals_the_batches_and_starts_anywhere():
 
 def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_on_the_cpu_no_thread_competes_with_the_network():
+    samples, patch = SETS[2]
+    stream = batches(samples, patch=patch, ahead=None).stream(0, 3)
+    first = next(stream)
+    assert threads() == []
+    assert equal(first, batches(samples, patch=patch).at(0))
+    assert len(list(stream)) == 2
 
 
 def test_closing_the_stream_ends_its_one_thread():

@@ -179,7 +179,7 @@ def test_planning_with_a_known_cost_needs_no_torch():
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "minutes", "patch", "widths"), [
-    ("hippocampus", 30, (40, 56, 40), (16, 24)),
+    ("hippocampus", 30, (32, 48, 32), (16, 32)),
     ("isbi2012_em", 10, (256, 256), (16, 16)),
 ])  # fmt: skip
 def test_real_data_sets(name, minutes, patch, widths):

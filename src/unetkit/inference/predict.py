@@ -103,7 +103,7 @@ class Predictor:
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
-        pixels, grid = read_pixels(Case(id=id, images=paths, label=None, group=id))
+        pixels, grid = read_pixels(Case(id=id, images=paths, label=None, group=id), self.data)
         self._check(pixels, ", ".join(map(str, paths)))
         sample = prepare_pixels(pixels, grid, self.preparation, id=id)
         return self.sample(sample, mirror=mirror, probabilities=probabilities)

@@ -20,8 +20,13 @@ def dice(
     batch: float = 0,
     smooth: float = 1e-5,
     background: float = 0,
+    absent: float = 0,
 ) -> Float[Tensor, ""]:
-    """One minus the soft Dice coefficient, averaged over classes.
+    """One minus the soft Dice coefficient, averaged over the classes present.
+
+    The coefficient of a class that is nowhere in the target is 0 whatever is predicted, and its gradient
+    only pushes that class down: with many rare classes and small batches that drowns all others, and nothing
+    is learned. Such classes are left out; a pixel loss beside this one sees where they are predicted wrongly.
 
     Args:
         logits: ``(B, K, *S)``.
@@ -29,8 +34,9 @@ def dice(
         known: ``(B, *S)``, None for all.
         batch: 1: one coefficient over the whole batch; 0: one per sample, averaged over the samples in which
             anything is known.
-        smooth: Added above and below, so that a class that is absent and not predicted counts as right.
+        smooth: Added above and below.
         background: 1 to count class 0 as a class.
+        absent: 1 to count classes absent from the target too, as nnU-Net does.
 
     Returns:
         A scalar in 0…1; 0 when nothing is known.
@@ -46,7 +52,8 @@ def dice(
     """
     areas = _areas(logits, target, known, batch=batch, background=background)
     both = areas.predicted + areas.actual
-    return _mean(1 - (2 * areas.shared + smooth) / (both + smooth).clamp(min=_LEAST), areas)
+    losses = 1 - (2 * areas.shared + smooth) / (both + smooth).clamp(min=_LEAST)
+    return _mean(losses, areas, absent=absent)
 
 
 def tversky(
@@ -60,7 +67,7 @@ def tversky(
     smooth: float = 1e-5,
     background: float = 0,
 ) -> Float[Tensor, ""]:
-    """One minus the Tversky index: Dice with separate prices for too much and for missed.
+    """One minus the Tversky index over the classes present: Dice with prices for too much and for missed.
 
     Args:
         logits: ``(B, K, *S)``.
@@ -93,7 +100,7 @@ def focal_tversky(
     batch: float = 0,
     background: float = 0,
 ) -> Float[Tensor, ""]:
-    """``(1 - Tversky index)^(1 / gamma)``, averaged over classes: hard classes count more.
+    """``(1 - Tversky index)^(1 / gamma)``, averaged over the classes present: hard classes count more.
 
     Args:
         logits: ``(B, K, *S)``.
@@ -200,8 +207,13 @@ def _index(areas: _Areas, *, alpha: float, beta: float, smooth: float) -> Tensor
     return (areas.shared + smooth) / (areas.shared + alpha * extra + beta * missed + smooth).clamp(min=_LEAST)
 
 
-def _mean(losses: Tensor, areas: _Areas) -> Tensor:
-    return (losses.mean(dim=1) * areas.weights).sum() / areas.weights.sum().clamp(min=1)
+def _mean(losses: Tensor, areas: _Areas, *, absent: float = 0) -> Tensor:
+    """Mean over the classes that count in a row, then over the rows in which any does."""
+    counts = torch.ones_like(losses) if absent else (areas.actual > 0).to(losses.dtype)
+    classes = counts.sum(dim=1)
+    weights = areas.weights * (classes > 0)
+    rows = (losses * counts).sum(dim=1) / classes.clamp(min=1)
+    return (rows * weights).sum() / weights.sum().clamp(min=1)
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unetkit.planning.cost import LANES, Cost, multiply_adds, parameters, step_bytes_guess
 from unetkit.planning.topology import (
@@ -27,6 +27,7 @@ from unetkit.records.plan import Axes, NetworkPlan
 TRAINING_SHARE = 0.8
 DEEPEST_SUPERVISION = 4
 _MOST_STAGES = 7
+_LEAST_KEPT = 0.85
 _SMALLEST_EDGE = {2: 8, 3: SMALLEST_EDGE}
 # rungs as (edge of the patch, first width); 0: nnU-Net's own patch
 _LADDER = {
@@ -131,15 +132,18 @@ class Choice:
     stopped_by: str
 
 
-def candidate(terms: Terms, patch: Sequence[float], first_width: int) -> Candidate:
+def candidate(terms: Terms, patch: Sequence[float], first_width: int, *, trimmed: bool = False) -> Candidate:
     """The network for a patch, with our rules: a bottleneck of useful size, at least 2 stages.
 
     Args:
         terms: The data set.
         patch: Pixels per axis.
         first_width: Channels at full resolution.
+        trimmed: Whether the patch may be cut down a little to halve evenly, instead of padded.
     """
     shape = _shape(terms, patch)
+    if trimmed:
+        shape = replace(shape, patch=_trimmed(patch, shape))
     network = network_for(shape, first_width=first_width)
     heads = max(1, min(shape.stages - 1, DEEPEST_SUPERVISION))
     network = network.model_copy(update={"deep_supervision": heads})
@@ -172,6 +176,20 @@ def _shape(terms: Terms, patch: Sequence[float]) -> Topology:
     return Topology(grown, (flat, (2,) * terms.rank), ((3,) * terms.rank,) * 2)
 
 
+def _trimmed(wanted: Sequence[float], shape: Topology) -> Axes:
+    """The patch cut down to what halves evenly where that costs little, padded up where it would not.
+
+    nnU-Net always pads: a 36×50×35 volume is trained as 40×56×40, where 30 % of the voxels are outside of
+    the image and teach nothing. Prediction does not care, as it works on whole images of any size.
+    """
+    edges = []
+    for want, padded, strides in zip(wanted, shape.patch, zip(*shape.strides, strict=True), strict=True):
+        step = math.prod(strides)
+        below = math.floor(want / step) * step
+        edges.append(below if below >= _LEAST_KEPT * want else padded)
+    return tuple(edges)
+
+
 def nnunet(terms: Terms, *, gb: float) -> Configuration:
     """What nnU-Net would train with so much memory.
 
@@ -182,12 +200,13 @@ def nnunet(terms: Terms, *, gb: float) -> Configuration:
     return configure(terms.spacing_mm, terms.median, cases=terms.cases, classes=terms.classes, gb=gb)
 
 
-def ladder(terms: Terms, *, patch_gb: float) -> list[Candidate]:
+def ladder(terms: Terms, *, patch_gb: float, trimmed: bool = False) -> list[Candidate]:
     """Candidates, each at least as large as the one before in every respect.
 
     Args:
         terms: The data set.
         patch_gb: Memory target of nnU-Net's own patch, GB.
+        trimmed: As in ``candidate``.
     """
     theirs = nnunet(terms, gb=patch_gb).topology.patch
     full = [min(p, math.ceil(m)) for p, m in zip(theirs, terms.median, strict=True)]
@@ -196,7 +215,9 @@ def ladder(terms: Terms, *, patch_gb: float) -> list[Candidate]:
         # an image that is hardly larger than the patch is seen whole
         cut = edge and any(m > _HARDLY * edge for m in terms.median)
         wanted = first_patch(terms.spacing_mm, terms.median, edge) if cut else full
-        rung = candidate(terms, [min(w, f) for w, f in zip(wanted, full, strict=True)], width)
+        rung = candidate(
+            terms, [min(w, f) for w, f in zip(wanted, full, strict=True)], width, trimmed=trimmed
+        )
         if not rungs or _grows(rungs[-1], rung):
             rungs.append(rung)
     return rungs
@@ -247,7 +268,7 @@ def _within_time(terms: Terms, budget: Budget, cost: Cost) -> Choice:
     """The largest candidate that still gets enough optimiser steps, and the batch for it."""
     least, enough = SMALLEST_BATCH[terms.rank], ENOUGH_STEPS[terms.rank]
     time = budget.seconds * TRAINING_SHARE
-    rungs = ladder(terms, patch_gb=budget.patch_gb)
+    rungs = ladder(terms, patch_gb=budget.patch_gb, trimmed=True)
     chosen, stopped_by = rungs[0], ""
     for rung in rungs[1:]:
         if not rung.fits(budget, least):

@@ -176,7 +176,7 @@ def optimise(
         optimizer, rate, weight_decay = "sgd", 1e-2, 3e-5
         why = f"SGD with nnU-Net's rate of 0.01 generalises best over a long schedule ({steps} steps)."
     else:
-        rate = 2e-3 if steps < _SHORT_STEPS and choice.batch >= 4 else 1e-3
+        rate = 3e-3 if steps < _SHORT_STEPS else 1e-3
         optimizer, weight_decay, decay = (
             "adamw",
             1e-2,
@@ -319,9 +319,14 @@ def _rotation(terms: Terms, patch: Sequence[int]) -> tuple[tuple[float, ...], st
 
 
 def _foreground_fraction(fingerprint: Fingerprint) -> tuple[float, str]:
-    share = sum(class_shares(fingerprint))
+    share, rarest = sum(class_shares(fingerprint)), min(class_shares(fingerprint))
     if share < _VERY_SPARSE:
         return 0.67, f"Foreground fills only {_percent(share)}: two patches in three are centred on it."
+    if rarest < _RARE_CLASS:
+        return (
+            0.67,
+            f"The rarest class fills {_percent(rarest)}: two patches in three are centred on a class.",
+        )
     if share < _SPARSE:
         return 0.5, f"Foreground fills only {_percent(share)}: every second patch is centred on it."
     return 0.33, f"Foreground fills {_percent(share)}: every third patch is centred on it, as in nnU-Net."

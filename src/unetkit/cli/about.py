@@ -1,0 +1,70 @@
+"""Verbs about unetkit itself: info, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unetkit.cli.console import give_json, give_line, give_table, tell
+from unetkit.cli.options import Json, Quiet
+
+
+def info(
+    model: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A model folder or a run.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List every name a plan may use, or say what a model is. Torch is not loaded."""
+    from unetkit.workflows.info import InfoResult
+    from unetkit.workflows.info import info as work
+
+    found = work(model)
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    if isinstance(found, InfoResult):
+        rows = [(family, ", ".join(names)) for family, names in found.families.items()]
+        give_table(
+            "Names a plan may use", ("family", "names"), [*rows, ("file suffix", ", ".join(found.suffixes))]
+        )
+        tell("about a model: unet info MODEL", quiet=quiet)
+        return
+    data, network = found.plan.data, found.plan.network
+    rows = [
+        ("folder", found.folder),
+        ("axes", data.rank),
+        ("channels", ", ".join(data.channels)),
+        (
+            "classes",
+            ", ".join(f"{value} {name}" for value, name in zip(data.label_values, data.classes, strict=True)),
+        ),
+        ("network", f"{network.encoder} encoder, {network.decoder} decoder, widths {list(network.widths)}"),
+        ("parameters", f"{found.parameters:,} ({found.weights_mb:.1f} MB)"),
+        ("patch", " × ".join(map(str, found.plan.training.patch_size))),
+        *((name, text) for name, text in found.facts.items()),
+        *((f"Dice {name}", "–" if dice is None else f"{dice:.4f}") for name, dice in found.scores.items()),
+        ("measured on", found.measured_on or "nothing yet"),
+        ("made with", ", ".join(f"{name} {number}" for name, number in found.packages.items())),
+    ]
+    give_table("Model", ("what", "is"), rows)
+
+
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Also load torch and list devices.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at this machine: versions, processors, memory, disk, readers. One block to paste."""
+    from unetkit.workflows.doctor import doctor as work
+
+    found = work(full=full)
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    give_table("Environment", ("what", "is"), list(found.facts.items()))
+    for problem in found.problems:
+        give_line(f"problem: {problem}")
+    if not found.problems:
+        tell("all is well", quiet=quiet)

@@ -1,0 +1,172 @@
+"""Verbs that look, apply and measure: check, predict, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unetkit.cli.console import give_json, give_line, give_table, tell, watcher
+from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta
+
+if TYPE_CHECKING:
+    from unetkit.records.scores import Scores, Summary
+
+REFUSED = 3
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")]
+
+
+def check(
+    data: Data,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every file: pairs, sizes, label values, class shares, duplicates, damage. Exit 3 if refused."""
+    from unetkit.workflows.check import check as work
+
+    result = work(data, html=None if dry_run else html, progress=watcher(quiet=quiet))
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+    else:
+        facts = f"{result.cases} labelled cases in {result.groups} groups, {result.unlabelled} unlabelled"
+        give_line(f"{result.source}: {facts}, layout {result.layout}")
+        shapes = [(shape, count) for shape, count in list(result.shapes.items())[:8]]
+        give_table("Sizes (commonest first)", ("shape", "cases"), shapes)
+        classes = [(row.name, row.value, f"{row.share:.3%}", row.cases) for row in result.classes]
+        if classes:
+            give_table("Classes", ("class", "value", "share of pixels", "cases"), classes)
+        rows = [(each.severity, each.where, each.problem, each.cure) for each in result.problems]
+        if rows:
+            give_table("Findings", ("severity", "where", "what", "do this"), rows)
+        give_line("refused: training would not start" if result.refused else "ready to train")
+    if html is not None:
+        tell(f"{'would write' if dry_run else 'wrote'} {html}", quiet=quiet)
+    if result.refused:
+        raise typer.Exit(REFUSED)
+
+
+def predict(
+    model: ModelFolder,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image file or a folder of images.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the label files.")],
+    tta: Tta = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write <stem>.probabilities.npz (K, *S) float16.")
+    ] = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Predict one file or a folder: same stems, same geometry, the data set's own label values."""
+    from unetkit.workflows.predict import predict as work
+
+    result = work(
+        model,
+        source,
+        out,
+        tta=tta,
+        probabilities=probabilities,
+        device=device,
+        dry_run=dry_run,
+        progress=watcher(quiet=quiet),
+    )
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+    elif dry_run:
+        for path in result.planned:
+            give_line(f"would write {path}")
+    else:
+        for one in result.written:
+            give_line(str(one.path))
+        tell(
+            f"{len(result.written)} predicted, {len(result.refused)} refused, on {result.device}", quiet=quiet
+        )
+    for each in result.refused if not quiet or not as_json else ():
+        tell(f"refused {each.where}: {each.problem}. Do this: {each.cure}.", quiet=False)
+    if result.refused:
+        raise typer.Exit(REFUSED)
+
+
+def evaluate(
+    first: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS|MODEL", help="Folder of label files, or a model.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="LABELS|DATA", help="Folder of labels, or a data set.")],
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per case and class.")] = None,
+    tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="Tolerance of NSD in mm.")] = 1.0,
+    tta: Tta = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure predictions against labels, or a model on a data set: per case, per class, misses counted."""
+    from unetkit.workflows.evaluate import evaluate as work
+
+    scores = work(
+        first,
+        second,
+        csv_file=None if dry_run else csv,
+        tolerance_mm=tolerance,
+        tta=tta,
+        device=device,
+        progress=watcher(quiet=quiet),
+    )
+    if as_json:
+        give_json(scores.model_dump(mode="json"))
+    else:
+        _show_scores(scores)
+    if csv is not None:
+        tell(f"{'would write' if dry_run else 'wrote'} {csv}", quiet=quiet)
+
+
+def _show_scores(scores: Scores) -> None:
+    def shown(one: Summary) -> str:
+        if one.mean is None:
+            return "–"
+        interval = f" [{one.low:.3f}, {one.high:.3f}]" if one.low is not None and one.high is not None else ""
+        return f"{one.mean:.3f}{interval}"
+
+    rows = []
+    for name, row in scores.summary.items():
+        for metric, one in row.items():
+            rows.append((name, metric, shown(one), one.n, one.missed, one.undefined))
+    head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
+    give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
+    cases = []
+    for case in scores.cases:
+        values = [case.values[name].get("dice") for name in scores.classes]
+        remark = "no prediction" if case.absent else ", ".join(f"missed {name}" for name in case.missed)
+        cases.append((case.id, *("–" if value is None else f"{value:.3f}" for value in values), remark))
+    give_table("Dice per case", ("case", *scores.classes, "remarks"), cases)
+    give_line(scores.convention)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder given to 'unet train --out'.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The html file; RUN/report.html by default.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one offline html page about a run: scores, pictures, curves, plan, versions, how to use it."""
+    from unetkit.workflows.report import report as work
+
+    if dry_run:
+        give_line(f"would write {out or run / 'report.html'}")
+        return
+    result = work(run, out=out)
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+    else:
+        give_line(str(result.path))
+        tell(
+            f"{result.bytes / 1e6:.1f} MB, {result.cases} cases with pictures; open it in a browser",
+            quiet=quiet,
+        )

@@ -1,0 +1,174 @@
+"""The training itself: network, layout, batches, validation by the predictor users get, and the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from unetkit.data.labels import read_label
+from unetkit.data.patches import Batches
+from unetkit.inference.predict import Predictor
+from unetkit.metrics.score import score_case
+from unetkit.networks.unet import UNet, build
+from unetkit.records.case import Case
+from unetkit.records.plan import Plan
+from unetkit.records.progress import Progress
+from unetkit.records.run import Run
+from unetkit.runtimes.devices import Layout, fastest_layout, keep_memory, pick_device, use_threads
+from unetkit.runtimes.pytorch import PytorchRuntime
+from unetkit.training.checkpoint import seconds_spent
+from unetkit.training.loop import Outcome, Task, fit
+from unetkit.training.objective import build_objective
+from unetkit.workflows.readying import Ready
+from unetkit.workflows.train import Wishes
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after its last step, and all that belongs to it.
+
+    Args:
+        ready: What it was trained on.
+        network: With the weights to keep, in evaluation mode.
+        device: Where it computed.
+        layout: How.
+        outcome: How the loop ended.
+        seconds: Stage → seconds it took.
+    """
+
+    ready: Ready
+    network: UNet
+    device: torch.device
+    layout: Layout
+    outcome: Outcome
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def predictor(self) -> Predictor:
+        """What users get."""
+        plan = self.ready.plan
+        runtime = PytorchRuntime(self.network, self.device, self.layout)
+        return Predictor(runtime, plan.data, plan.preparation, plan.inference)
+
+
+def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Progress) -> Trained:
+    """Train, and keep the weights the plan selects.
+
+    Args:
+        ready: Plan and samples.
+        wishes: Device, and whether to resume.
+        started: ``time.monotonic()`` of the command's start; the time budget counts from there.
+        progress: Who watches.
+    """
+    plan, run = ready.plan, ready.run
+    keep_memory()
+    threads = use_threads()
+    device = pick_device(wishes.device)
+    torch.manual_seed(plan.training.seed)
+    data = plan.data
+    network = build(plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+    layout = _layout(network, plan, run, device, resume=wishes.resume)
+    shown = f"{layout.precision}, {layout.memory_format}"
+    progress.say(f"device: {device} with {threads} threads, {shown}")
+    layout.place(network, device)
+    batches = Batches(ready.train, plan.training, plan.augmentation, classes=len(data.classes), device=device)
+    task = Task(
+        network=network,
+        objective=build_objective(plan.objective, layout),
+        batches=batches,
+        training=plan.training,
+        layout=layout,
+        device=device,
+        validate=_validation(ready, network, device, layout),
+    )
+    begun = time.monotonic()
+    outcome = fit(
+        task,
+        run,
+        deadline=_deadline(plan, run, started, resume=wishes.resume),
+        resume=wishes.resume,
+        progress=progress,
+    )
+    seconds = {**ready.seconds, "training": time.monotonic() - begun}
+    progress.say(f"trained {outcome.step} steps")
+    return Trained(ready, network.eval(), device, layout, outcome, seconds)
+
+
+def _deadline(plan: Plan, run: Run, started: float, *, resume: bool) -> float | None:
+    """When training must be over; what earlier sessions took is gone."""
+    if not plan.training.minutes:
+        return None
+    spent = seconds_spent(run) if resume else 0.0
+    return started + max(0.0, plan.training.minutes * 60 - spent)
+
+
+def _layout(network: nn.Module, plan: Plan, run: Run, device: torch.device, *, resume: bool) -> Layout:
+    """The fastest layout, measured; a resumed run keeps its own, or its numbers would change."""
+    if resume:
+        for event in run.events("layout"):
+            if event.get("device") == device.type:
+                return Layout(str(event["precision"]), str(event["memory_format"]))
+    training = plan.training
+    shape = (training.batch_size, len(plan.data.channels), *training.patch_size)
+    layout = fastest_layout(
+        network,
+        shape,
+        device,
+        training=True,
+        wanted_precision=training.precision,
+        wanted_format=training.memory_format,
+    )
+    run.note("layout", device=device.type, precision=layout.precision, memory_format=layout.memory_format)
+    return layout
+
+
+def _validation(
+    ready: Ready, network: nn.Module, device: torch.device, layout: Layout
+) -> Callable[[nn.Module], dict[str, float]] | None:
+    """Dice on some held-out cases, by tiles, on the original grid: what a user would get."""
+    plan = ready.plan
+    cases = spread(ready.held_out, plan.training.validate_cases)
+    if not cases:
+        return None
+    runtime = PytorchRuntime(network, device, layout)
+    predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
+    names = plan.data.classes[1:]
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for case in cases:
+            reference, known, grid = read_label(case, plan.data)
+            labels = predictor.sample(ready.cache.get(case)).labels
+            row = score_case(
+                case.id,
+                case.group,
+                reference,
+                labels,
+                classes=names,
+                known=known,
+                spacing_mm=grid.spacing_mm,
+                metrics=("dice",),
+            )
+            for name in names:
+                value = row.values[name]["dice"]
+                if value is not None:
+                    found[name].append(value)
+        means = {name: float(np.mean(values)) for name, values in found.items() if values}
+        facts = {f"dice {name}": value for name, value in means.items()}
+        return {"dice": float(np.mean(list(means.values()))), **facts} if means else {}
+
+    return validate
+
+
+def spread(cases: tuple[Case, ...], count: int) -> tuple[Case, ...]:
+    """At most ``count`` cases, evenly spread over all."""
+    if len(cases) <= count:
+        return cases
+    return (
+        tuple(cases[int(place)] for place in np.linspace(0, len(cases) - 1, count).round()) if count else ()
+    )

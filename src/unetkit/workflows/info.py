@@ -1,0 +1,113 @@
+"""``info``: what can be chosen, or what a model is; read from tables and headers, torch is never imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unetkit.data.formats import FORMATS, SUFFIXES
+from unetkit.lookup import names
+from unetkit.metrics import METRICS
+from unetkit.networks.store import describe
+from unetkit.records.plan import Plan
+from unetkit.records.saved import Saved
+from unetkit.workflows.model_folder import model_folder
+
+TABLES = {
+    "encoder": "unetkit.networks.encoders:ENCODERS",
+    "bottleneck": "unetkit.networks.bottlenecks:BOTTLENECKS",
+    "fusion": "unetkit.networks.fusions:FUSIONS",
+    "decoder": "unetkit.networks.decoders:DECODERS",
+    "loss": "unetkit.losses:LOSSES",
+    "objective": "unetkit.training.objective:OBJECTIVES",
+    "optimizer": "unetkit.training.optimizer:OPTIMIZERS",
+    "runtime": "unetkit.runtimes:RUNTIMES",
+}
+"""Tables that live in modules which need torch; they are read as text (see ``_table``)."""
+
+
+class InfoResult(Saved):
+    """What can be chosen."""
+
+    families: dict[str, tuple[str, ...]]
+    suffixes: tuple[str, ...]
+
+
+class ModelInfo(Saved):
+    """What a model is.
+
+    Args:
+        folder: The model folder.
+        plan: Its plan.
+        parameters: Numbers in its weights.
+        weights_mb: Size of the weights file, MB.
+        facts: What its card says.
+        packages: Versions it was made with.
+        scores: Class → mean Dice on the cases it was measured on; empty when it was not.
+        measured_on: What those cases were to it.
+    """
+
+    folder: Path
+    plan: Plan
+    parameters: int
+    weights_mb: float
+    facts: dict[str, str]
+    packages: dict[str, str]
+    scores: dict[str, float | None]
+    measured_on: str
+
+
+def info(model: str | Path | None = None) -> InfoResult | ModelInfo:
+    """List every name a plan may use, or describe a model.
+
+    Args:
+        model: A model folder or a run; None for the lists.
+
+    Raises:
+        UsageError: There is no model in the folder.
+        DataError: The folder was changed or is damaged.
+
+    Example:
+        >>> "unet" in info().families["decoder"]
+        True
+    """
+    if model is not None:
+        return _model(Path(model))
+    families = {family: names(family, _table(place)) for family, place in TABLES.items()}
+    families |= {"format": names("format", FORMATS), "metric": names("metric", METRICS)}
+    return InfoResult(families=families, suffixes=tuple(SUFFIXES))
+
+
+def _table(place: str) -> dict[str, str]:
+    """A table of strings, read from its file's syntax tree: importing the module would import torch."""
+    import ast
+    from importlib.util import find_spec
+
+    module, _, wanted = place.partition(":")
+    folder = Path(find_spec("unetkit").origin or "").parent  # pyright: ignore[reportOptionalMemberAccess]
+    path = folder.joinpath(*module.split(".")[1:])
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == wanted for target in targets):
+            value = getattr(node, "value", None)
+            if isinstance(value, ast.Dict):
+                keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
+                return {str(key): "" for key in keys}
+    return {}
+
+
+def _model(folder: Path) -> ModelInfo:
+    place = model_folder(folder)
+    found = describe(place)
+    scores = found.scores
+    dice = {name: row["dice"].mean for name, row in scores.summary.items() if "dice" in row} if scores else {}
+    return ModelInfo(
+        folder=place,
+        plan=found.plan,
+        parameters=found.seal.parameters,
+        weights_mb=round(found.weight_bytes / 1e6, 3),
+        facts=found.seal.facts,
+        packages=found.seal.packages,
+        scores=dice,
+        measured_on=scores.split if scores else "",
+    )

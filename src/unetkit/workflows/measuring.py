@@ -1,0 +1,116 @@
+"""After the last step: save the model, measure it on what it has never seen, write the report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from unetkit.data.formats import format_of, suffix_of
+from unetkit.data.labels import class_ids, read_label, read_pixels
+from unetkit.networks.store import save_model
+from unetkit.records.case import Case
+from unetkit.records.files import write_text
+from unetkit.records.prediction import Prediction
+from unetkit.records.progress import Progress
+from unetkit.records.scores import Scores
+from unetkit.workflows.evaluate import score_model
+from unetkit.workflows.fitting import Trained
+from unetkit.workflows.gallery import worst_first
+from unetkit.workflows.manifest import write_manifest
+from unetkit.workflows.model import Model
+from unetkit.workflows.pictures import save_pictures
+from unetkit.workflows.predict import OUTPUT_SUFFIX, SUFFIXES
+from unetkit.workflows.report import report
+from unetkit.workflows.run_folder import safe_name
+
+WORST, OTHERS = 9, 6
+
+
+def finish(trained: Trained, *, progress: Progress) -> Scores | None:
+    """Turn a trained network into a finished run: ``model/``, predictions, pictures, manifest, report.
+
+    Args:
+        trained: What the loop left.
+        progress: Who watches.
+
+    Returns:
+        Scores on the held-out cases, None when there are none.
+    """
+    ready = trained.ready
+    run, plan = ready.run, ready.plan
+    facts = {
+        "training cases": str(len(ready.train)),
+        "steps": str(trained.outcome.step),
+        "device": f"{trained.device} ({trained.layout.precision}, {trained.layout.memory_format})",
+    }
+    save_model(
+        run.model, trained.network, plan, facts=facts
+    )  # before measuring: nothing trained is ever lost
+    begun = time.monotonic()
+    scores = None
+    if ready.held_out:
+        model = Model(run.model, plan, trained.predictor, str(trained.device))
+        scores = _measure(trained, model, progress=progress)
+        save_model(run.model, trained.network, plan, scores=scores, facts=facts)
+        _pictures(trained, model, scores)
+    write_manifest(
+        run,
+        source=ready.source,
+        seed=plan.training.seed,
+        device=str(trained.device),
+        layout=f"{trained.layout.precision} {trained.layout.memory_format}",
+        data=ready.digests,
+        seconds={**trained.seconds, "measuring": time.monotonic() - begun},
+    )
+    report(run.folder)
+    run.note("finished", step=trained.outcome.step)
+    own_cache = run.folder / "cache"
+    if own_cache.is_dir():
+        shutil.rmtree(own_cache)
+    return scores
+
+
+def _measure(trained: Trained, model: Model, *, progress: Progress) -> Scores:
+    ready = trained.ready
+
+    def seen(case: Case, _: np.ndarray, labels: np.ndarray) -> None:
+        grid = read_label(case, ready.plan.data)[2]
+        model.save(Prediction(case.id, labels, grid), _prediction_path(trained, case))
+
+    return score_model(
+        model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get
+    )
+
+
+def _prediction_path(trained: Trained, case: Case) -> Path:
+    suffix = OUTPUT_SUFFIX[SUFFIXES[suffix_of(case.images[0]) or ".png"]]
+    return trained.ready.run.folder / "predictions" / f"{safe_name(case.id)}{suffix}"
+
+
+def _pictures(trained: Trained, model: Model, scores: Scores) -> None:
+    """Pictures of the worst cases and of some others, evenly spread over the rest."""
+    by_id = {case.id: case for case in trained.ready.held_out}
+    order = [row.id for row in worst_first(scores)]
+    rest = order[WORST:]
+    picks = (
+        np.unique(np.linspace(0, len(rest) - 1, min(OTHERS, len(rest))).round().astype(int)) if rest else []
+    )
+    chosen = [*order[:WORST], *(rest[int(pick)] for pick in picks)]
+    rows = []
+    for number, id in enumerate(chosen):
+        case = by_id[id]
+        pixels, _ = read_pixels(case)
+        reference, _, _ = read_label(case, model.plan.data)
+        path = _prediction_path(trained, case)
+        raw, _ = format_of(path).read_label(path)
+        labels, _ = class_ids(raw, model.plan.data, where=path)
+        pictures = save_pictures(
+            trained.ready.run, number, id, pixels, reference=reference, prediction=labels
+        )
+        rows.append(pictures.model_dump(mode="json"))
+    index = trained.ready.run.folder / "pictures" / "index.json"
+    write_text(index, json.dumps(rows, indent=1) + "\n")

@@ -1,0 +1,267 @@
+"""``train``: the whole road, from a folder of labelled images to a model, its scores and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import numpy as np
+
+from unetkit.errors import UsageError, nearest
+from unetkit.records.plan import Plan
+from unetkit.records.prediction import Prediction
+from unetkit.records.progress import Progress, Quiet
+from unetkit.records.run import Run
+from unetkit.records.saved import Saved
+from unetkit.records.scores import Scores
+from unetkit.workflows.run_folder import RunLog, next_folder, open_run, refuse_taken
+
+if TYPE_CHECKING:
+    from unetkit.workflows.model import Model
+
+
+class TrainSettings(TypedDict, total=False):
+    """What may be asked of a training; everything is optional.
+
+    Args:
+        minutes: Time budget for checks, planning, preparation and training together, 0 for none.
+        memory_gb: Memory budget, 0 for none.
+        plan: A plan to train with instead of making one.
+        changes: Dotted key to a value, as ``--set`` takes them.
+        fold: Which part is held out: its number (from 0) and how many parts there are.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        seed: Of every random number.
+        resume: Go on with the run in the folder.
+        overwrite: Replace the run in the folder.
+        cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
+    """
+
+    minutes: float
+    memory_gb: float
+    plan: str | Path | Plan | None
+    changes: Mapping[str, str] | None
+    fold: tuple[int, int] | None
+    device: str
+    seed: int | None
+    resume: bool
+    overwrite: bool
+    cache: str | Path | None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """``TrainSettings`` with every gap filled in."""
+
+    minutes: float = 0.0
+    memory_gb: float = 0.0
+    plan: str | Path | Plan | None = None
+    changes: Mapping[str, str] | None = field(default_factory=dict)
+    fold: tuple[int, int] | None = None
+    device: str = "auto"
+    seed: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    cache: str | Path | None = None
+
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> Wishes:
+        """Fill the gaps.
+
+        Raises:
+            UsageError: A name is unknown, or the fold is none.
+        """
+        known = [each.name for each in dataclasses.fields(Wishes)]
+        for name in settings:
+            if name not in known:
+                raise UsageError(f"train has no setting '{name}'", cure=nearest(name, known))
+        wishes = Wishes(**settings)
+        if wishes.fold is not None and not (wishes.fold[1] >= 2 and 0 <= wishes.fold[0] < wishes.fold[1]):
+            raise UsageError(
+                f"there is no fold {wishes.fold[0]}/{wishes.fold[1]}",
+                cure="say k/n with k from 0 to n - 1 and n of 2 or more, such as 0/5",
+            )
+        return wishes
+
+    def every_change(self) -> dict[str, str]:
+        """``changes`` and the settings that are plan values too."""
+        said = dict(self.changes or {})
+        if self.fold is not None:
+            said |= {"training.fold": str(self.fold[0]), "training.folds": str(self.fold[1])}
+        if self.seed is not None:
+            said |= {"training.seed": str(self.seed)}
+        return said
+
+
+class TrainPreview(Saved):
+    """What ``train`` would do.
+
+    Args:
+        out: The run's folder.
+        plan: The plan.
+        train: Training cases.
+        held_out: Held-out cases.
+        split: How they were split.
+        files: What would be written.
+        memory_gb: Memory of a training step, GB, roughly.
+    """
+
+    out: Path
+    plan: Plan
+    train: int
+    held_out: int
+    split: str
+    files: tuple[str, ...]
+    memory_gb: float
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Args:
+        run: Its folder.
+        plan: What was trained.
+        scores: How good it is on held-out cases; None when none were held out.
+    """
+
+    run: Run
+    plan: Plan
+    scores: Scores | None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.run.folder
+
+    @property
+    def report(self) -> Path:
+        """The html report."""
+        return self.run.report
+
+    @cached_property
+    def model(self) -> Model:
+        """The trained model."""
+        from unetkit.workflows.model import load
+
+        return load(self.run.model)
+
+    def predict(
+        self, source: str | Path | np.ndarray, *, tta: bool = False, probabilities: bool = False
+    ) -> Prediction:
+        """Predict one image with the trained model; see ``Model.predict``."""
+        return self.model.predict(source, tta=tta, probabilities=probabilities)
+
+    def facts(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        rows = self.scores.summary if self.scores else {}
+        return {
+            "run": str(self.folder),
+            "model": str(self.run.model),
+            "report": str(self.report),
+            "dice": {name: row["dice"].mean for name, row in rows.items() if "dice" in row},
+            "cases": len(self.scores.cases) if self.scores else 0,
+            "split": self.scores.split if self.scores else None,
+        }
+
+
+def train(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **settings: Unpack[TrainSettings],
+) -> TrainedRun:
+    """Check, split, plan, prepare, train, measure, report.
+
+    Args:
+        source: The data set: a folder or a CSV.
+        out: The run's folder; ``runs/<name>-<n>`` when None.
+        progress: Who watches.
+        settings: See ``TrainSettings``.
+
+    Returns:
+        The run, with its scores; it can predict.
+
+    Raises:
+        UsageError: A setting is wrong, or the folder holds a run already.
+        DataError: The data set is refused.
+        ResourceError: Disk, memory or the device does not suffice.
+        PreemptedError: The run was asked to stop and saved its state.
+    """
+    started = time.monotonic()
+    wishes = Wishes.of(settings)
+    watch = progress or Quiet()
+    target = Path(out) if out is not None else next_folder(Path(source))
+    run = open_run(target, resume=wishes.resume, overwrite=wishes.overwrite)
+    if wishes.resume and (finished := reopen(run)) is not None:
+        watch.say(f"{run.folder} is finished already; nothing was left to do")
+        return finished
+    with RunLog(run):
+        from unetkit.workflows.fitting import train_network
+        from unetkit.workflows.measuring import finish
+        from unetkit.workflows.readying import make_ready
+
+        ready = make_ready(Path(source), run, wishes, progress=watch)
+        trained = train_network(ready, wishes, started=started, progress=watch)
+        scores = finish(trained, progress=watch)
+    return TrainedRun(run, ready.plan, scores)
+
+
+def preview(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **settings: Unpack[TrainSettings],
+) -> TrainPreview:
+    """Say what ``train`` would do, and write nothing.
+
+    Args:
+        source: The data set.
+        out: The run's folder.
+        progress: Who watches.
+        settings: See ``TrainSettings``.
+
+    Raises:
+        UsageError: A setting is wrong, or the folder holds a run already.
+        DataError: The data set is refused.
+    """
+    from unetkit.workflows.readying import look, step_gigabytes
+    from unetkit.workflows.run_folder import OURS
+
+    wishes = Wishes.of(settings)
+    target = Path(out) if out is not None else next_folder(Path(source))
+    refuse_taken(Run(target), resume=wishes.resume, overwrite=wishes.overwrite)
+    seen = look(Path(source), wishes, progress=progress or Quiet())
+    return TrainPreview(
+        out=target,
+        plan=seen.plan,
+        train=len(seen.split.train),
+        held_out=len(seen.split.held_out),
+        split=seen.split.how,
+        files=tuple(name for name in OURS if name != "log.txt"),
+        memory_gb=round(step_gigabytes(seen.plan), 2),
+    )
+
+
+def reopen(run: Run) -> TrainedRun | None:
+    """A run that has finished, None when it has not.
+
+    Args:
+        run: The run.
+    """
+    if not (
+        run.manifest.is_file() and (run.model / "weights.safetensors").is_file() and run.report.is_file()
+    ):
+        return None
+    scores = run.model / "scores.json"
+    return TrainedRun(
+        run,
+        Plan.from_json(run.plan.read_bytes(), where=run.plan),
+        Scores.from_json(scores.read_bytes(), where=scores) if scores.is_file() else None,
+    )

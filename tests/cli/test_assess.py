@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetkit.cli import main
+
+pytestmark = pytest.mark.usefixtures("excepthook")
+
+
+def test_check_of_good_data(wafers, tmp_path, capsys):
+    page = tmp_path / "check.html"
+    assert main(["check", str(wafers), "--html", str(page)]) == 0
+    told = capsys.readouterr()
+    assert "12 labelled cases in 3 groups" in told.out
+    assert "ready to train" in told.out
+    assert f"wrote {page}" in told.err
+    assert "scratch" in page.read_text()
+
+
+def test_check_of_bad_data_is_refused_with_exit_3(tmp_path, capsys):
+    for folder, size in (("images", (8, 8)), ("masks", (8, 9))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / folder / "a.png")
+    assert main(["check", str(tmp_path), "--dry-run", "--html", str(tmp_path / "c.html")]) == 3
+    assert "refused: training would not start" in capsys.readouterr().out
+    assert not (tmp_path / "c.html").exists()
+    assert main(["check", str(tmp_path), "--json", "-q"]) == 3
+    assert json.loads(capsys.readouterr().out)["refused"] is True
+    assert main(["train", str(tmp_path), "--out", str(tmp_path / "run")]) == 3
+    assert "a.png" in capsys.readouterr().err
+
+
+def test_predict_names_what_it_wrote_and_refused(finished, wafers, tmp_path, capsys):
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    good = wafers / "images" / "wafer00-0.png"
+    (inputs / "good.png").write_bytes(good.read_bytes())
+    (inputs / "bad.png").write_bytes(good.read_bytes()[:200])
+    out = tmp_path / "out"
+    assert main(["predict", str(finished), str(inputs), "--out", str(out), "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"would write {out / n}" for n in ("bad.png", "good.png")]
+    assert main(["predict", str(finished), str(inputs), "--out", str(out), "-q"]) == 3
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [str(out / "good.png")]
+    assert "bad.png" in told.err
+    assert main(["predict", str(finished), str(inputs), "--out", str(out), "--json", "-q"]) == 3
+    result = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in result["refused"]] == ["bad"]
+
+
+def test_evaluate_shows_intervals_and_writes_csv(finished, wafers, tmp_path, capsys):
+    csv = tmp_path / "e.csv"
+    words = ["evaluate", str(finished / "predictions"), str(wafers / "masks"), "--csv", str(csv)]
+    assert main([*words, "--dry-run", "-q"]) == 0
+    assert not csv.exists()
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "no prediction" in told.out
+    assert csv.read_text().startswith("case,group,class,dice")
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["scratch", "particle", "stain"]
+
+
+def test_report(finished, tmp_path, capsys):
+    out = tmp_path / "r.html"
+    assert main(["report", str(finished), "--out", str(out), "--dry-run"]) == 0
+    assert not out.exists()
+    assert main(["report", str(finished), "--out", str(out), "--json"]) == 0
+    captured = capsys.readouterr().out
+    assert json.loads(captured[captured.index("{") :])["cases"] == 4
+    assert main(["report", str(finished), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert main(["report", str(tmp_path)]) == 2
+    assert "not the folder of a run" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+import io
+import sys
+
+import pytest
+
+from unetkit.cli import console
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_plain_lines_come_every_few_seconds_with_the_time_left(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    watch = console.watcher(quiet=False)
+    assert isinstance(watch, console.Lines)
+    watch.begin("reading", 10)
+    for _ in range(4):
+        clock[0] += 2.0
+        watch.advance(1, case="a")
+    assert capsys.readouterr().err == "reading: 3/10 · 30% · 14 s left · case a\n"
+    watch.end()
+    assert capsys.readouterr().err == "reading: done in 8 s\n"
+    watch.begin("short")
+    watch.end()
+    watch.advance()
+    watch.end()
+    watch.say("hello")
+    assert capsys.readouterr().err == "hello\n"
+
+
+def test_work_of_unknown_length_tells_no_time(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    watch = console.Lines()
+    watch.begin("searching")
+    clock[0] = 6.0
+    watch.advance(2.5)
+    assert capsys.readouterr().err == "searching: 2.5\n"
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    watch = console.watcher(quiet=False)
+    assert isinstance(watch, console.Bar)
+    watch.say("before")
+    watch.begin("outer", 2)
+    watch.begin("inner", 5)
+    watch.advance(1, case="[bold]")
+    watch.say("between")
+    watch.end()
+    watch.advance()
+    watch.end()
+    watch.advance()
+    watch.end()
+    watch.begin("left open", 1)
+    console.close_displays()
+    console.complain("bad [file]")
+    text = screen.getvalue()
+    assert "before" in text
+    assert "between" in text
+    assert "outer" in text
+    assert "bad [file]" in text
+
+
+def test_quiet_is_quiet(capsys):
+    watch = console.watcher(quiet=True)
+    watch.begin("a", 1)
+    watch.advance()
+    watch.say("b")
+    watch.end()
+    console.tell("c", quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_results_go_to_stdout(capsys):
+    console.give_table("Title", ("a", "b"), [("x", None), ("[red]", 2)])
+    console.give_json({"é": 1})
+    console.give_line("end")
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert "[red]" in told.out
+    assert '"é": 1' in told.out
+    assert told.out.endswith("end\n")
+    assert all(line == line.rstrip() for line in told.out.splitlines())
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")])
+def test_durations(seconds, words):
+    assert console.duration(seconds) == words
+
+
+def test_commands_to_copy_work_where_the_reader_is(monkeypatch):
+    monkeypatch.setattr(console.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/unet", "demo"])
+    assert console.program() == ".venv/bin/unet"
+    monkeypatch.setattr(console.shutil, "which", lambda name: "/bin/unet")
+    assert console.program() == "unet"

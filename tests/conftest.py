@@ -1,0 +1,113 @@
+"""What several rooms of tests share: tiny data sets, and one tiny trained run per number of axes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY = {
+    "training.steps": "6",
+    "training.batch_size": "2",
+    "training.patch_size": "[32,32]",
+    "training.validate_cases": "2",
+    "network.widths": "[4,8]",
+    "network.blocks": "[1,1]",
+    "network.decoder_blocks": "[1]",
+    "network.kernels": "[[3,3],[3,3]]",
+    "network.strides": "[[1,1],[2,2]]",
+    "network.deep_supervision": "1",
+    "inference.tile_size": "[32,32]",
+}
+"""The smallest training there is, as ``--set`` takes it."""
+
+TINY_VOLUME = {
+    **TINY,
+    "training.patch_size": "[8,16,16]",
+    "network.kernels": "[[3,3,3],[3,3,3]]",
+    "network.strides": "[[1,1,1],[2,2,2]]",
+    "inference.tile_size": "[8,16,16]",
+}
+
+
+def set_options(changes: dict[str, str]) -> list[str]:
+    """The same as words of a command."""
+    return [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, str]:
+    """Changes that make any training on pictures tiny."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_words() -> list[str]:
+    """The same for a command line."""
+    return set_options(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_volume_words() -> list[str]:
+    """The same for volumes."""
+    return set_options(TINY_VOLUME)
+
+
+@pytest.fixture(scope="session")
+def wafers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small pictures of three wafers, with masks."""
+    from unetkit.workflows.wafers import make_wafers
+
+    folder = tmp_path_factory.mktemp("wafers")
+    make_wafers(folder, wafers=3, size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small volumes in nnU-Net's layout, anisotropic and rotated, one bright ball in each."""
+    from unetkit.data.formats import format_of
+    from unetkit.records.case import Grid
+
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "imagesTr").mkdir()
+    (folder / "labelsTr").mkdir()
+    grid = Grid((2.0, 1.0, 1.0), (5.0, -3.0, 7.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+    for number in range(6):
+        random = np.random.default_rng(number)
+        z, y, x = np.mgrid[:12, :20, :22]
+        centre = random.uniform((4, 7, 7), (8, 13, 15))
+        ball = (2 * (z - centre[0])) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 25
+        pixels = (random.normal(100, 10, ball.shape) + 60 * ball).clip(0, 255).astype(np.uint8)
+        name = f"case{number}.nii.gz"
+        for path, array in (
+            (folder / "imagesTr" / name.replace(".nii", "_0000.nii"), pixels),
+            (folder / "labelsTr" / name, ball.astype(np.uint8)),
+        ):
+            format_of(path).write(path, array, grid)
+    facts = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "ball": 1}, "numTraining": 6}
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(wafers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on ``wafers``; read it, do not change it."""
+    from unetkit.workflows.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    train(wafers, folder, changes=TINY, fold=(0, 3))
+    return folder
+
+
+@pytest.fixture
+def excepthook() -> Iterator[None]:
+    """Put back what ``cli.main`` changes."""
+    import sys
+
+    before = sys.excepthook
+    yield
+    sys.excepthook = before

@@ -1,0 +1,47 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetkit.errors import DataError
+from unetkit.workflows.check import check
+
+
+def test_it_counts_what_is_there(wafers):
+    result = check(wafers)
+    assert (result.cases, result.groups, result.unlabelled, result.refused) == (12, 3, 0, False)
+    assert result.shapes == {"64 × 64": 12}
+    assert sum(row.share for row in result.classes) == pytest.approx(1)
+    masks = [np.asarray(Image.open(path)) for path in (wafers / "masks").iterdir()]
+    for row in result.classes:
+        assert row.pixels == sum(int((mask == row.value).sum()) for mask in masks)
+        assert row.cases == sum(bool((mask == row.value).any()) for mask in masks)
+    json.loads(result.to_json())
+
+
+def test_volumes_have_pictures_and_spacings(volumes, tmp_path):
+    result = check(volumes, html=tmp_path / "c.html")
+    assert result.spacings_mm == {"2 × 1 × 1": 6}
+    assert (tmp_path / "c.html").read_text().count("data:image/png") == 6
+
+
+def test_every_problem_is_listed_and_names_are_escaped(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in ("a&b", "c", "d"):
+            Image.fromarray(np.eye(16, dtype=np.uint8)).save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "images" / "c.png").write_bytes(b"no picture")
+    (tmp_path / "masks" / "d.png").unlink()
+    result = check(tmp_path, html=tmp_path / "c.html")
+    assert result.refused
+    assert {row.where.rpartition("/")[2] for row in result.problems if row.severity == "refused"} >= {"c.png"}
+    assert result.problems[0].severity == "refused"
+    text = (tmp_path / "c.html").read_text()
+    assert "Training would be refused" in text
+    assert "a&b" not in text
+
+
+def test_nothing_at_all_is_an_error(tmp_path):
+    with pytest.raises(DataError):
+        check(tmp_path)

@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+from unetkit.workflows import doctor
+
+
+def test_it_needs_no_torch():
+    code = "import sys, unetkit; unetkit.doctor(); print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
+def test_too_little_is_a_problem_with_a_cure(monkeypatch):
+    monkeypatch.setattr(doctor, "free_memory", lambda: 1_000_000_000)
+    monkeypatch.setattr(doctor, "LEAST_DISK_GB", 1e9)
+    found = doctor.doctor()
+    assert any("--memory 0.7" in problem for problem in found.problems)
+    assert any("train with --out" in problem for problem in found.problems)
+    assert found.facts["free memory"] == "1.0 GB"
+
+
+def test_a_missing_torch_is_said(monkeypatch):
+    monkeypatch.setattr(doctor, "package_versions", lambda names: {})
+    monkeypatch.setattr(doctor, "free_memory", lambda: None)
+    found = doctor.doctor(full=True)
+    assert any("torch is not installed" in problem for problem in found.problems)
+    assert "free memory" not in found.facts

@@ -1,0 +1,77 @@
+import math
+import re
+
+from unetkit.workflows import page
+from unetkit.workflows.page import Html, Line
+
+EVIL = '<script>alert("x")</script>&'
+
+
+def test_everything_from_outside_is_escaped():
+    text = page.page(
+        EVIL,
+        EVIL,
+        [(EVIL, page.table([EVIL], [[EVIL]]) + page.code(EVIL) + page.thumbnails([(EVIL, 'a" onload="b')]))],
+        lead=page.cards([(EVIL, EVIL, EVIL)]) + page.swatch(EVIL, 0).text,
+    )
+    text += page.chart(EVIL, [Line(EVIL, [(0, 1)]), Line(EVIL, [(0, 2)])], x_name=EVIL)
+    assert "alert(&quot;x&quot;)" in text
+    assert 'alert("x")' not in text
+    assert 'onload="b"' not in text
+
+
+def test_a_page_needs_nothing_from_outside():
+    text = page.page("Title", "Sub", [("One", "<p>1</p>"), ("Empty", "")])
+    assert "default-src 'none'" in text
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "Empty" not in text
+    assert text.count("<h2") == 1
+
+
+def test_cells_that_are_html_already_go_in_as_they_are():
+    text = page.table(["a", "b"], [[Html("<b>x</b>"), None]], numbers=(1,))
+    assert "<td><b>x</b></td>" in text
+    assert '<td class="number"></td>' in text
+
+
+def points(svg):
+    return [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', svg)[1].split()]
+
+
+def test_a_curve_fills_its_axes_and_y_points_up():
+    svg = page.chart("t", [Line("a", [(0, 0.0), (5, 0.5), (10, 1.0)])], x_name="x", unit_y=True)
+    (x0, y0), (x1, y1), (x2, y2) = points(svg)
+    assert (x0, x2) == (46, 328)
+    assert math.isclose(x1, (x0 + x2) / 2)
+    assert (y0, y2) == (170, 10)
+    assert math.isclose(y1, (y0 + y2) / 2)
+
+
+def test_what_cannot_be_drawn_is_left_out():
+    assert page.chart("t", [Line("a", [(0, math.nan)])], x_name="x") == ""
+    assert page.chart("t", [Line("a", [(0, 0.0)])], x_name="x", log=True) == ""
+    assert "<circle" in page.chart("t", [Line("a", [(3, 0.1)])], x_name="x", log=True)
+    one = page.chart("t", [Line("a", [(0, 1.0), (1, math.inf), (2, 1.0)], dots=True)], x_name="x")
+    assert one.count("<circle") == 2
+    long = page.chart("t", [Line("a", [(i, i) for i in range(5000)])], x_name="x")
+    assert len(points(long)) <= 1000
+
+
+def test_logarithmic_axes_tell_the_values_themselves():
+    svg = page.chart("t", [Line("a", [(0, 0.001), (1, 0.1)])], x_name="x", log=True)
+    assert ">0.01<" in svg
+
+
+def test_calibration_has_a_diagonal_and_a_dot_per_bin():
+    svg = page.calibration_chart([(0.5, 0.4, 10), (0.9, 0.9, 1000)])
+    assert svg.count("<circle") == 2
+    assert "stroke-dasharray" in svg
+    assert page.calibration_chart([]) == ""
+
+
+def test_shares_and_colours_are_bounded():
+    assert "width:160.0px" in page.share_bar(7.0).text
+    assert "width:0.0px" in page.share_bar(-1.0).text
+    assert page.color(0) == page.color(len(page.PALETTE))
+    assert page.thumbnails([]) == ""

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetkit.errors import DataError, ResourceError, UsageError
+from unetkit.workflows.model import load
+from unetkit.workflows.predict import find_inputs, predict
+
+
+def touch(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "channels", "targets"),
+    [
+        (["a.png", "b.JPG", "c.tif", "d.nii.gz", "notes.txt"], 1, ["a.png", "b.png", "c.tif", "d.nii.gz"]),
+        (["x_0000.nii.gz", "y_0000.nii.gz"], 1, ["x.nii.gz", "y.nii.gz"]),
+        (["x_0000.nii", "x_0001.nii", "y_0000.nii", "y_0001.nii"], 2, ["x.nii.gz", "y.nii.gz"]),
+        (["f_0001.png", "f_0002.png"], 1, ["f_0001.png", "f_0002.png"]),
+        (["a.png", "b.png"], 3, ["a.png", "b.png"]),
+    ],
+)
+def test_stems_stay_and_channels_belong_together(tmp_path, names, channels, targets):
+    inputs = find_inputs(touch(tmp_path / "in", *names), tmp_path / "out", channels=channels)
+    assert sorted(each.target.name for each in inputs) == targets
+    assert all(len(each.paths) == (2 if names[0].endswith("0.nii") else 1) for each in inputs)
+
+
+def test_one_channel_file_finds_the_others(tmp_path):
+    folder = touch(tmp_path / "in", "x_0000.nii.gz", "x_0001.nii.gz")
+    (one,) = find_inputs(folder / "x_0001.nii.gz", tmp_path, channels=2)
+    assert [path.name for path in one.paths] == ["x_0000.nii.gz", "x_0001.nii.gz"]
+    assert one.id == "x"
+
+
+def test_inputs_that_cannot_be_are_refused(tmp_path):
+    folder = touch(tmp_path / "in", "a.png", "a.jpg")
+    with pytest.raises(UsageError, match=r"'a.jpg' and 'a.png' would both be written as 'a.png'"):
+        find_inputs(folder, tmp_path / "out", channels=1)
+    with pytest.raises(UsageError, match="would overwrite an image"):
+        find_inputs(folder / "a.png", folder, channels=1)
+    with pytest.raises(DataError, match="does not exist"):
+        find_inputs(tmp_path / "no", tmp_path, channels=1)
+    with pytest.raises(DataError, match="holds no image"):
+        find_inputs(touch(tmp_path / "empty", "a.txt"), tmp_path, channels=1)
+    with pytest.raises(DataError, match="no format reads"):
+        find_inputs(tmp_path / "empty" / "a.txt", tmp_path, channels=1)
+
+
+def test_probabilities_agree_with_the_labels_and_tta_runs(finished, wafers, tmp_path):
+    model = load(finished)
+    image = wafers / "images" / "wafer00-0.png"
+    result = predict(model, image, tmp_path, probabilities=True, tta=True)
+    (one,) = result.written
+    packed = np.load(one.probabilities, allow_pickle=False)
+    labels = np.asarray(Image.open(one.path))
+    assert packed["classes"].tolist() == list(model.classes)
+    assert packed["probabilities"].dtype == np.float16
+    assert packed["probabilities"].shape == (4, 64, 64)
+    agree = packed["probabilities"].argmax(axis=0) == labels
+    assert agree.mean() > 0.99  # float16 may tie
+    assert one.pixels["scratch"] == (labels == 1).sum()
+
+
+def test_a_full_or_closed_folder_is_refused_before_any_work(finished, wafers, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="cannot write this file"):
+        predict(finished, wafers / "images", tmp_path / "file" / "out")

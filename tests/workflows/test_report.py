@@ -1,0 +1,71 @@
+import json
+import re
+import shutil
+
+import pytest
+
+from unetkit.errors import UsageError
+from unetkit.workflows.report import report
+
+
+def test_it_holds_every_section_and_nothing_from_outside(finished, tmp_path):
+    result = report(finished, out=tmp_path / "r.html")
+    text = result.path.read_text()
+    for heading in (
+        "Scores",
+        "Pictures, worst first",
+        "Learning",
+        "Every case, worst first",
+        "Can the confidence be trusted?",
+        "Data",
+        "Plan and reasons",
+        "Use the model",
+        "Versions and hashes",
+    ):
+        assert f">{heading}</h2>" in text
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+    assert "unet predict" in text
+    assert "uk.load(&quot;" in text
+    assert result.cases == 4
+
+
+def test_worst_cases_come_first(finished, tmp_path):
+    text = report(finished, out=tmp_path / "r.html").path.read_text()
+    values = [float(v) for v in re.findall(r"<figcaption>Dice ([0-9.]+)", text)]
+    assert values == sorted(values)
+
+
+def test_it_needs_neither_torch_nor_the_data(finished, tmp_path):
+    import subprocess
+    import sys
+
+    run = tmp_path / "moved"
+    shutil.copytree(finished, run)
+    code = f"import sys, unetkit as u; u.report({str(run)!r}); print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
+def test_an_unfinished_run_has_a_report_too(finished, tmp_path):
+    for name in ("plan.json", "journal.jsonl"):
+        shutil.copy(finished / name, tmp_path)
+    text = report(tmp_path).path.read_text()
+    assert "training not finished" in text
+    assert "--resume" in text
+
+
+def test_names_from_files_cannot_become_html(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    evil = "<img src=x onerror=alert(1)>"
+    for name in ("pictures/index.json", "model/scores.json", "manifest.json", "split.json"):
+        path = run / name
+        path.write_text(path.read_text().replace("wafer00", json.dumps(evil)[1:-1]))
+    text = report(run).path.read_text()
+    assert evil not in text
+    assert "&lt;img src=x" in text
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        report(tmp_path)
