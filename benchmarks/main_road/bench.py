@@ -24,6 +24,7 @@ ROOT = HERE.parents[1]
 DATA = Path(os.environ.get("UNETKIT_DATA", ROOT.parent / "shared" / "data"))
 WORK = HERE / "work"
 ROWS = HERE / "rows"
+UNET = str(ROOT / ".venv" / "bin" / "unet")
 OURS = str(ROOT / ".venv" / "bin" / "python")
 THEIRS = str(ROOT / ".venv-peers" / "bin" / "python")
 PICTURES = ("dsb2018_nuclei", "isbi2012_em", "magnetic_tile", "neu_seg", "drive")
@@ -45,7 +46,7 @@ def ours(name: str, minutes: float) -> Job:
     return Job(
         f"{name}-unetkit",
         (
-            (OURS, "-m", "unetkit.cli", "train", f"{data}", "--out", f"{run}", "--minutes", f"{minutes:g}",
+            (UNET, "train", f"{data}", "--out", f"{run}", "--minutes", f"{minutes:g}",
              "--overwrite"),
             (OURS, f"{HERE}/predict_held_out.py", "--data", f"{data}", "--run", f"{run}",
              "--predictions", f"{WORK / name / 'ours'}"),

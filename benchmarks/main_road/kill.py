@@ -44,7 +44,7 @@ def generate(folder: Path) -> None:
 def command(data: Path, out: Path, resume: bool) -> list[str]:
     """The `unet train` call."""
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    start = [sys.executable, "-m", "unetkit.cli", "train", str(data), "--out", str(out), "--quiet"]
+    start = [str(Path(sys.executable).with_name("unet")), "train", str(data), "--out", str(out), "--quiet"]
     return start + (["--resume"] if resume else settings)
 
 
@@ -71,7 +71,7 @@ def main() -> None:
             out = Path(folder) / f"killed{runs}"
             runs += 1
             while not (out / "model" / "model.json").exists():
-                resume = (out / "journal.jsonl").exists()
+                resume = (out / "plan.json").exists()
                 process = subprocess.Popen(
                     command(data, out, resume), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
                 )

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0)
     given = parser.parse_args()
     count = generate(given.work / "data", given.gigabytes)
-    command = [sys.executable, "-m", "unetkit.cli", "train", str(given.work / "data")]
+    command = [str(Path(sys.executable).with_name("unet")), "train", str(given.work / "data")]
     command += ["--out", str(given.work / "run"), "--overwrite", "--minutes", str(given.minutes), "--quiet"]
     subprocess.run(command, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
