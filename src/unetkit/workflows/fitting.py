@@ -28,6 +28,10 @@ from unetkit.workflows.readying import Ready
 from unetkit.workflows.train import Wishes
 
 
+LEAST_SHARE = 0.25
+"""Share of a time budget that is trained however long reading and preparing took."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A network after its last step, and all that belongs to it.
@@ -90,7 +94,7 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     outcome = fit(
         task,
         run,
-        deadline=_deadline(plan, run, started, resume=wishes.resume),
+        deadline=_deadline(plan, run, started, resume=wishes.resume, progress=progress),
         resume=wishes.resume,
         progress=progress,
     )
@@ -99,12 +103,22 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     return Trained(ready, network.eval(), device, layout, outcome, seconds)
 
 
-def _deadline(plan: Plan, run: Run, started: float, *, resume: bool) -> float | None:
-    """When training must be over; what earlier sessions took is gone."""
-    if not plan.training.minutes:
+def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: Progress) -> float | None:
+    """When training must be over; what earlier sessions took is gone.
+
+    Where reading and preparing the data took nearly all of the budget, a share of it is trained all the
+    same: a model that saw nothing helps nobody.
+    """
+    seconds = plan.training.minutes * 60
+    if not seconds:
         return None
-    spent = seconds_spent(run) if resume else 0.0
-    return started + max(0.0, plan.training.minutes * 60 - spent)
+    deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
+    least = time.monotonic() + LEAST_SHARE * seconds
+    if resume or deadline >= least:
+        return deadline
+    late = f"{LEAST_SHARE:.0%} of the {plan.training.minutes:g} minutes are trained all the same"
+    progress.say(f"warning: checks and preparation took most of the time budget; {late}")
+    return least
 
 
 def _layout(network: nn.Module, plan: Plan, run: Run, device: torch.device, *, resume: bool) -> Layout:
