@@ -263,7 +263,7 @@ def test_a_batch_of_one_sees_its_share_of_foreground():
 
 
 @pytest.mark.parametrize("rank", [2, 3])
-def test_classes_get_equal_shares_however_rare_their_cases(rank):
+def test_classes_are_drawn_by_the_square_root_of_their_cases(rank):
     shape = (24,) * rank
     samples = [sample(f"common {i}", shape, classes=(1,), seed=i) for i in range(19)]
     samples += [sample("rare", shape, classes=(1, 2, 3), seed=50)]
@@ -271,9 +271,17 @@ def test_classes_get_equal_shares_however_rare_their_cases(rank):
     made = batches(samples, **plan)
     drawn = torch.cat([made.at(step).target.flatten() for step in range(24)])
     shares = torch.bincount(drawn, minlength=5) / len(drawn)
-    np.testing.assert_allclose(shares.numpy(), [0, 1 / 3, 1 / 3, 1 / 3, 0], atol=0.05)
+    roots = np.sqrt([20, 1, 1])
+    np.testing.assert_allclose(shares.numpy(), [0, *(roots / roots.sum()), 0], atol=0.05)
     cases = [case for step in range(24) for case in made.at(step).cases]
-    assert cases.count("rare") / len(cases) == pytest.approx(2 / 3 + 1 / 60, abs=0.05)
+    assert cases.count("rare") / len(cases) == pytest.approx((2 + roots[0] / 20) / roots.sum(), abs=0.05)
+
+
+def test_cases_without_any_class_are_drawn_like_a_class_of_their_own():
+    samples = [sample("found", (24, 24), seed=1), *(sample(f"empty {i}", (24, 24), classes=()) for i in range(4))]
+    made = batches(samples, patch=(4, 4), batch_size=40, foreground_fraction=1.0)
+    cases = [case for step in range(20) for case in made.at(step).cases]
+    assert cases.count("found") / len(cases) == pytest.approx(1 / 3, abs=0.05)
 
 
 @pytest.mark.parametrize("rank", [2, 3])

@@ -50,9 +50,10 @@ class _Pick:
 class Batches:
     """An endless row of batches, any of which can be asked for.
 
-    The last ``foreground_fraction`` of a batch is centred on pixels of classes: first the class, all
-    equally likely over the data set, then a case that has it, then one of its pixels there; so a class
-    that occurs in one case of a hundred is seen as often as the others.
+    The last ``foreground_fraction`` of a batch is drawn by class: first the class (or none, where cases
+    without any class exist) by the square root of the number of cases that have it, then a case, then a
+    pixel of the class there, on which the patch is centred. A class that occurs in one case of a hundred
+    is thus seen ten times as often as it occurs, not a hundred times.
 
     Args:
         samples: Prepared cases, in memory or memory-mapped.
@@ -89,6 +90,13 @@ class Batches:
             value: [s for s in samples if len(s.foreground.get(value, ()))] for value in range(1, classes)
         }
         self._holders = [(value, having) for value, having in holders.items() if having]
+        empty = [s for s in samples if not any(len(places) for places in s.foreground.values())]
+        if empty and self._holders:
+            self._holders.append((0, empty))
+        # Between as often as it occurs and as often as any other: the rarest class is seen, yet not so often
+        # that the network learns to expect it everywhere.
+        chances = np.sqrt([len(having) for _, having in self._holders])
+        self._chances = np.cumsum(chances / max(chances.sum(), 1e-9))
         self._let_go = sum(sample.pixels.nbytes for sample in samples) > _RESIDENT_BYTES
 
     def at(self, step: int) -> Batch:
@@ -155,10 +163,10 @@ class Batches:
         picks: list[_Pick] = []
         for item, (u_class, u_case, u_place, *u_start) in enumerate(draws):
             if item >= first:
-                value, having = self._holders[int(u_class * len(self._holders))]
+                row = min(int(np.searchsorted(self._chances, u_class, side="right")), len(self._holders) - 1)
+                value, having = self._holders[row]
                 sample = having[int(u_case * len(having))]
-                places = sample.foreground[value]
-                place = np.unravel_index(int(places[int(u_place * len(places))]), sample.pixels.shape[1:])
+                place = _place(sample, value, u_place) if value else None
             else:
                 sample = self._samples[int(u_case * len(self._samples))]
                 place = _known_place(sample, random)
@@ -234,6 +242,12 @@ def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int) -> 
 def _mirrors_edges(rank: int) -> bool:
     """Whether an image goes on mirrored beyond its edges (pictures) or with zeros (volumes)."""
     return rank == 2
+
+
+def _place(sample: Sample, value: int, chance: float) -> np.ndarray:
+    """One of the stored pixels of a class."""
+    places = sample.foreground[value]
+    return np.asarray(np.unravel_index(int(places[int(chance * len(places))]), sample.pixels.shape[1:]))
 
 
 def _known_place(sample: Sample, random: np.random.Generator) -> np.ndarray | None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unetkit.errors import UsageError
 from unetkit.lookup import pick
@@ -72,15 +68,12 @@ class UNet(nn.Module):
                 cure=f"set network.deep_supervision to {len(self.decoder.channels)} or less",
             )
         self.heads = nn.ModuleList(Pointwise(width, classes) for width in supervised)
-        strides = self.encoder.strides
-        self.multiple = tuple(math.prod(stride[axis] for stride in strides) for axis in range(rank))
-        self.scales = tuple(
-            tuple(math.prod(stride[axis] for stride in strides[: i + 1]) for axis in range(rank))
-            for i in range(len(self.heads))
-        )
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Tensor | list[Tensor]:
         """Logits of the whole image, whatever its size.
+
+        Nothing is padded: a stage of odd length is halved rounding up, and the way back is cut to the skip's
+        size. Made-up pixels would cost time and, worse, enter the statistics of every instance norm.
 
         Args:
             x: ``(B, C, *S)``.
@@ -89,30 +82,11 @@ class UNet(nn.Module):
             ``(B, K, *S)``; while training with deep supervision a list of logits fine to coarse, of which
             number ``i`` has the size ``S / stride`` of its stage, rounded up.
         """
-        size = x.shape[2:]
-        *features, coarsest = self.encoder(_padded(x, self.multiple))
+        *features, coarsest = self.encoder(x)
         outputs = self.decoder([*features, self.bottleneck(coarsest)])
         if not self.training or len(self.heads) == 1:
-            return _cropped(self.heads[0](outputs[0]), size)
-        return [
-            _cropped(head(output), [-(-length // by) for length, by in zip(size, scale, strict=True)])
-            for head, output, scale in zip(self.heads, outputs, self.scales, strict=False)
-        ]
-
-
-def _padded(x: Tensor, multiple: Sequence[int]) -> Tensor:
-    """``x`` with its last pixels repeated until every axis is a multiple."""
-    missing = [-length % by for length, by in zip(x.shape[2:], multiple, strict=True)]
-    if not any(missing):
-        return x
-    return F.pad(x, [side for amount in reversed(missing) for side in (0, amount)], mode="replicate")
-
-
-def _cropped(x: Tensor, size: Sequence[int]) -> Tensor:
-    for axis, length in enumerate(size, start=2):
-        if x.shape[axis] != length:
-            x = x.narrow(axis, 0, length)
-    return x
+            return self.heads[0](outputs[0])
+        return [head(output) for head, output in zip(self.heads, outputs, strict=False)]
 
 
 def _check(network: NetworkPlan, rank: int) -> None:

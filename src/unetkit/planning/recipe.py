@@ -103,7 +103,7 @@ def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
     batch = 1.0 if fingerprint.rank == 2 else 0.0
     dice = LossTerm(name="dice", options={"batch": batch})
     over = "the whole batch, as one picture may lack a class" if batch else "each volume patch"
-    if whole < _SPARSE or rarest < _RARE_CLASS:
+    if whole < _SPARSE:
         what = f"foreground fills {_percent(whole)}, the rarest class {_percent(rarest)} of the pixels"
         losses = (dice.model_copy(update={"weight": 0.7}), LossTerm(name="focal", weight=0.3))
         why = f"Small objects ({what}): Dice 0.7 + focal 0.3 keep easy background from outweighing them"
@@ -173,15 +173,12 @@ def optimise(
     decay = "nnU-Net's value."
     average = 0.99 if steps < _SHORT_STEPS else 0.999
     if steps > _LONG_STEPS:
-        optimizer, rate, weight_decay = "sgd", 1e-2, 3e-5
+        optimizer, rate, weight_decay, clip = "sgd", 1e-2, 3e-5, 12.0
         why = f"SGD with nnU-Net's rate of 0.01 generalises best over a long schedule ({steps} steps)."
     else:
         rate = 3e-3 if steps < _SHORT_STEPS else 1e-3
-        optimizer, weight_decay, decay = (
-            "adamw",
-            1e-2,
-            "Usual for AdamW, where it is decoupled from the rate.",
-        )
+        optimizer, weight_decay, clip = "adamw", 1e-2, 1.0
+        decay = "Usual for AdamW, where it is decoupled from the rate."
         course = f"about {steps} steps; peak {rate:g} at batch {choice.batch}"
         why = f"AdamW with a cosine schedule gets furthest in a short schedule: {course}."
     plan = TrainingPlan(
@@ -194,6 +191,7 @@ def optimise(
         optimizer=optimizer,
         learning_rate=rate,
         weight_decay=weight_decay,
+        clip_norm=clip,
         ema_decay=average,
     )
     reasons = dict.fromkeys(type(plan).model_fields, "The default.")
@@ -202,6 +200,7 @@ def optimise(
         "optimizer": why,
         "learning_rate": why,
         "weight_decay": decay,
+        "clip_norm": f"Gradients beyond a norm of {clip:g} are scaled down: one odd batch must not throw the rest.",
         "ema_decay": f"Averages the weights over about the last {1 / (1 - average):.0f} of {steps} steps.",
         "steps": _why_steps(choice, minutes),
         "minutes": "Your time budget." if minutes else "No time budget was given.",

@@ -167,7 +167,7 @@ class AugmentationPlan(Saved):
     elastic_share: float = 0.05
     flip_axes: Axes = ()
     noise: float = 0.1
-    noise_variance: float = 0.1
+    noise_variance: float = 0.01
     blur: float = 0.2
     blur_sigma: tuple[float, float] = (0.5, 1.0)
     brightness: float = 0.15

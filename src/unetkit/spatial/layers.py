@@ -81,6 +81,19 @@ def convolution(
     return layer(in_channels, out_channels, tuple(kernel), tuple(stride), padding, bias=bias)
 
 
+def cropped(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The first ``size`` pixels of every axis, as a view.
+
+    Args:
+        x: ``(B, C, *S)``, nowhere shorter than ``size``.
+        size: Pixels per axis.
+    """
+    for axis, length in enumerate(size, start=2):
+        if x.shape[axis] != length:
+            x = x.narrow(axis, 0, length)
+    return x
+
+
 def average_pool(stride: Sequence[int]) -> nn.Module:
     """The mean over blocks of ``stride`` pixels, in the input's memory format."""
     return AveragePool(tuple(stride))
@@ -123,11 +136,13 @@ class AveragePool(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, *S)`` → ``(B, C, *S / stride)``."""
+        """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up: the last block may be a smaller one."""
         if len(self.stride) == 2:
-            return F.avg_pool2d(x, self.stride)
-        if memory_format(x) == torch.contiguous_format or _traced():
-            return F.avg_pool3d(x, self.stride)
+            return F.avg_pool2d(x, self.stride, ceil_mode=True)
+        whole = all(length % by == 0 for length, by in zip(x.shape[2:], self.stride, strict=True))
+        if memory_format(x) == torch.contiguous_format or _traced() or not whole:
+            pooled = F.avg_pool3d(x, self.stride, ceil_mode=True)
+            return pooled.contiguous(memory_format=memory_format(x))
         depth, *plane = self.stride
         planes = F.avg_pool2d(x.movedim(2, 1).flatten(0, 1), plane).unflatten(0, (len(x), -1, depth))
         return (sum(planes.unbind(2)[1:], planes.select(2, 0)) / depth).movedim(1, 2)

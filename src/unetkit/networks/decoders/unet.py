@@ -9,11 +9,11 @@ from unetkit.networks.blocks import conv_blocks
 from unetkit.networks.encoders import Encoder
 from unetkit.networks.fusions import FUSIONS
 from unetkit.records.plan import NetworkPlan
-from unetkit.spatial.layers import Upsampling
+from unetkit.spatial.layers import Upsampling, cropped
 
 
 class UnetDecoder(nn.Module):
-    """Per stage: a transposed convolution, the fusion, ``decoder_blocks[i]`` ConvBlocks.
+    """Per stage: a transposed convolution, cut to the skip's size, the fusion, ``decoder_blocks[i]`` ConvBlocks.
 
     Args:
         network: The plan.
@@ -50,6 +50,7 @@ class UnetDecoder(nn.Module):
         *skips, x = features
         outputs = []
         for i in reversed(range(len(self.channels))):
-            x = self.blocks[i](self.fusions[i](self.ups[i](x), skips[i]))
+            up = cropped(self.ups[i](x), skips[i].shape[2:])
+            x = self.blocks[i](self.fusions[i](up, skips[i]))
             outputs.append(x)
         return outputs[::-1]
