@@ -278,7 +278,10 @@ def test_classes_are_drawn_by_the_square_root_of_their_cases(rank):
 
 
 def test_cases_without_any_class_are_drawn_like_a_class_of_their_own():
-    samples = [sample("found", (24, 24), seed=1), *(sample(f"empty {i}", (24, 24), classes=()) for i in range(4))]
+    samples = [
+        sample("found", (24, 24), seed=1),
+        *(sample(f"empty {i}", (24, 24), classes=()) for i in range(4)),
+    ]
     made = batches(samples, patch=(4, 4), batch_size=40, foreground_fraction=1.0)
     cases = [case for step in range(20) for case in made.at(step).cases]
     assert cases.count("found") / len(cases) == pytest.approx(1 / 3, abs=0.05)

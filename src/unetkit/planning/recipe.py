@@ -200,7 +200,7 @@ def optimise(
         "optimizer": why,
         "learning_rate": why,
         "weight_decay": decay,
-        "clip_norm": f"Gradients beyond a norm of {clip:g} are scaled down: one odd batch must not throw the rest.",
+        "clip_norm": f"Gradients beyond a norm of {clip:g} are scaled down, against odd batches.",
         "ema_decay": f"Averages the weights over about the last {1 / (1 - average):.0f} of {steps} steps.",
         "steps": _why_steps(choice, minutes),
         "minutes": "Your time budget." if minutes else "No time budget was given.",

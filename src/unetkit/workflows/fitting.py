@@ -27,7 +27,6 @@ from unetkit.training.objective import build_objective
 from unetkit.workflows.readying import Ready
 from unetkit.workflows.train import Wishes
 
-
 LEAST_SHARE = 0.25
 """Share of a time budget that is trained however long reading and preparing took."""
 
