@@ -13,7 +13,7 @@ from unetkit.spatial.layers import Upsampling, cropped
 
 
 class UnetDecoder(nn.Module):
-    """Per stage: a transposed convolution cut to the skip's size, the fusion, ``decoder_blocks[i]`` ConvBlocks.
+    """Per stage: a transposed convolution cut to the skip, the fusion, ``decoder_blocks[i]`` ConvBlocks.
 
     Args:
         network: The plan.
