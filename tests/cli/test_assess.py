@@ -45,6 +45,10 @@ def test_predict_names_what_it_wrote_and_refused(finished, wafers, tmp_path, cap
     told = capsys.readouterr()
     assert told.out.splitlines() == [str(out / "good.png")]
     assert "bad.png" in told.err
+    assert main(["predict", str(finished), str(inputs), "--out", str(out)]) == 3
+    told = capsys.readouterr().err
+    assert len([line for line in told.splitlines() if line.startswith("refused ")]) == 1
+    assert told.count("bad.png: ") == 1
     assert main(["predict", str(finished), str(inputs), "--out", str(out), "--json", "-q"]) == 3
     result = json.loads(capsys.readouterr().out)
     assert [each["id"] for each in result["refused"]] == ["bad"]
@@ -61,6 +65,25 @@ def test_evaluate_shows_intervals_and_writes_csv(finished, wafers, tmp_path, cap
     assert csv.read_text().startswith("case,group,class,dice")
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["scratch", "particle", "stain"]
+
+
+def test_a_gate_that_is_not_met_is_exit_4_after_the_results(wafers, tmp_path, capsys):
+    masks, csv = str(wafers / "masks"), tmp_path / "e.csv"
+    words = ["evaluate", masks, masks, "--json", "-q", "--csv", str(csv)]
+    assert main([*words, "--at-least", "dice=1", "--at-least", "hd95=0"]) == 0
+    empty = tmp_path / "none"
+    empty.mkdir()
+    for path in (wafers / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(empty / path.name)
+    capsys.readouterr()
+    words[1] = str(empty)
+    assert main([*words, "--at-least", "dice=0.5", "--at-least", "nsd=0"]) == 4
+    told = capsys.readouterr()
+    assert json.loads(told.out)["summary"]["mean"]["dice"]["mean"] == 0
+    assert csv.is_file()
+    assert "expected a mean dice of at least 0.5, got 0. Do this: " in told.err
+    assert main([*words, "--at-least", "dise=0.5"]) == 2
+    assert "use 'dice'" in capsys.readouterr().err
 
 
 def test_report(finished, tmp_path, capsys):

@@ -1,11 +1,15 @@
 import csv
+import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from unetkit.data.formats import format_of
 from unetkit.errors import DataError, UsageError
+from unetkit.records.case import Grid
+from unetkit.records.progress import Quiet
 from unetkit.workflows.evaluate import evaluate, folder_scores, to_csv
 from unetkit.workflows.model import load
 
@@ -27,11 +31,11 @@ def test_numbers_by_hand(tmp_path):
     labels = write(tmp_path / "labels", a=square(), b=square(), c=0 * square())
     found = write(tmp_path / "found", a=square(), b=square(at=4), c=0 * square())
     scores = folder_scores(found, labels)
-    values = {case.id: case.values["class 1"] for case in scores.cases}
+    values = {case.id: case.values["foreground"] for case in scores.cases}
     assert values["a"]["dice"] == 1
     assert values["b"]["dice"] == pytest.approx(2 * 4 / 32)
     assert values["c"]["dice"] is None
-    one = scores.summary["class 1"]["dice"]
+    one = scores.summary["foreground"]["dice"]
     assert (one.n, one.missed, one.undefined) == (2, 0, 1)
     rows = list(csv.DictReader(to_csv(scores).splitlines()))
     assert [row["dice"] for row in rows] == ["1", "0.25", ""]
@@ -42,20 +46,120 @@ def test_an_absent_prediction_takes_the_worst_value(tmp_path):
     found = write(tmp_path / "found", a=square())
     scores = folder_scores(found, labels)
     assert [case.absent for case in scores.cases] == [False, True]
-    assert scores.summary["class 1"]["dice"].mean == 0.5
+    assert scores.summary["foreground"]["dice"].mean == 0.5
 
 
 def test_255_alone_is_a_class_and_beside_others_it_is_not_labelled(tmp_path):
     labels = write(tmp_path / "labels", a=square(255))
-    assert folder_scores(labels, labels).classes == ("class 255",)
-    mixed = square()
-    mixed[10:] = 255
-    found = square()
-    found[10:] = 1
+    assert folder_scores(labels, labels).classes == ("foreground",)
+    mixed = square() + square(2, at=7)
+    mixed[11:] = 255
+    found = square() + square(2, at=7)
+    found[11:] = 1
     labels = write(tmp_path / "mixed", a=mixed)
     scores = folder_scores(write(tmp_path / "found", a=found), labels)
-    assert scores.classes == ("class 1",)
-    assert scores.summary["class 1"]["dice"].mean == 1
+    assert scores.classes == ("class 1", "class 2")
+    assert scores.summary["mean"]["dice"].mean == 1
+
+
+def named(folder, **labels):
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, **labels}}))
+
+
+def test_classes_are_those_a_training_would_find(tmp_path):
+    three = square(128) + square(255, at=7)
+    labels = write(tmp_path / "grey", a=three)
+    scores = folder_scores(write(tmp_path / "found", a=square(255, at=7)), labels)
+    assert scores.classes == ("class 128", "class 255")  # 255 is no gap here: it is learnt and scored
+    assert scores.cases[0].values["class 255"]["dice"] == 1
+    assert scores.cases[0].missed == ("class 128",)
+
+    labels = write(tmp_path / "one-based", a=1 + square())
+    scores = folder_scores(labels, labels)
+    assert scores.classes == ("foreground",)
+    assert scores.summary["mean"]["dice"].mean == 1
+
+
+def test_the_ignore_label_of_the_files_beside_is_obeyed(tmp_path):
+    mask, found = square(), square()
+    mask[10:], found[10:] = 3, 1
+    labels = write(tmp_path / "labels", a=mask)
+    named(tmp_path, rim=1, ignore=3)
+    scores = folder_scores(write(tmp_path / "found", a=found), labels)
+    assert scores.classes == ("rim",)
+    assert scores.summary["rim"]["dice"].mean == 1
+    (tmp_path / "dataset.json").unlink()
+    (tmp_path / "index.csv").write_text("id,group,ignore_value\na,g,3\n")
+    scores = folder_scores(tmp_path / "found", labels)
+    assert scores.classes == ("foreground",)
+    assert scores.cases[0].group == "g"
+    assert scores.summary["mean"]["dice"].mean == 1
+    (tmp_path / "index.csv").write_text("id,ignore_value\na,3\nb,4\n")
+    with pytest.raises(DataError, match="'ignore_value' must hold one whole number, got 3, 4"):
+        folder_scores(tmp_path / "found", labels)
+
+
+def test_a_known_class_that_no_reference_holds_is_spurious(tmp_path):
+    labels = write(tmp_path / "labels", a=square(), b=0 * square())
+    found = write(tmp_path / "found", a=square(), b=square(2))
+    with pytest.raises(DataError, match=r"b\.png: the label value 2 is beyond the 2 classes"):
+        folder_scores(found, labels)
+    named(tmp_path, rim=1, dent=2)
+    scores = folder_scores(found, labels)
+    assert scores.cases[1].spurious == ("dent",)
+    assert scores.summary["dent"]["dice"].mean == 0
+    empty = write(tmp_path / "labels", a=0 * square())
+    assert [case.spurious for case in folder_scores(found, empty).cases] == [("rim",), ("dent",)]
+    write(found, b=square(7))
+    with pytest.raises(DataError, match=r"b\.png: the label value 7 is beyond the 3 classes"):
+        folder_scores(found, labels)
+
+
+def test_what_was_decided_about_the_labels_is_said(tmp_path):
+    said: list[str] = []
+
+    class Told(Quiet):
+        def say(self, text):
+            said.append(text)
+
+    labels = write(tmp_path / "labels", a=1 + square())
+    folder_scores(labels, labels, progress=Told())
+    assert "the value 1 was taken as the background" in said[0]
+
+
+def volume(path, at, grid):
+    path.parent.mkdir(exist_ok=True)
+    mask = np.zeros((8, 12, 12), np.uint8)
+    mask[at : at + 2, 3:9, 3:9] = 1
+    format_of(path).write(path, mask, grid)
+    return path.parent
+
+
+THICK = Grid((5.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+
+
+@pytest.mark.parametrize(("label", "found"), [("a.tif", "a.nii.gz"), ("a.nii.gz", "a.tif")])
+def test_millimetres_are_those_of_the_file_that_states_them(tmp_path, label, found):
+    labels = volume(tmp_path / "labels" / label, 2, THICK)
+    scores = folder_scores(volume(tmp_path / "found" / found, 3, THICK), labels)
+    assert scores.cases[0].values["foreground"]["hd95"] == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Grid((1.0, 1.0, 1.0), THICK.origin_mm, THICK.direction), r"spacing .*\(5, 1, 1\), got \(1, 1, 1\)"),
+        (Grid(THICK.spacing_mm, (0.0, 9.0, 0.0), THICK.direction), r"origin .*\(0, 0, 0\), got \(0, 9, 0\)"),
+        (Grid(THICK.spacing_mm, THICK.origin_mm, THICK.direction[::-1]), "the direction of its label"),
+    ],
+)
+def test_a_prediction_that_lies_elsewhere_is_refused(tmp_path, other, words):
+    labels = volume(tmp_path / "labels" / "a.nii.gz", 2, THICK)
+    found = volume(tmp_path / "found" / "a.nii.gz", 2, other)
+    with pytest.raises(DataError, match=words) as caught:
+        folder_scores(found, labels)
+    assert caught.value.where == str(found / "a.nii.gz")
+    assert "resample" in caught.value.cure
 
 
 def test_names_and_groups_come_from_the_files_beside(finished, wafers):
@@ -76,7 +180,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     with pytest.raises(DataError, match="beyond the 2 classes"):
         evaluate(write(tmp_path / "odd", a=square(7)), labels)
     empty = write(tmp_path / "empty", a=0 * square())
-    with pytest.raises(DataError, match="nothing but background"):
+    with pytest.raises(DataError, match="all-background labels"):
         evaluate(labels, empty)
 
 
@@ -98,6 +202,4 @@ def test_a_model_knows_what_it_has_seen(finished, wafers, tmp_path):
 
 
 def read_split(run):
-    import json
-
     return json.loads((run / "split.json").read_text())

@@ -1,9 +1,16 @@
 import json
+import shutil
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from unetkit.cli import main
+from unetkit.data.formats import format_of
 from unetkit.records.scores import Scores
+from unetkit.workflows.evaluate import evaluate
+
+pytestmark = pytest.mark.usefixtures("excepthook")
 
 
 def test_scores_are_those_of_the_saved_predictions(finished, wafers):
@@ -29,3 +36,26 @@ def test_pictures_are_listed_for_the_report(finished):
     rows = json.loads((finished / "pictures" / "index.json").read_text())
     assert len(rows) == 4
     assert all((finished / "pictures" / one["image"]).is_file() for row in rows for one in row["slices"])
+
+
+def test_labels_without_geometry_cost_none(volumes, tiny_volume_words, tmp_path):
+    """The images state where they lie, the labels do not: predictions and millimetres are the images'."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    (data / "labelsTr").mkdir(parents=True)
+    shutil.copytree(volumes / "imagesTr", data / "imagesTr")
+    shutil.copy(volumes / "dataset.json", data)
+    for path in (volumes / "labelsTr").iterdir():
+        tif = data / "labelsTr" / path.name.replace(".nii.gz", ".tif")
+        format_of(tif).write(tif, *format_of(path).read_label(path))
+    assert main(["train", str(data), "--out", str(run), "--fold", "0/3", "-q", *tiny_volume_words]) == 0
+    saved = sorted((run / "predictions").iterdir())
+    assert len(saved) == 2
+    for path in saved:
+        image = data / "imagesTr" / path.name.replace(".nii.gz", "_0000.nii.gz")
+        assert format_of(path).read_label(path)[1].matches(format_of(image).read(image)[1])
+    scores = Scores.from_json((run / "model" / "scores.json").read_bytes(), where=run)
+    shutil.rmtree(data / "labelsTr")
+    shutil.copytree(volumes / "labelsTr", data / "labelsTr")
+    again = evaluate(run, data)
+    held_out = {case.id: case for case in again.cases}
+    assert [held_out[case.id].values for case in scores.cases] == [case.values for case in scores.cases]

@@ -1,8 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from unetkit.errors import DataError, UsageError
+from unetkit.records.run import Run
+from unetkit.runtimes import devices
 from unetkit.workflows.model import load
 
 
@@ -27,3 +31,34 @@ def test_what_is_no_model_or_was_changed_is_refused(finished, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(weights)
     with pytest.raises(DataError):
         load(tmp_path)
+
+
+def test_two_loads_compute_alike_and_as_in_training(finished, monkeypatch):
+    """Nothing is timed where the training's layout is known: a timing may come out differently each time."""
+
+    def timed(*_, **__):
+        raise AssertionError("a layout was timed")
+
+    monkeypatch.setattr(devices, "fastest_layout", timed)
+    (event,) = Run(finished).events("layout")
+    for _ in range(2):
+        layout = load(finished).predictor.runtime.layout  # pyright: ignore[reportAttributeAccessIssue]
+        assert (layout.precision, layout.memory_format) == (event["precision"], event["memory_format"])
+
+
+@pytest.mark.parametrize("facts", [{"device": "cuda:0"}, {"precision": "float16"}, {"memory format": None}])
+def test_elsewhere_the_fastest_layout_is_measured(finished, tmp_path, monkeypatch, facts):
+    for file in (finished / "model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    seal = json.loads((tmp_path / "model.json").read_text())
+    seal["facts"] = {name: text for name, text in {**seal["facts"], **facts}.items() if text}
+    (tmp_path / "model.json").write_text(json.dumps(seal))
+    asked: list[tuple[object, object]] = []
+
+    def timed(network, shape, device, **wanted):
+        asked.append((shape, wanted["training"]))
+        return devices.Layout()
+
+    monkeypatch.setattr(devices, "fastest_layout", timed)
+    model = load(tmp_path, device="cpu")
+    assert asked == [((model.plan.inference.batch_size, len(model.plan.data.channels), 32, 32), False)]

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, ResourceError, UsageError
 from unetkit.workflows.model import load
 from unetkit.workflows.predict import find_inputs, predict
+
+GREY, TWO, THREE = ("image",), ("T1", "T2"), ("T1", "T2", "CT")
 
 
 def touch(folder, *names):
@@ -17,11 +20,11 @@ def touch(folder, *names):
 @pytest.mark.parametrize(
     ("names", "channels", "targets"),
     [
-        (["a.png", "b.JPG", "c.tif", "d.nii.gz", "notes.txt"], 1, ["a.png", "b.png", "c.tif", "d.nii.gz"]),
-        (["x_0000.nii.gz", "y_0000.nii.gz"], 1, ["x.nii.gz", "y.nii.gz"]),
-        (["x_0000.nii", "x_0001.nii", "y_0000.nii", "y_0001.nii"], 2, ["x.nii.gz", "y.nii.gz"]),
-        (["f_0001.png", "f_0002.png"], 1, ["f_0001.png", "f_0002.png"]),
-        (["a.png", "b.png"], 3, ["a.png", "b.png"]),
+        (["a.png", "b.JPG", "c.tif", "d.nii.gz", "notes.txt"], GREY, ["a.png", "b.png", "c.tif", "d.nii.gz"]),
+        (["x_0000.nii.gz", "y_0000.nii.gz"], GREY, ["x.nii.gz", "y.nii.gz"]),
+        (["x_0000.nii", "x_0001.nii", "y_0000.nii", "y_0001.nii"], TWO, ["x.nii.gz", "y.nii.gz"]),
+        (["f_0001.png", "f_0002.png"], GREY, ["f_0001.png", "f_0002.png"]),
+        (["a.png", "b.png"], COLOURS, ["a.png", "b.png"]),
     ],
 )
 def test_stems_stay_and_channels_belong_together(tmp_path, names, channels, targets):
@@ -30,9 +33,36 @@ def test_stems_stay_and_channels_belong_together(tmp_path, names, channels, targ
     assert all(len(each.paths) == (2 if names[0].endswith("0.nii") else 1) for each in inputs)
 
 
+@pytest.mark.parametrize(
+    ("names", "channels", "groups"),
+    [
+        (["f_0001.png", "f_0002.png"], COLOURS, [["f_0001"], ["f_0002"]]),
+        (["f_0000.png", "f_0001.png", "f_0002.png"], COLOURS, [["f_0000"], ["f_0001"], ["f_0002"]]),
+        (["f_0000.png", "f_0001.png", "f_0002.png"], THREE, [["f_0000", "f_0001", "f_0002"]]),
+        (["f_0001.png", "f_0002.png", "f_0003.png"], THREE, [["f_0001"], ["f_0002"], ["f_0003"]]),
+        (["f_0000.png", "f_0001.png", "f_0002.png"], TWO, [["f_0000"], ["f_0001"], ["f_0002"]]),
+        (["a.tif", "f_0000.tif", "f_0001.tif"], TWO, [["a"], ["f_0000", "f_0001"]]),
+        (["f_0000.tif"], TWO, [["f_0000"]]),
+    ],
+)
+def test_numbers_are_channels_only_where_they_can_be_nothing_else(tmp_path, names, channels, groups):
+    folder = touch(tmp_path / "in", *names)
+    inputs = find_inputs(folder, tmp_path / "out", channels=channels)
+    assert [[path.name.partition(".")[0] for path in each.paths] for each in inputs] == groups
+    for name in names:  # alone, a file is what it is among the others
+        (one,) = find_inputs(folder / name, tmp_path / "out", channels=channels)
+        assert [path.name.partition(".")[0] for path in one.paths] in groups
+        assert folder / name in one.paths
+
+
+def test_a_colour_picture_named_as_a_first_channel_loses_the_number(tmp_path):
+    inputs = find_inputs(touch(tmp_path / "in", "x_0000.png", "y_0000.png"), tmp_path, channels=COLOURS)
+    assert [each.target.name for each in inputs] == ["x.png", "y.png"]
+
+
 def test_one_channel_file_finds_the_others(tmp_path):
     folder = touch(tmp_path / "in", "x_0000.nii.gz", "x_0001.nii.gz")
-    (one,) = find_inputs(folder / "x_0001.nii.gz", tmp_path, channels=2)
+    (one,) = find_inputs(folder / "x_0001.nii.gz", tmp_path, channels=TWO)
     assert [path.name for path in one.paths] == ["x_0000.nii.gz", "x_0001.nii.gz"]
     assert one.id == "x"
 
@@ -40,15 +70,15 @@ def test_one_channel_file_finds_the_others(tmp_path):
 def test_inputs_that_cannot_be_are_refused(tmp_path):
     folder = touch(tmp_path / "in", "a.png", "a.jpg")
     with pytest.raises(UsageError, match=r"'a.jpg' and 'a.png' would both be written as 'a.png'"):
-        find_inputs(folder, tmp_path / "out", channels=1)
+        find_inputs(folder, tmp_path / "out", channels=GREY)
     with pytest.raises(UsageError, match="would overwrite an image"):
-        find_inputs(folder / "a.png", folder, channels=1)
+        find_inputs(folder / "a.png", folder, channels=GREY)
     with pytest.raises(DataError, match="does not exist"):
-        find_inputs(tmp_path / "no", tmp_path, channels=1)
+        find_inputs(tmp_path / "no", tmp_path, channels=GREY)
     with pytest.raises(DataError, match="holds no image"):
-        find_inputs(touch(tmp_path / "empty", "a.txt"), tmp_path, channels=1)
+        find_inputs(touch(tmp_path / "empty", "a.txt"), tmp_path, channels=GREY)
     with pytest.raises(DataError, match="no format reads"):
-        find_inputs(tmp_path / "empty" / "a.txt", tmp_path, channels=1)
+        find_inputs(tmp_path / "empty" / "a.txt", tmp_path, channels=GREY)
 
 
 def test_probabilities_agree_with_the_labels_and_tta_runs(finished, wafers, tmp_path):

@@ -98,6 +98,15 @@ def evaluate(
     second: Annotated[Path, typer.Argument(metavar="LABELS|DATA", help="Folder of labels, or a data set.")],
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per case and class.")] = None,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="Tolerance of NSD in mm.")] = 1.0,
+    at_least: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at-least",
+            metavar="METRIC=VALUE",
+            help="Exit 4 where the mean over classes is worse, such as dice=0.8; repeatable. "
+            "For hd95, assd and volume_error it means at most.",
+        ),
+    ] = None,
     tta: Tta = False,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -106,7 +115,9 @@ def evaluate(
 ) -> None:
     """Measure predictions against labels, or a model on a data set: per case, per class, misses counted."""
     from unetkit.workflows.evaluate import evaluate as work
+    from unetkit.workflows.gate import raise_unmet, read_gates
 
+    gates = read_gates(at_least or ())
     scores = work(
         first,
         second,
@@ -122,6 +133,7 @@ def evaluate(
         _show_scores(scores)
     if csv is not None:
         tell(f"{'would write' if dry_run else 'wrote'} {csv}", quiet=quiet)
+    raise_unmet(scores, gates)
 
 
 def _show_scores(scores: Scores) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from unetkit.data.catalog import find_cases
+from unetkit.data.classes import decide_classes
 from unetkit.data.formats import format_of, stem_of, suffix_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
-from unetkit.data.tables import read_dataset_json
+from unetkit.data.problems import raise_refusals
+from unetkit.data.tables import Declared, read_dataset_json, read_rows
 from unetkit.errors import DataError, UsageError
 from unetkit.metrics.calibration import Row, calibration
 from unetkit.metrics.score import score_case, summarise
-from unetkit.records.case import Case, Sample
+from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
+from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
@@ -30,10 +35,18 @@ from unetkit.workflows.split_file import SplitFile
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "volume_error")
 CALIBRATION_BYTES = 1 << 28
-IGNORE = 255
 
-Seen = Callable[[Case, np.ndarray, np.ndarray], None]
-"""Called with each case, its reference and its prediction (class ids)."""
+Seen = Callable[[Case, np.ndarray, Prediction], None]
+"""Called with each case, its reference (class ids) and its prediction."""
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What the files beside a folder of labels say: ``index.csv`` and ``dataset.json``."""
+
+    groups: dict[str, str]
+    names: dict[int, str]
+    ignore_value: int | None
 
 
 def evaluate(
@@ -129,7 +142,7 @@ def score_model(
                 prediction.labels,
                 classes=plan.data.classes[1:],
                 known=known,
-                spacing_mm=grid.spacing_mm,
+                spacing_mm=_stated_grid(grid, prediction.grid).spacing_mm,
                 tolerance_mm=tolerance_mm,
                 metrics=METRICS,
             )
@@ -137,7 +150,7 @@ def score_model(
         if prediction.probabilities is not None:
             bins = calibration(prediction.probabilities, reference, known, before=bins)
         if seen is not None:
-            seen(case, reference, prediction.labels)
+            seen(case, reference, prediction)
         watch.advance(1, case=case.id)
     watch.end()
     scores = summarise(
@@ -164,13 +177,18 @@ def folder_scores(
 ) -> Scores:
     """Measure a folder of label files against another, matched by stem.
 
-    A label without a prediction is an absent prediction and takes the worst value of every metric.
+    A label without a prediction is an absent prediction and takes the worst value of every metric. Which
+    value is which class is decided as for a training: by the references and the ``dataset.json`` beside them.
 
     Args:
         predictions: Predicted label files.
         labels: Reference label files.
         tolerance_mm: The τ of NSD@τ.
         progress: Who watches.
+
+    Raises:
+        UsageError: One of them is no folder, or no two files have one stem.
+        DataError: A file is damaged, holds a value that is no class, or lies elsewhere than its label.
     """
     watch = progress or Quiet()
     found, wanted = _label_files(predictions), _label_files(labels)
@@ -180,12 +198,13 @@ def folder_scores(
             cure="name the folder of predictions (or a model) first, the labels (or a data set) second",
             where=predictions,
         )
-    groups = _groups(labels)
-    data = _classes_of(wanted.values(), labels)
+    stated = _stated(labels)
+    data = _classes(labels, wanted, found, stated, progress=watch)
     rows: list[CaseScores] = []
     watch.begin("measuring", len(wanted))
     for stem, path in wanted.items():
-        rows.append(_pair(stem, groups.get(stem, stem), path, found.get(stem), data, tolerance_mm))
+        case = Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
+        rows.append(_pair(case, path, found.get(stem), data, tolerance_mm))
         watch.advance(1, case=stem)
     watch.end()
     return summarise(
@@ -193,23 +212,23 @@ def folder_scores(
     )
 
 
-def _pair(
-    stem: str, group: str, label: Path, predicted: Path | None, data: DataPlan, tolerance_mm: float
-) -> CaseScores:
-    case = Case(id=stem, images=(), label=label, group=group)
+def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, tolerance_mm: float) -> CaseScores:
     reference, known, grid = read_label(case, data)
     prediction: np.ndarray | None = None
     if predicted is not None:
-        prediction, _, _ = read_label(Case(id=stem, images=(), label=predicted, group=group), data)
+        other = Case(id=case.id, images=(), label=predicted, group=case.group)
+        prediction, _, place = read_label(other, data)
         if prediction.shape != reference.shape:
             raise DataError(
                 f"the prediction has shape {prediction.shape}, its label {reference.shape}",
                 cure="predict the image the label belongs to",
                 where=predicted,
             )
+        _refuse_other_place(label, grid, predicted, place)
+        grid = _stated_grid(grid, place)
     return score_case(
-        stem,
-        group,
+        case.id,
+        case.group,
         reference,
         prediction,
         classes=data.classes[1:],
@@ -220,6 +239,33 @@ def _pair(
     )
 
 
+def _stated_grid(label: Grid, other: Grid) -> Grid:
+    """Where a pair lies: the label's grid, or the other's where only that one is stated by its file."""
+    return other if other.calibrated and not label.calibrated else label
+
+
+def _refuse_other_place(label: Path, expected: Grid, predicted: Path, got: Grid) -> None:
+    """Refuse a prediction that lies elsewhere than its label, as far as both files state where."""
+    if not (expected.calibrated and got.calibrated) or expected.matches(got):
+        return
+    for name, word in (
+        ("spacing_mm", "spacing (mm)"),
+        ("origin_mm", "origin (mm)"),
+        ("direction", "direction"),
+    ):
+        mine, theirs = np.ravel(getattr(expected, name)), np.ravel(getattr(got, name))
+        if not np.allclose(mine, theirs, rtol=0, atol=1e-3):
+            raise DataError(
+                f"expected the {word} of its label {label.name}, {_numbers(mine)}, got {_numbers(theirs)}",
+                cure="predict the image the label belongs to, or resample the prediction onto its grid",
+                where=predicted,
+            )
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
 def _label_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UsageError(
@@ -228,46 +274,81 @@ def _label_files(folder: Path) -> dict[str, Path]:
     return {stem_of(path): path for path in sorted(folder.iterdir()) if path.is_file() and suffix_of(path)}
 
 
-def _groups(labels: Path) -> dict[str, str]:
-    """Case id → group, from an ``index.csv`` in the folder or beside it; intervals resample groups."""
-    for index in (labels / "index.csv", labels.parent / "index.csv"):
-        if index.is_file():
-            with index.open(newline="", encoding="utf-8") as file:
-                return {
-                    row["id"]: row["group"]
-                    for row in csv.DictReader(file)
-                    if row.get("id") and row.get("group")
-                }
-    return {}
+def _classes(
+    folder: Path,
+    wanted: Mapping[str, Path],
+    found: Mapping[str, Path],
+    stated: _Stated,
+    *,
+    progress: Progress,
+) -> DataPlan:
+    """Which value is which class, by the rules that hold for a data set.
 
-
-def _classes_of(labels: Iterable[Path], folder: Path) -> DataPlan:
-    """Classes are the values of the references; 255 beside other classes means "not labelled"."""
-    values: set[int] = set()
+    Predictions are asked only where no reference holds any of the named classes: a class that is known and
+    that only predictions hold is then spurious everywhere, and no reason to refuse.
+    """
+    counts: Counter[int] = Counter()
     rank = 2
-    for path in labels:
-        array, _ = format_of(path).read_label(path)
-        rank = array.ndim
-        values |= {int(value) for value in np.unique(array)}
-    ignore = IGNORE if IGNORE in values and len(values - {0, IGNORE}) > 0 else None
-    kept = sorted({0, *values} - {ignore})
-    if len(kept) < 2:
-        raise DataError(
-            "the labels hold nothing but background", cure="name the folder of the reference labels"
-        )
-    stated = _names(folder)
-    names = ("background", *(stated.get(value, f"class {value}") for value in kept[1:]))
+    for path in wanted.values():
+        found_here, rank = _counted(path)
+        counts.update(found_here)
+    named = set(stated.names) - {0, stated.ignore_value}
+    if named and not named & set(counts):
+        for stem in sorted(set(found) & set(wanted)):
+            there, _ = _counted(found[stem])
+            counts.update({value: count for value, count in there.items() if value in named})
+    decided = decide_classes(dict(counts), names=stated.names, ignore_value=stated.ignore_value, where=folder)
+    raise_refusals(decided.problems)
+    for each in decided.problems:
+        if each.severity == "warning":
+            progress.say(f"warning: {each.where}: {each.problem}; {each.cure}")
     return DataPlan.model_validate(
-        {"rank": rank, "channels": ["image"], "classes": names, "label_values": kept, "ignore_value": ignore}
+        {
+            "rank": rank,
+            "channels": ["image"],
+            "classes": decided.names,
+            "label_values": decided.values,
+            "ignore_value": decided.ignore_value,
+        }
     )
 
 
-def _names(labels: Path) -> dict[int, str]:
-    """Class names, from a ``dataset.json`` in the folder or beside it."""
-    for file in (labels / "dataset.json", labels.parent / "dataset.json"):
-        if file.is_file():
-            return read_dataset_json(file).names or {}
-    return {}
+def _counted(path: Path) -> tuple[dict[int, int], int]:
+    """Value → pixels of a label file, and its axes."""
+    array, _ = format_of(path).read_label(path)
+    values, counts = np.unique(array, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True)), array.ndim
+
+
+def _stated(labels: Path) -> _Stated:
+    """What ``index.csv`` and ``dataset.json`` say, in the folder or beside it; intervals resample groups."""
+
+    def beside(name: str) -> Path | None:
+        return next((file for file in (labels / name, labels.parent / name) if file.is_file()), None)
+
+    index, declaration = beside("index.csv"), beside("dataset.json")
+    rows = read_rows(index, needed=()) if index else []
+    declared = read_dataset_json(declaration) if declaration else Declared()
+    ignore = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
+    return _Stated(
+        groups={
+            row.values["id"]: row.values["group"]
+            for row in rows
+            if row.values.get("id") and row.values.get("group")
+        },
+        names=declared.names or {},
+        ignore_value=_whole(ignore, labels) if ignore else declared.ignore_value,
+    )
+
+
+def _whole(words: set[str], where: Path) -> int:
+    if len(words) > 1 or not next(iter(words)).isdigit():
+        raise DataError(
+            f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(words)[:5])}",
+            cure="write the same value in every row, or leave it empty",
+            where=where,
+        )
+    return int(next(iter(words)))
 
 
 def to_csv(scores: Scores) -> str:

@@ -21,7 +21,7 @@ from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.fitting import Trained
 from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.manifest import write_manifest
-from unetkit.workflows.model import Model
+from unetkit.workflows.model import Model, layout_facts
 from unetkit.workflows.pictures import save_pictures
 from unetkit.workflows.predict import OUTPUT_SUFFIX, SUFFIXES
 from unetkit.workflows.report import report
@@ -45,7 +45,7 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     facts = {
         "training cases": str(len(ready.train)),
         "steps": str(trained.outcome.step),
-        "device": f"{trained.device} ({trained.layout.precision}, {trained.layout.memory_format})",
+        **layout_facts(trained.device, trained.layout),
     }
     save_model(
         run.model, trained.network, plan, facts=facts
@@ -77,9 +77,8 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
 def _measure(trained: Trained, model: Model, *, progress: Progress) -> Scores:
     ready = trained.ready
 
-    def seen(case: Case, _: np.ndarray, labels: np.ndarray) -> None:
-        grid = read_label(case, ready.plan.data)[2]
-        model.save(Prediction(case.id, labels, grid), _prediction_path(trained, case))
+    def seen(case: Case, _: np.ndarray, prediction: Prediction) -> None:
+        model.save(prediction, _prediction_path(trained, case))
 
     return score_model(
         model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get

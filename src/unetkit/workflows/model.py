@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,15 @@ from unetkit.records.plan import Plan
 from unetkit.records.prediction import Prediction
 from unetkit.runtimes import RUNTIMES
 from unetkit.workflows.model_folder import model_folder
+
+if TYPE_CHECKING:
+    import torch
+
+    from unetkit.networks.unet import UNet
+    from unetkit.runtimes.devices import Layout
+
+DEVICE, PRECISION, MEMORY_FORMAT = "device", "precision", "memory format"
+"""Facts of a saved model: how it computed when it was measured."""
 
 
 class Model:
@@ -69,6 +80,9 @@ class Model:
 def load(folder: str | Path, *, device: str = "auto") -> Model:
     """Load a model.
 
+    On the kind of device it was trained on it computes in the number type and memory order of its training,
+    in every call alike; elsewhere the fastest is measured.
+
     Args:
         folder: A model folder, or a run that holds one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
@@ -80,15 +94,47 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
         UsageError: There is no model in the folder.
         DataError: The weights are not those the folder was written with.
     """
-    from unetkit.networks.store import load_model
-    from unetkit.runtimes.devices import fastest_layout, keep_memory, pick_device, use_threads
+    from unetkit.networks.store import SEAL, Seal, load_model
+    from unetkit.runtimes.devices import keep_memory, pick_device, use_threads
 
     place = model_folder(folder)
     keep_memory()
     use_threads()
     where = pick_device(device)
     network, plan = load_model(place)
-    shape = (plan.inference.batch_size, len(plan.data.channels), *plan.inference.tile_size)
-    layout = fastest_layout(network, shape, where, training=False)
+    seal = Seal.from_json((place / SEAL).read_bytes(), where=place / SEAL)
+    layout = _layout(network, plan, where, seal.facts)
     runtime = pick("runtime", RUNTIMES, plan.inference.runtime)(network, where, layout)
     return Model(place, plan, Predictor(runtime, plan.data, plan.preparation, plan.inference), str(where))
+
+
+def layout_facts(device: torch.device, layout: Layout) -> dict[str, str]:
+    """How a model computes, as facts to be saved with it.
+
+    Args:
+        device: Where.
+        layout: In which numbers, and in which order they lie in memory.
+    """
+    return {DEVICE: str(device), PRECISION: layout.precision, MEMORY_FORMAT: layout.memory_format}
+
+
+def _layout(network: UNet, plan: Plan, device: torch.device, facts: Mapping[str, str]) -> Layout:
+    """The layout the model was trained and measured in; timed anew only on another kind of device.
+
+    Timing at each load would let two calls disagree: bfloat16 and float32 differ in the last digits.
+    """
+    from unetkit.runtimes.devices import MEMORY_FORMATS, PRECISIONS, Layout, fastest_layout
+
+    saved = Layout(facts.get(PRECISION, ""), facts.get(MEMORY_FORMAT, ""))
+    same = facts.get(DEVICE, "").partition(":")[0] == device.type
+    if same and saved.precision in PRECISIONS and saved.memory_format in MEMORY_FORMATS:
+        return saved
+    shape = (plan.inference.batch_size, len(plan.data.channels), *plan.inference.tile_size)
+    return fastest_layout(
+        network,
+        shape,
+        device,
+        training=False,
+        wanted_precision=plan.training.precision,
+        wanted_format=plan.training.memory_format,
+    )

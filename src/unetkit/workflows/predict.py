@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from unetkit.data.formats import SUFFIXES, stem_of, suffix_of
+from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, UsageError
 from unetkit.records.files import disk_error, write_bytes
+from unetkit.records.plan import Plan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
@@ -96,7 +100,7 @@ def predict(
 
     Args:
         model: A model folder, a run, or a loaded model.
-        source: An image file or a folder of images (``name_0000`` … are the channels of one image).
+        source: An image file or a folder of images; see ``find_inputs`` for channels in files of their own.
         out: Output folder. Pictures give PNG, TIFF gives TIFF, volumes give ``.nii.gz``.
         tta: Average over mirrored images.
         probabilities: Also write ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16
@@ -113,14 +117,8 @@ def predict(
     watch = progress or Quiet()
     target = Path(out)
     place = model.folder if isinstance(model, Model) else model_folder(model)
-    channels = len(model.plan.data.channels) if isinstance(model, Model) else 0
-    if not channels:
-        from unetkit.records.plan import Plan
-
-        channels = len(
-            Plan.from_json((place / "plan.json").read_bytes(), where=place / "plan.json").data.channels
-        )
-    inputs = find_inputs(Path(source), target, channels=channels)
+    plan = model.plan if isinstance(model, Model) else _plan_of(place)
+    inputs = find_inputs(Path(source), target, channels=plan.data.channels)
     if dry_run:
         return PredictResult(
             model=place, device=device, out=target, planned=tuple(each.target for each in inputs)
@@ -138,7 +136,6 @@ def predict(
                 id=each.id, where=wrong.where or str(each.paths[0]), problem=wrong.problem, cure=wrong.cure
             )
             refused.append(row)
-            watch.say(f"refused {wrong}")
         watch.advance(1, case=each.id)
     watch.end()
     return PredictResult(
@@ -146,13 +143,14 @@ def predict(
     )
 
 
-def find_inputs(source: Path, out: Path, *, channels: int) -> list[Input]:
+def find_inputs(source: Path, out: Path, *, channels: Sequence[str]) -> list[Input]:
     """List the images to predict and where each one's labels go.
 
     Args:
         source: A file or a folder.
         out: Output folder.
-        channels: Channels of the model; with more than one, ``name_0000``, ``name_0001`` … belong together.
+        channels: Channel names of the model. With more than one, ``name_0000``, ``name_0001`` … belong
+            together where exactly as many are there; the colours of a picture lie in one file.
 
     Raises:
         DataError: There is no image.
@@ -170,7 +168,8 @@ def find_inputs(source: Path, out: Path, *, channels: int) -> list[Input]:
     if source.is_file() and suffix_of(source) is None:
         raise DataError("no format reads this file", cure=f"give one of {', '.join(SUFFIXES)}", where=source)
     inputs: dict[Path, Input] = {}
-    for name, paths in _grouped(source, files, channels):
+    sources = {path.resolve() for path in files}
+    for name, paths in _grouped(files, channels, single=source.is_file()):
         target = out / f"{name}{OUTPUT_SUFFIX[SUFFIXES[suffix_of(paths[0]) or '']]}"
         if target in inputs:
             first = inputs[target].paths[0].name
@@ -179,7 +178,7 @@ def find_inputs(source: Path, out: Path, *, channels: int) -> list[Input]:
                 cure="rename one, or predict them into different folders",
                 where=source,
             )
-        if any(target.resolve() == path.resolve() for path in files):
+        if target.resolve() in sources:
             raise UsageError(
                 "the labels would overwrite an image", cure="choose another folder for --out", where=target
             )
@@ -187,22 +186,40 @@ def find_inputs(source: Path, out: Path, *, channels: int) -> list[Input]:
     return list(inputs.values())
 
 
-def _grouped(source: Path, files: list[Path], channels: int) -> list[tuple[str, tuple[Path, ...]]]:
-    """Image name and its files. Channel numbers are understood where they can only be that."""
-    named = [(path, _CHANNEL.fullmatch(stem_of(path))) for path in files]
-    single = source.is_file()
-    if single and channels > 1 and named[0][1] is not None:
-        stem, suffix = named[0][1][1], suffix_of(files[0]) or ""
-        files = [files[0].with_name(f"{stem}_{number:04d}{suffix}") for number in range(channels)]
-        return [(stem, tuple(files))]
-    numbered = all(match is not None for _, match in named)
-    if single or not numbered or (channels == 1 and any(match and match[2] != "0000" for _, match in named)):
+def _plan_of(folder: Path) -> Plan:
+    return Plan.from_json((folder / "plan.json").read_bytes(), where=folder / "plan.json")
+
+
+def _grouped(
+    files: list[Path], channels: Sequence[str], *, single: bool
+) -> list[tuple[str, tuple[Path, ...]]]:
+    """Image name and its files. Numbers are channels only where they can be nothing else."""
+    if len(channels) == 1 or tuple(channels) == COLOURS:  # one file per image, whatever its name
+        hits = [_CHANNEL.fullmatch(stem_of(path)) for path in files]
+        if not single and all(hit is not None and int(hit[2]) == 0 for hit in hits):
+            return [(stem_of(path).removesuffix("_0000"), (path,)) for path in files]
         return [(stem_of(path), (path,)) for path in files]
-    together: dict[str, list[Path]] = {}
-    for path, match in named:
-        if match is not None:
-            together.setdefault(match[1], []).append(path)
-    return [(name, tuple(paths)) for name, paths in together.items()]
+    numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    for path in _with_neighbours(files[0]) if single else files:
+        hit = _CHANNEL.fullmatch(stem_of(path))
+        if hit is not None:
+            numbered[hit[1]].append((int(hit[2]), path))
+    together: dict[Path, tuple[str, tuple[Path, ...]]] = {}
+    for stem, parts in numbered.items():
+        parts.sort()
+        if [number for number, _ in parts] == list(range(len(channels))):
+            group = (stem, tuple(path for _, path in parts))
+            together |= dict.fromkeys(group[1], group)
+    return list(dict.fromkeys(together.get(path, (stem_of(path), (path,))) for path in files))
+
+
+def _with_neighbours(path: Path) -> list[Path]:
+    """A file and those beside it whose names differ from its own in the channel number alone."""
+    hit = _CHANNEL.fullmatch(stem_of(path))
+    if hit is None:
+        return [path]
+    beside = (each for each in path.parent.iterdir() if suffix_of(each))
+    return [each for each in beside if (other := _CHANNEL.fullmatch(stem_of(each))) and other[1] == hit[1]]
 
 
 def _one(model: Model, each: Input, *, tta: bool, probabilities: bool) -> Written:
