@@ -55,3 +55,35 @@ def test_demo_ends_with_what_to_try_next(monkeypatch, tmp_path, capsys):
     assert f"report:  {tmp_path / 'report'}" in lines
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dice"] == {"mean": 0.5}
+
+
+def test_plan_takes_a_fold_and_a_seed_as_train_does(wafers, tiny_words, tmp_path, capsys):
+    file = tmp_path / "p.json"
+    words = ["--fold", "1/3", "--seed", "4"]
+    assert main(["plan", str(wafers), *words, "--json", "-o", str(file), *tiny_words]) == 0
+    training = json.loads(capsys.readouterr().out)["training"]
+    assert (training["fold"], training["folds"], training["seed"]) == (1, 3, 4)
+    train = ["train", str(wafers), "--plan", str(file), "--out", str(tmp_path / "r"), "--dry-run", "--json"]
+    assert main([*train, "--minutes", "10", "--memory", "2"]) == 0
+    told = capsys.readouterr()
+    made = json.loads(told.out)["plan"]["training"]
+    assert (made["steps"], made["minutes"], made["memory_gb"]) == (0, 10.0, 2.0)
+    assert "the plan was made for" not in told.err
+    assert main([*train, "--fold", "0/3"]) == 0
+    assert "the plan was made for fold 1/3" in capsys.readouterr().err
+
+
+def test_demo_says_minutes_only_when_they_are_said(monkeypatch, tmp_path):
+    from unetkit.errors import UsageError
+    from unetkit.workflows import demo
+
+    seen = []
+
+    def made(out, *, progress, **asked):
+        seen.append(asked.get("minutes"))
+        raise UsageError("enough", cure="stop")
+
+    monkeypatch.setattr(demo, "demo", made)
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert main(["demo", "--out", str(tmp_path), "--minutes", "0"]) == 2
+    assert seen == [None, 0.0]

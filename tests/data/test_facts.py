@@ -94,3 +94,24 @@ def test_digests_tell_pictures_apart_by_shape_type_and_values():
     }
     assert len(digests) == 5
     assert digest_of(one) == digest_of(np.asfortranarray(one))
+
+
+def test_an_edited_mask_or_a_moved_one_changes_the_label_digest_and_not_the_pixels():
+    pixels, values = np.zeros((1, 2, 3), np.uint8), np.array([[0, 1, 2], [0, 0, 300]])
+    one = facts_of(pixels, values)
+    assert facts_of(pixels, values.astype(np.uint16)).label_digest == one.label_digest
+    assert facts_of(pixels, values[::-1]).label_digest != one.label_digest
+    assert facts_of(pixels, values[::-1]).digest == one.digest
+    assert facts_of(pixels, values[::-1]).content_digest != one.content_digest
+    assert facts_of(pixels + 1, values).content_digest != one.content_digest
+    grids = [Grid((spacing, 1.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 1.0))) for spacing in (1.0, 2.0)]
+    case = Case("a", (), None, "g")
+    placed = [take_facts(case, pixels, values, grid, samples=9) for grid in grids]
+    assert len({fact.label_digest for fact in (one, *placed)}) == 3
+
+
+def test_label_digests_do_not_depend_on_how_the_label_is_walked(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 5, (6, 7))
+    whole = facts_of(values[None], values).label_digest
+    monkeypatch.setattr(module, "_CHUNK", 5)
+    assert facts_of(values[None], values).label_digest == whole

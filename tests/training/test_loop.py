@@ -437,6 +437,23 @@ def test_the_best_weights_are_kept_when_the_plan_selects_them(small, run):
     assert not task.network.training
 
 
+def test_a_kill_during_validation_changes_nothing_about_the_best_weights(small, run):
+    values = {"validate_steps": 4, "select": "best"}
+    whole = small.small_task(small.training_plan(**values), validate=dice_of_the_network)
+    fit(whole, Run(run.folder.parent / "whole"))
+
+    def killed(network):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fit(small.small_task(small.training_plan(**values), validate=killed), run)
+    assert read(run.checkpoints, "last").numbers["step"] == 4
+    resumed = small.small_task(small.training_plan(**values), validate=dice_of_the_network)
+    fit(resumed, run, resume=True)
+    assert [row["step"] for row in run.events("validation")] == [4, 8, 12]
+    assert small.differing(small.weights_of(whole.network), small.weights_of(resumed.network)) == []
+
+
 def test_the_last_weights_are_the_average_that_was_validated(small, run):
     seen = []
     task = small.small_task(validate=lambda network: seen.append(small.weights_of(network)) or {"dice": 0.1})

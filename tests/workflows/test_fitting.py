@@ -1,11 +1,18 @@
 import json
 import time
 
+import pytest
+import torch
+
+from unetkit.errors import ResourceError
 from unetkit.records.case import Case
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
-from unetkit.workflows.fitting import _deadline, spread
+from unetkit.runtimes.devices import Layout
+from unetkit.workflows import fitting
+from unetkit.workflows.fitting import _deadline, _layout, spread
+from unetkit.workflows.train import train
 
 
 def test_cases_are_spread_evenly():
@@ -46,3 +53,40 @@ def test_the_layout_is_noted_and_validation_is_by_the_predictor(finished):
     judged = [event for event in events if event["event"] == "validation"]
     assert judged
     assert all(0 <= event["dice"] <= 1 for event in judged)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_memory_that_runs_out_is_no_bug(wafers, tiny, tmp_path, monkeypatch, wrong):
+    def fail(*_, **__):
+        raise wrong
+
+    monkeypatch.setattr(fitting, "fit", fail)
+    with pytest.raises(ResourceError, match=r"memory ran out.*batch_size=1.*smaller --memory") as caught:
+        train(wafers, tmp_path / "r", changes=tiny)
+    assert caught.value.exit_code == 5
+    assert caught.value.__cause__ is wrong
+
+
+def test_other_errors_of_the_loop_stay_what_they_are(wafers, tiny, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(fitting, "fit", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(wafers, tmp_path / "r", changes=tiny)
+
+
+def test_a_layout_that_is_asked_for_on_resume_is_used(tmp_path):
+    run, network = Run(tmp_path), torch.nn.Identity()
+    run.note("layout", device="cpu", precision="bfloat16", memory_format="channels_last")
+    here, plan = torch.device("cpu"), Plan.model_validate(EXAMPLE)
+    assert _layout(network, plan, run, here, resume=True).precision == "bfloat16"
+    exact = plan.with_values({"training.precision": "float32", "training.memory_format": "contiguous"})
+    assert _layout(network, exact, run, here, resume=True) == Layout("float32", "contiguous")

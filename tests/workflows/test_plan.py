@@ -1,8 +1,13 @@
 import pytest
 
 from unetkit.errors import DataError, UsageError
+from unetkit.planning import rate, rules
+from unetkit.planning.cost import Cost
 from unetkit.records.plan import Plan
-from unetkit.workflows.plan import plan
+from unetkit.records.progress import Quiet
+from unetkit.workflows.plan import decide, plan
+from unetkit.workflows.readying import look
+from unetkit.workflows.train import Wishes
 
 
 def test_a_plan_is_made_changed_and_written(wafers, tmp_path):
@@ -14,8 +19,30 @@ def test_a_plan_is_made_changed_and_written(wafers, tmp_path):
     assert written == result.plan
 
 
+def test_a_plan_knows_nothing_of_the_cases_that_train_holds_out(wafers, tiny):
+    for asked in ({}, {"fold": (1, 3), "seed": 4}):
+        seen = look(wafers, Wishes(changes=tiny, **asked), progress=Quiet())
+        made = plan(wafers, changes=tiny, **asked)
+        assert made.fingerprint == seen.fingerprint
+        assert set(made.fingerprint.cases) == set(seen.split.train)
+        assert not set(made.fingerprint.cases) & set(seen.split.held_out)
+        used = look(wafers, Wishes(plan=made.plan), progress=Quiet())
+        assert used.split == seen.split
+
+
+def test_the_device_that_was_asked_for_is_the_one_planned_for(wafers, monkeypatch):
+    seen = plan(wafers, device="cpu")
+    asked = []
+    monkeypatch.setattr(rate, "measure_rate", lambda device, rank: Cost(gflops=50.0, device="cuda"))
+    monkeypatch.setattr(rules, "plan", lambda *_, **said: asked.append(said["device"]))
+    decide(seen.fingerprint, seen.plan.data, minutes=0, memory_gb=0, device="cuda:1")
+    assert asked == ["cuda:1"]
+
+
 def test_wrong_keys_and_bad_data_are_refused(wafers, tmp_path):
     with pytest.raises(UsageError, match=r"use 'network\.widths'"):
         plan(wafers, changes={"network.width": "3"})
+    with pytest.raises(UsageError, match="plan has no setting 'resume'"):
+        plan(wafers, resume=True)
     with pytest.raises(DataError):
         plan(tmp_path)

@@ -28,3 +28,31 @@ def test_a_given_plan_is_taken_as_it_is(wafers, volumes, tiny, finished, tmp_pat
         look(volumes, Wishes(plan=plan), progress=Quiet())
     with pytest.raises(UsageError, match="this plan does not exist"):
         look(wafers, Wishes(plan=tmp_path / "p.json"), progress=Quiet())
+
+
+class Told(Quiet):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said: list[str] = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_the_fold_that_is_set_is_the_fold_that_is_held_out(wafers, tiny):
+    wanted = look(wafers, Wishes(fold=(1, 3), changes=tiny), progress=Quiet())
+    changes = {**tiny, "training.fold": "1", "training.folds": "3"}
+    assert look(wafers, Wishes(changes=changes), progress=Quiet()).split == wanted.split
+
+
+def test_a_plan_made_for_another_fold_is_said_to_be_one(wafers, tiny):
+    plan = look(wafers, Wishes(fold=(0, 3), changes=tiny), progress=Quiet()).plan
+    same, other = Told(), Told()
+    look(wafers, Wishes(plan=plan, fold=(0, 3)), progress=same)
+    assert not any("the plan was made for" in text for text in same.said)
+    look(wafers, Wishes(plan=plan, fold=(1, 3)), progress=other)
+    said = [text for text in other.said if "the plan was made for fold 0/3" in text]
+    assert len(said) == 1
+    assert said[0].startswith("warning: ")
+    assert "unet plan DATA --fold 1/3 --seed 0" in said[0]

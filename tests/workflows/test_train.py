@@ -1,8 +1,14 @@
+import shutil
+import signal
+
 import numpy as np
 import pytest
 
 import unetkit as uk
-from unetkit.errors import UsageError
+from unetkit.data import inspect, prepare
+from unetkit.errors import PreemptedError, UnetkitError, UsageError
+from unetkit.records.plan import Plan
+from unetkit.workflows import measuring
 from unetkit.workflows.train import Wishes, reopen
 
 
@@ -33,3 +39,63 @@ def test_an_unfinished_run_is_not_reopened(tmp_path):
     from unetkit.records.run import Run
 
     assert reopen(Run(tmp_path)) is None
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_typo_does_not_cost_a_finished_run(wafers, tiny, finished, tmp_path):
+    folder = tmp_path / "r"
+    shutil.copytree(finished, folder)
+    before = contents(folder)
+    with pytest.raises(UsageError, match=r"use 'training\.steps'"):
+        uk.train(wafers, folder, overwrite=True, changes={"training.stepz": "3"})
+    with pytest.raises(UnetkitError):
+        uk.train(tmp_path / "wafrs", folder, overwrite=True, changes=tiny)
+    after = contents(folder)
+    assert {path: after.get(path) for path in before} == before
+    run = uk.train(wafers, folder, overwrite=True, changes={**tiny, "training.steps": "3"})
+    assert run.plan.training.steps == 3
+    assert len(list(run.run.events("started"))) == 1
+    assert not (folder / ".replaced").exists()
+    assert not (folder / "log.txt").exists()
+
+
+def test_a_finished_run_takes_no_changes(wafers, tiny, finished):
+    assert uk.train(wafers, finished, resume=True, changes=tiny, fold=(0, 3)).folder == finished
+    with pytest.raises(UsageError, match="this run is finished"):
+        uk.train(wafers, finished, resume=True, changes={"training.steps": "9"})
+    with pytest.raises(UsageError, match="keeps its own plan"):
+        uk.train(wafers, finished, resume=True, seed=3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")
+def test_sigterm_outside_the_loop_is_answered_with_75_and_resumed(wafers, tiny, tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGTERM)
+    tiny = {**tiny, "training.precision": "float32", "training.memory_format": "contiguous"}
+    whole = uk.train(wafers, tmp_path / "whole", changes=tiny)
+    places = [(inspect, "take_facts"), (prepare.Cache, "get"), (measuring, "score_model")]
+    for number, (home, name) in enumerate(places):
+        with monkeypatch.context() as patch:
+            patch.setattr(home, name, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+            with pytest.raises(PreemptedError, match=r"asked to stop \(SIGTERM\).*--resume") as caught:
+                uk.train(wafers, tmp_path / "cut", changes=tiny, resume=number > 0)
+        assert caught.value.exit_code == 75
+        assert signal.getsignal(signal.SIGTERM) == handler
+    resumed = uk.train(wafers, tmp_path / "cut", changes=tiny, resume=True)
+    weights = [(run.run.model / "weights.safetensors").read_bytes() for run in (whole, resumed)]
+    assert weights[0] == weights[1]
+
+
+def test_other_steps_on_resume_reach_the_plan_and_the_loop(wafers, tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.Cache, "get", lambda *_: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(PreemptedError):
+            uk.train(wafers, tmp_path / "r", changes=tiny)
+    run = uk.train(wafers, tmp_path / "r", changes={"training.steps": "4"}, resume=True)
+    assert run.plan.training.steps == 4
+    written = Plan.from_json(run.run.plan.read_bytes(), where="plan.json")
+    assert written == run.plan
+    assert "resumed" in written.reasons["training.steps"]
+    assert next(run.run.events("finished"))["step"] == 4

@@ -22,7 +22,10 @@ Fold = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random number; 0 by default.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in the folder, with its own plan.")
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the run in the folder; only --minutes and --set training.… may change."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
 Cache = Annotated[
@@ -36,12 +39,14 @@ def plan(
     minutes: Minutes = 0.0,
     memory: Memory = 0.0,
     set_: Set = None,
+    fold: Fold = None,
     device: Device = "auto",
+    seed: Seed = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a data set and decide everything about its training, each choice with its reason."""
+    """Measure the training cases of a data set and decide everything, each choice with its reason."""
     from unetkit.workflows.plan import plan as work
 
     result = work(
@@ -49,7 +54,9 @@ def plan(
         minutes=minutes,
         memory_gb=memory,
         changes=options.changes(set_),
+        fold=options.fold(fold),
         device=device,
+        seed=seed,
         out=None if dry_run else out,
         progress=watcher(quiet=quiet),
     )
@@ -139,7 +146,9 @@ def _show_dice(facts: dict[str, Any]) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option("--minutes", min=0.0, help="Time for the training.")] = 3.0,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.0, help="Time for the training; 3 when not given.")
+    ] = None,
     set_: Set = None,
     device: Device = "auto",
     seed: Seed = None,
@@ -152,21 +161,23 @@ def demo(
     """Make a small wafer-inspection data set, train on it for a few minutes, measure, predict, report."""
     if dry_run:
         give_line(
-            f"would write wafers/, unseen/, run/ and predictions/ into {out} and train {minutes:g} minutes"
+            f"would write wafers/, unseen/, run/ and predictions/ into {out} and train "
+            f"{3.0 if minutes is None else minutes:g} minutes"
         )
         return
     from unetkit.workflows.demo import demo as work
+    from unetkit.workflows.train import TrainSettings
 
-    result = work(
-        out,
-        minutes=minutes,
-        changes=options.changes(set_),
-        device=device,
-        seed=seed,
-        resume=resume,
-        overwrite=overwrite,
-        progress=watcher(quiet=quiet),
-    )
+    settings: TrainSettings = {
+        "changes": options.changes(set_),
+        "device": device,
+        "seed": seed,
+        "resume": resume,
+        "overwrite": overwrite,
+    }
+    if minutes is not None:
+        settings["minutes"] = minutes
+    result = work(out, progress=watcher(quiet=quiet), **settings)
     if as_json:
         give_json(result.model_dump(mode="json"))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class CaseFacts:
         object_sizes: Raw label value to pixels per connected object, ascending; at most 1000, evenly chosen.
         file_bytes: Size of the files on disk.
         sampled_values: ``(n,)`` raw label values of the sampled pixels.
+        label_digest: SHA-256 of the raw label values and of where they lie, as far as that is stated.
     """
 
     id: str
@@ -62,6 +63,12 @@ class CaseFacts:
     object_sizes: dict[int, tuple[int, ...]]
     file_bytes: int
     sampled_values: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    label_digest: str = ""
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 that changes with the pixels, the label or its place."""
+        return hashlib.sha256(f"{self.digest}{self.label_digest}".encode()).hexdigest()
 
 
 def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *, samples: int) -> CaseFacts:
@@ -101,6 +108,7 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
         integer=tuple(_is_integer(channel) for channel in pixels),
         object_sizes=_object_sizes(values, counts),
         file_bytes=sum(_size(path) for path in files),
+        label_digest=label_digest_of(values, counts, grid),
     )
 
 
@@ -134,6 +142,28 @@ def digest_of(pixels: np.ndarray) -> str:
     """
     hashed = hashlib.sha256(f"{pixels.dtype.str}{pixels.shape}".encode())
     hashed.update(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data)
+    return hashed.hexdigest()
+
+
+def label_digest_of(values: np.ndarray, counts: Mapping[int, int], grid: Grid) -> str:
+    """SHA-256 of label values and their place; how many bits the file spends on a value does not matter.
+
+    Args:
+        values: ``(*S)`` raw label values.
+        counts: Pixels per value.
+        grid: Where they lie; left out unless the file says so.
+
+    Example:
+        >>> one, grid = np.array([[0, 2]], np.uint8), Grid.plain(2)
+        >>> label_digest_of(one, {0: 1, 2: 1}, grid) == label_digest_of(one.astype(int), {0: 1, 2: 1}, grid)
+        True
+    """
+    kind = np.uint8 if not counts or (min(counts) >= 0 and max(counts) <= 255) else np.dtype("<i8")
+    axes = (grid.spacing_mm, grid.origin_mm, *grid.direction) if grid.calibrated else ()
+    place = [[round(float(number), 6) for number in axis] for axis in axes]
+    hashed = hashlib.sha256(f"{values.shape}{place}".encode())
+    for chunk in _chunks(values):
+        hashed.update(np.ascontiguousarray(chunk, dtype=kind).view(np.uint8).data)
     return hashed.hexdigest()
 
 

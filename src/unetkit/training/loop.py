@@ -114,7 +114,12 @@ def fit(
     stream = task.batches.stream(state.step, training.steps or None)
 
     with Signals(run) as signals, diary.watch(stream) as batches:
+        due = judge.due(state)  # a run that was killed while it validated does so now, at the same step
         while True:
+            if due:
+                seconds = judge.judge(state, points, interrupt=signals.check)
+                clock.set_aside(seconds)
+                diary.set_aside(seconds)
             closing = judge.last_cost(state) + points.seconds
             if reason := clock.over(state.horizon, state.step, reserve=closing):
                 break
@@ -142,10 +147,6 @@ def fit(
             if due or signals.asked or points.due(state.step):
                 points.save(state)
             signals.check(state.step)
-            if due:
-                seconds = judge.judge(state, points, interrupt=signals.check)
-                clock.set_aside(seconds)
-                diary.set_aside(seconds)
 
         if task.validate and state.judged_step != state.step:
             points.save(state)

@@ -9,10 +9,14 @@ import numpy as np
 from PIL import Image
 
 from unetkit.records.files import write_bytes
+from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress, Quiet
+from unetkit.records.run import Run
 from unetkit.records.saved import Saved
+from unetkit.workflows.asked import given_plan, resumed_plan
 from unetkit.workflows.pictures import overlay, png
-from unetkit.workflows.train import TrainSettings, train
+from unetkit.workflows.run_folder import refuse_taken
+from unetkit.workflows.train import TrainSettings, Wishes, train
 from unetkit.workflows.wafers import make_wafers
 
 WAFERS, MINUTES, UNSEEN_SEED = 12, 3.0, 9_000
@@ -59,17 +63,25 @@ def demo(
         wafers: Wafers to draw; each gives four images.
         size: Edge of an image, pixels.
         progress: Who watches.
-        settings: Anything ``train`` takes; ``minutes`` is 3 when not given.
+        settings: Anything ``train`` takes; ``minutes`` is 3 when not given, but for a demo that is resumed.
 
     Raises:
-        UsageError: The folder holds a finished demo and ``overwrite`` was not said.
+        UsageError: A setting is wrong, or the folder holds a demo and ``overwrite`` was not said.
     """
     watch = progress or Quiet()
     folder = Path(out)
-    seed = settings.get("seed") or 0
+    run_folder, wishes = Run(folder / "run"), Wishes.of(settings)
+    # What is refused must be refused before the pictures of an earlier demo are drawn over.
+    refuse_taken(run_folder, resume=wishes.resume, overwrite=wishes.overwrite)
+    given_plan(wishes)
+    data, seed = folder / "wafers", wishes.seed or 0
     asked: TrainSettings = {"minutes": MINUTES, **settings}
-    data = folder / "wafers"
-    make_wafers(data, wafers=wafers, size=size, seed=seed, progress=watch)
+    if wishes.resume and run_folder.plan.is_file():
+        own = Plan.from_json(run_folder.plan.read_bytes(), where=run_folder.plan)
+        resumed_plan(own, wishes, where=run_folder.folder)
+        asked, seed = settings, own.training.seed
+    else:
+        make_wafers(data, wafers=wafers, size=size, seed=seed, progress=watch)
     unseen = make_wafers(folder / "unseen", wafers=1, size=size, seed=UNSEEN_SEED + seed, labelled=False)
     run = train(data, folder / "run", progress=watch, **asked)
     picture = unseen[0]

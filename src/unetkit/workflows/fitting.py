@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from unetkit.data.labels import read_label
 from unetkit.data.patches import Batches
+from unetkit.errors import ResourceError
 from unetkit.inference.predict import Predictor
 from unetkit.metrics.score import score_case
 from unetkit.networks.unet import UNet, build
@@ -29,6 +31,7 @@ from unetkit.workflows.train import Wishes
 
 LEAST_SHARE = 0.25
 """Share of a time budget that is trained however long reading and preparing took."""
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,41 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
         validate=_validation(ready, network, device, layout),
     )
     begun = time.monotonic()
-    outcome = fit(
-        task,
-        run,
-        deadline=_deadline(plan, run, started, resume=wishes.resume, progress=progress),
-        resume=wishes.resume,
-        progress=progress,
-    )
+    with _short_of_memory(plan, run):
+        outcome = fit(
+            task,
+            run,
+            deadline=_deadline(plan, run, started, resume=wishes.resume, progress=progress),
+            resume=wishes.resume,
+            progress=progress,
+        )
     seconds = {**ready.seconds, "training": time.monotonic() - begun}
     progress.say(f"trained {outcome.step} steps")
     return Trained(ready, network.eval(), device, layout, outcome, seconds)
+
+
+@contextmanager
+def _short_of_memory(plan: Plan, run: Run) -> Iterator[None]:
+    """Memory that runs out in the block is answered with what to do, whoever says so and how."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as wrong:
+        raise _needs_less(plan, run, wrong) from wrong
+    except RuntimeError as wrong:  # the CPU's allocator has no exception of its own
+        if not any(words in str(wrong) for words in _NO_MEMORY):
+            raise
+        raise _needs_less(plan, run, wrong) from wrong
+
+
+def _needs_less(plan: Plan, run: Run, wrong: Exception) -> ResourceError:
+    said = (str(wrong).splitlines() or [type(wrong).__name__])[0]
+    batch = plan.training.batch_size
+    less = f"go on with --resume --set training.batch_size={max(1, batch // 2)}, or " if batch > 1 else ""
+    return ResourceError(
+        f"memory ran out while training with a budget of {plan.training.memory_gb:g} GB ({said})",
+        cure=f"{less}train anew with a smaller --memory, or end what else takes memory and say --resume",
+        where=run.folder,
+    )
 
 
 def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: Progress) -> float | None:
@@ -124,8 +152,11 @@ def _layout(network: nn.Module, plan: Plan, run: Run, device: torch.device, *, r
     """The fastest layout, measured; a resumed run keeps its own, or its numbers would change."""
     if resume:
         for event in run.events("layout"):
-            if event.get("device") == device.type:
-                return Layout(str(event["precision"]), str(event["memory_format"]))
+            measured = (str(event["precision"]), str(event["memory_format"]))
+            asked = (plan.training.precision, plan.training.memory_format)
+            agree = all(want in ("auto", had) for want, had in zip(asked, measured, strict=True))
+            if event.get("device") == device.type and agree:
+                return Layout(*measured)
     training = plan.training
     shape = (training.batch_size, len(plan.data.channels), *training.patch_size)
     layout = fastest_layout(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
-from unetkit.data.catalog import find_cases
-from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.planning import rules
-from unetkit.planning.measure import measure
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import DataPlan, Plan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
+from unetkit.workflows.train import PlanSettings, Wishes
 
 
 class PlanResult(Saved):
@@ -21,7 +19,7 @@ class PlanResult(Saved):
 
     Args:
         plan: The plan.
-        fingerprint: What the data is.
+        fingerprint: What the training cases are.
         path: Where the plan was written, None when it was not.
     """
 
@@ -36,7 +34,7 @@ def decide(
     """Make a plan for this data on this machine; the machine's speed is measured for about a second.
 
     Args:
-        fingerprint: What the data is.
+        fingerprint: What the training cases are.
         data: Rank, channels and classes.
         minutes: Time budget, 0 for none.
         memory_gb: Memory budget, 0 for none.
@@ -45,41 +43,34 @@ def decide(
     from unetkit.planning.rate import measure_rate
 
     cost = measure_rate(device, rank=data.rank)
-    return rules.plan(fingerprint, data, minutes=minutes, memory_gb=memory_gb, cost=cost)
+    return rules.plan(fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost)
 
 
 def plan(
     source: str | Path,
     *,
-    minutes: float = 0.0,
-    memory_gb: float = 0.0,
-    changes: Mapping[str, str] | None = None,
-    device: str = "auto",
     out: str | Path | None = None,
     progress: Progress | None = None,
+    **settings: Unpack[PlanSettings],
 ) -> PlanResult:
     """Decide everything about one training.
 
+    The data is split as ``train`` splits it and only the training cases are measured: nothing in a plan
+    comes from a case on which the model is scored.
+
     Args:
         source: The data set.
-        minutes: Time budget of the training, 0 for none.
-        memory_gb: Memory budget, 0 for none.
-        changes: Dotted key to a value, as ``--set`` takes them.
-        device: Whose speed counts.
         out: Also write the plan there.
         progress: Who watches.
+        settings: See ``PlanSettings``.
 
     Raises:
         DataError: The data set is refused.
-        UsageError: A key of ``changes`` is unknown or a value does not fit.
+        UsageError: A setting is wrong, a key of ``changes`` is unknown or a value does not fit.
     """
-    watch = progress or Quiet()
-    inspection = inspect(find_cases(Path(source)), progress=watch)
-    raise_if_refused(inspection)
-    fingerprint = measure(inspection)
-    assert inspection.data is not None  # refused otherwise
-    made = decide(fingerprint, inspection.data, minutes=minutes, memory_gb=memory_gb, device=device)
-    made = made.with_values(changes or {})
+    from unetkit.workflows.readying import look
+
+    seen = look(Path(source), Wishes.of(settings, verb="plan"), progress=progress or Quiet())
     if out is not None:
-        write_text(Path(out), made.to_json())
-    return PlanResult(plan=made, fingerprint=fingerprint, path=None if out is None else Path(out))
+        write_text(Path(out), seen.plan.to_json())
+    return PlanResult(plan=seen.plan, fingerprint=seen.fingerprint, path=None if out is None else Path(out))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,14 @@ from unetkit.planning.measure import measure
 from unetkit.records.case import Case, Sample
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
-from unetkit.records.plan import Plan
+from unetkit.records.plan import Plan, TrainingPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
+from unetkit.workflows.asked import FITTED, changed_given, given_plan, resumed_plan, wanted_split
 from unetkit.workflows.plan import decide
+from unetkit.workflows.run_folder import replaced
 from unetkit.workflows.split_file import SplitFile
 from unetkit.workflows.train import Wishes
-
-DEFAULT_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Ready:
         train: Training samples.
         held_out: Cases that are only measured.
         cache: Where prepared samples lie.
-        digests: Case id → hash of its pixels.
+        digests: Case id → hash of its pixels and label.
         seconds: Stage → seconds it took.
     """
 
@@ -89,38 +90,62 @@ def look(source: Path, wishes: Wishes, *, progress: Progress) -> Seen:
         progress: Who watches.
     """
     # A key that does not exist must not cost the time it takes to read a data set.
-    given = _given(wishes)
+    given = given_plan(wishes)
+    wanted = wanted_split(wishes, given)
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
     for problem in inspection.problems:
         progress.say(
             f"{problem.severity}: {problem.problem}" + (f" ({problem.where})" if problem.where else "")
         )
-    fold, folds = wishes.fold or (0, DEFAULT_FOLDS)
-    if given is not None and wishes.fold is None:
-        fold, folds = given.training.fold, given.training.folds
-    seed = wishes.seed if wishes.seed is not None else given.training.seed if given else 0
-    sides = split(inspection.catalog, inspection.facts, fold=fold, folds=folds, seed=seed)
+    sides = split(
+        inspection.catalog, inspection.facts, fold=wanted.fold, folds=wanted.folds, seed=wanted.seed
+    )
     inspection = _parts(inspection, sides)
-    for text in (*sides.warnings, *_leaks(inspection, sides)):
+    for text in (
+        *sides.warnings,
+        *_leaks(inspection, sides),
+        *_other_fold(given, wanted, sides, inspection.catalog),
+    ):
         progress.say(f"warning: {text}")
     progress.say(f"split: {len(sides.train)} to train on, {len(sides.held_out)} held out: {sides.how}")
     known = set(sides.train)
     seen = dataclasses.replace(inspection, facts=tuple(each for each in inspection.facts if each.id in known))
     fingerprint = measure(seen)
     assert inspection.data is not None  # refused otherwise
-    plan = given or decide(
-        fingerprint, inspection.data, minutes=wishes.minutes, memory_gb=wishes.memory_gb, device=wishes.device
-    )
-    if given is not None and given.data.rank != inspection.data.rank:
+    if given is None:
+        made = decide(
+            fingerprint,
+            inspection.data,
+            minutes=wishes.minutes,
+            memory_gb=wishes.memory_gb,
+            device=wishes.device,
+        )
+        return Seen(source, inspection, sides, fingerprint, made.with_values(wishes.every_change()))
+    if given.data.rank != inspection.data.rank:
         raise UsageError(
             f"the plan is for {given.data.rank} axes, the data has {inspection.data.rank}",
             cure="plan anew for this data",
         )
-    changes = {"training.fold": str(fold), "training.folds": str(folds), **wishes.every_change()}
-    if wishes.minutes and given is not None:
-        changes = {"training.minutes": str(wishes.minutes), **changes}
-    return Seen(source, inspection, sides, fingerprint, plan.with_values(changes))
+    return Seen(source, inspection, sides, fingerprint, changed_given(given, wishes))
+
+
+def _other_fold(given: Plan | None, wanted: TrainingPlan, sides: Split, catalog: Catalog) -> tuple[str, ...]:
+    """What is wrong with a plan that was made on cases which are held out now."""
+    if given is None or any(case.split for case in catalog.cases):
+        return ()
+    made, now = (
+        (one.fold, one.folds, 0 if sides.parts else one.seed)  # cutting one image takes no seed
+        for one in (given.training, wanted)
+    )
+    if made == now:
+        return ()
+    words = f"--fold {wanted.fold}/{wanted.folds} --seed {wanted.seed}"
+    return (
+        f"the plan was made for fold {made[0]}/{made[1]} and seed {made[2]}, this run holds out fold "
+        f"{now[0]}/{now[1]} of seed {now[2]}: intensities, spacing and losses of the plan were measured on "
+        f"cases that are held out now; for honest scores plan anew with 'unet plan DATA {words}'",
+    )
 
 
 def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> Ready:
@@ -136,7 +161,7 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
     """
     started = time.monotonic()
     if wishes.resume and run.plan.is_file() and run.split.is_file():
-        plan, inspection, sides = _again(source, run, progress=progress)
+        plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
         seen = look(source, wishes, progress=progress)
         plan, inspection, sides = _fitted(seen.plan, wishes, progress), seen.inspection, seen.split
@@ -146,10 +171,12 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
             held_out=sides.held_out,
             how=sides.how,
             digests=seen.digests,
+            label_digests={facts.id: facts.label_digest for facts in inspection.facts},
         )
-        write_text(run.fingerprint, seen.fingerprint.to_json())
-        write_text(run.split, file.to_json())
-        write_text(run.plan, plan.to_json())
+        with replaced(run) if wishes.overwrite else nullcontext():
+            write_text(run.fingerprint, seen.fingerprint.to_json())
+            write_text(run.split, file.to_json())
+            write_text(run.plan, plan.to_json())
     looked = time.monotonic()
     cache = Cache(Path(wishes.cache) if wishes.cache else run.folder / "cache", plan.data, plan.preparation)
     by_id = {case.id: case for case in inspection.catalog.cases}
@@ -161,7 +188,7 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         train=train,
         held_out=tuple(by_id[id] for id in sides.held_out),
         cache=cache,
-        digests={facts.id: facts.digest for facts in inspection.facts},
+        digests={facts.id: facts.content_digest for facts in inspection.facts},
         seconds={"checks and planning": looked - started, "preparation": time.monotonic() - looked},
     )
 
@@ -184,27 +211,6 @@ def step_gigabytes(plan: Plan) -> float:
     return step_bytes(plan) / 1e9
 
 
-def _given(wishes: Wishes) -> Plan | None:
-    """The plan that was handed in, with the changes tried on it, so that a wrong key shows at once."""
-    if wishes.plan is None:
-        from unetkit.records.plan import EXAMPLE
-
-        known = Plan.model_validate(EXAMPLE).flat()
-        tree = Plan.model_validate(EXAMPLE)
-        for key in wishes.every_change():
-            if key not in known:
-                tree.with_values({key: "null"})  # words the error with the nearest right key
-        return None
-    if isinstance(wishes.plan, Plan):
-        return wishes.plan
-    path = Path(wishes.plan)
-    if not path.is_file():
-        raise UsageError(
-            "this plan does not exist", cure="write one with 'unet plan DATA -o plan.json'", where=path
-        )
-    return Plan.from_json(path.read_bytes(), where=path)
-
-
 def _parts(inspection: Inspection, sides: Split) -> Inspection:
     """The same data with one large image as the parts it was cut into; classes are those of the whole."""
     if not sides.parts:
@@ -219,10 +225,11 @@ def _leaks(inspection: Inspection, sides: Split) -> tuple[str, ...]:
     return tuple(f"'{one}' (training) and '{other}' (held out) belong together" for one, other in pairs[:3])
 
 
-def _again(source: Path, run: Run, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
-    """What an interrupted run had decided; the data must be what it was."""
-    plan = Plan.from_json(run.plan.read_bytes(), where=run.plan)
+def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
+    """What an interrupted run had decided, with what is asked for now; the data must be what it was."""
+    own = Plan.from_json(run.plan.read_bytes(), where=run.plan)
     file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
+    plan = resumed_plan(own, wishes, where=run.folder)
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
     training = plan.training
@@ -231,16 +238,32 @@ def _again(source: Path, run: Run, *, progress: Progress) -> tuple[Plan, Inspect
             inspection.catalog, inspection.facts, fold=training.fold, folds=training.folds, seed=training.seed
         )
         inspection = _parts(inspection, sides)
-    now = {facts.id: facts.digest for facts in inspection.facts}
-    odd = sorted(id for id in now.keys() | file.digests.keys() if now.get(id) != file.digests.get(id))
-    if odd:
+    _refuse_other_data(source, inspection, file)
+    progress.say(f"resuming with the run's own plan ({run.plan})")
+    if plan != own:
+        before, after = own.flat(), plan.flat()
+        for key in (key for key in after if after[key] != before[key]):
+            progress.say(f"{key} is now {after[key]}, it was {before[key]}")
+        if any(after[key] != before[key] for key in FITTED):
+            plan = _fitted(plan, wishes, progress)
+        write_text(run.plan, plan.to_json())
+    return plan, inspection, Split(file.train, file.held_out, file.how)
+
+
+def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) -> None:
+    """Refuse pixels, masks or cases that are not those the run was started with."""
+    pixels = {facts.id: facts.digest for facts in inspection.facts}
+    labels = {facts.id: facts.label_digest for facts in inspection.facts}
+    odd = [id for id in pixels.keys() | file.digests.keys() if pixels.get(id) != file.digests.get(id)]
+    masks = [id for id, digest in file.label_digests.items() if labels.get(id) != digest and id not in odd]
+    if odd or masks:
+        example = f"'{min(odd)}'" if odd else f"'{min(masks)}', whose mask was edited"
         raise DataError(
-            f"the data is not what this run was started with ({len(odd)} cases differ, such as '{odd[0]}')",
+            f"the data is not what this run was started with ({len(odd) + len(masks)} cases differ, such as "
+            f"{example})",
             cure="put the data back, or train anew in another folder",
             where=source,
         )
-    progress.say(f"resuming with the run's own plan ({run.plan})")
-    return plan, inspection, Split(file.train, file.held_out, file.how)
 
 
 def _prepared(cache: Cache, cases: list[Case], *, progress: Progress) -> tuple[Sample, ...]:

@@ -1,12 +1,16 @@
-"""The folder of a run: found, refused when it is taken, emptied when told, and a log for what goes wrong."""
+"""The folder of a run: found, refused when taken, held by one command, and a log for what goes wrong."""
 
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
+import os
 import re
 import shutil
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -28,35 +32,112 @@ OURS = (
     "manifest.json",
     "log.txt",
 )
-"""Everything a run writes; ``overwrite`` removes these and nothing else."""
+"""Everything a run writes; ``overwrite`` replaces these and nothing else."""
+
+_LOCK = ".lock"
+_ASIDE = ".replaced"
 
 
-def open_run(folder: Path, *, resume: bool, overwrite: bool) -> Run:
-    """Make or find the folder of a run.
+@contextmanager
+def open_run(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Run]:
+    """Make or find the folder of a run, and hold it for the block: no second command may write there.
+
+    Nothing of a run that is there is removed here; see ``replaced``.
 
     Args:
         folder: Where.
         resume: Whether to go on with what is there.
-        overwrite: Whether a run that is there may be removed.
+        overwrite: Whether a run that is there may be replaced.
 
     Raises:
-        UsageError: There is a run already, and neither ``resume`` nor ``overwrite`` was said.
+        UsageError: There is a run already, and neither ``resume`` nor ``overwrite`` was said; or another
+            command is at work there.
         ResourceError: The folder cannot be written.
     """
     run = Run(folder)
-    refuse_taken(run, resume=resume, overwrite=overwrite)
+    if not (folder / _ASIDE).exists():  # else the old run must be back first
+        refuse_taken(run, resume=resume, overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if overwrite and not resume:
-            for name in OURS:
-                path = folder / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        probe = folder / ".part-probe"
-        probe.touch()
-        probe.unlink()
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as wrong:
         raise disk_error(wrong, folder) from wrong
-    return run
+    try:
+        _lock(handle, folder)
+        _settle(folder)
+        # Again: it may have been taken, or an old run put back, since the first look.
+        refuse_taken(run, resume=resume, overwrite=overwrite)
+        yield run
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    """Take the folder's lock; the system gives it back when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:
+        return  # no such locks here (Windows)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as wrong:
+        if wrong.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return  # a file system without locks
+        raise UsageError(
+            "another command is at work in this folder",
+            cure="wait until it has ended, or name another folder",
+            where=folder,
+        ) from None
+
+
+@contextmanager
+def replaced(run: Run) -> Iterator[None]:
+    """Put the run that is there aside while the block writes a new plan, then remove it.
+
+    If the block ends without a ``plan.json`` the old run is back; a kill in between is made good when the
+    folder is opened next.
+
+    Args:
+        run: Held by ``open_run``.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    aside = run.folder / _ASIDE
+    try:
+        aside.mkdir(exist_ok=True)
+        for name in OURS:  # the plan first: without one in its place, the old run is put back
+            if (run.folder / name).exists():
+                (run.folder / name).rename(aside / name)
+    except OSError as wrong:
+        raise disk_error(wrong, aside) from wrong
+    try:
+        yield
+    finally:
+        _settle(run.folder)
+
+
+def _settle(folder: Path) -> None:
+    """Remove what was put aside if a new plan is in its place, else put it back."""
+    aside = folder / _ASIDE
+    try:
+        if not (folder / OURS[0]).exists() and aside.is_dir():
+            for name in reversed(OURS):  # the plan last, for a kill in between
+                if (aside / name).exists():
+                    _remove(folder / name)
+                    (aside / name).rename(folder / name)
+        for path in (*(aside / name for name in OURS), folder / ".part-probe"):
+            _remove(path)
+        if aside.is_dir():
+            aside.rmdir()
+        (folder / ".part-probe").touch()
+        (folder / ".part-probe").unlink()
+    except OSError as wrong:
+        raise disk_error(wrong, folder) from wrong
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def refuse_taken(run: Run, *, resume: bool, overwrite: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from unetkit.records.saved import Saved
 
 
@@ -14,6 +16,7 @@ class SplitFile(Saved):
         held_out: Case ids never seen in training.
         how: How the split was made, in words.
         digests: Case id → SHA-256 of its pixels, so that changed data is noticed.
+        label_digests: Case id → SHA-256 of its label; empty in files written before labels were hashed.
     """
 
     version: int = 1
@@ -22,3 +25,4 @@ class SplitFile(Saved):
     held_out: tuple[str, ...]
     how: str
     digests: dict[str, str]
+    label_digests: dict[str, str] = Field(default_factory=dict)

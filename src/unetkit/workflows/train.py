@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,35 +18,44 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
+from unetkit.training.signals import Preemptible
 from unetkit.workflows.run_folder import RunLog, next_folder, open_run, refuse_taken
 
 if TYPE_CHECKING:
     from unetkit.workflows.model import Model
 
 
-class TrainSettings(TypedDict, total=False):
-    """What may be asked of a training; everything is optional.
+class PlanSettings(TypedDict, total=False):
+    """What may be asked of a plan; everything is optional.
 
     Args:
         minutes: Time budget for checks, planning, preparation and training together, 0 for none.
         memory_gb: Memory budget, 0 for none.
-        plan: A plan to train with instead of making one.
         changes: Dotted key to a value, as ``--set`` takes them.
         fold: Which part is held out: its number (from 0) and how many parts there are.
         device: ``auto``, ``cpu``, ``cuda`` …
         seed: Of every random number.
-        resume: Go on with the run in the folder.
-        overwrite: Replace the run in the folder.
-        cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
     """
 
     minutes: float
     memory_gb: float
-    plan: str | Path | Plan | None
     changes: Mapping[str, str] | None
     fold: tuple[int, int] | None
     device: str
     seed: int | None
+
+
+class TrainSettings(PlanSettings, total=False):
+    """What may be asked of a training beyond what may be asked of a plan; everything is optional.
+
+    Args:
+        plan: A plan to train with instead of making one.
+        resume: Go on with the run in the folder; only ``minutes`` and ``training.…`` may change.
+        overwrite: Replace the run in the folder.
+        cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
+    """
+
+    plan: str | Path | Plan | None
     resume: bool
     overwrite: bool
     cache: str | Path | None
@@ -69,16 +77,20 @@ class Wishes:
     cache: str | Path | None = None
 
     @staticmethod
-    def of(settings: Mapping[str, Any]) -> Wishes:
+    def of(settings: Mapping[str, Any], *, verb: str = "train") -> Wishes:
         """Fill the gaps.
+
+        Args:
+            settings: By name.
+            verb: ``train``, or ``plan``, which takes fewer.
 
         Raises:
             UsageError: A name is unknown, or the fold is none.
         """
-        known = [each.name for each in dataclasses.fields(Wishes)]
+        known = (TrainSettings if verb == "train" else PlanSettings).__optional_keys__
         for name in settings:
             if name not in known:
-                raise UsageError(f"train has no setting '{name}'", cure=nearest(name, known))
+                raise UsageError(f"{verb} has no setting '{name}'", cure=nearest(name, known))
         wishes = Wishes(**settings)
         if wishes.fold is not None and not (wishes.fold[1] >= 2 and 0 <= wishes.fold[0] < wishes.fold[1]):
             raise UsageError(
@@ -197,19 +209,40 @@ def train(
     wishes = Wishes.of(settings)
     watch = progress or Quiet()
     target = Path(out) if out is not None else next_folder(Path(source))
-    run = open_run(target, resume=wishes.resume, overwrite=wishes.overwrite)
-    if wishes.resume and (finished := reopen(run)) is not None:
-        watch.say(f"{run.folder} is finished already; nothing was left to do")
-        return finished
-    with RunLog(run):
-        from unetkit.workflows.fitting import train_network
-        from unetkit.workflows.measuring import finish
-        from unetkit.workflows.readying import make_ready
+    cure = "run the same command with --resume to go on"
+    if wishes.overwrite:
+        cure = "run the same command again, with --resume in place of --overwrite if training had begun"
+    with (
+        Preemptible(target, cure=cure) as preemptible,
+        open_run(target, resume=wishes.resume, overwrite=wishes.overwrite) as run,
+    ):
+        if wishes.resume and (finished := reopen(run)) is not None:
+            _refuse_more(finished, wishes)
+            watch.say(f"{run.folder} is finished already; nothing was left to do")
+            return finished
+        with RunLog(run):
+            from unetkit.workflows.fitting import train_network
+            from unetkit.workflows.measuring import finish
+            from unetkit.workflows.readying import make_ready
 
-        ready = make_ready(Path(source), run, wishes, progress=watch)
-        trained = train_network(ready, wishes, started=started, progress=watch)
-        scores = finish(trained, progress=watch)
+            ready = make_ready(Path(source), run, wishes, progress=watch)
+            preemptible.check()
+            trained = train_network(ready, wishes, started=started, progress=watch)
+            preemptible.check()
+            scores = finish(trained, progress=watch)
     return TrainedRun(run, ready.plan, scores)
+
+
+def _refuse_more(finished: TrainedRun, wishes: Wishes) -> None:
+    """A schedule that has run out cannot be prolonged."""
+    from unetkit.workflows.asked import resumed_plan
+
+    if resumed_plan(finished.plan, wishes, where=finished.folder) != finished.plan:
+        raise UsageError(
+            "this run is finished, its schedule cannot be changed any more",
+            cure="train anew (--overwrite, or another folder), or leave the changes out",
+            where=finished.folder,
+        )
 
 
 def preview(

@@ -1,0 +1,111 @@
+"""What was asked for, as values of a plan: of a new one, of one that was handed in, of a run that goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unetkit.errors import UsageError
+from unetkit.records.plan import EXAMPLE, Plan, TrainingPlan
+from unetkit.workflows.train import Wishes
+
+DIVISION = ("training.fold", "training.folds", "training.seed")
+"""What decides which cases are held out."""
+AGAIN = "Asked for when the run was resumed."
+_FIXED = (*DIVISION, "training.optimizer")
+FITTED = ("training.batch_size", "training.patch_size", "training.memory_gb", "inference.tile_size")
+"""What a run changes of a plan by itself, where memory does not hold it."""
+
+
+def given_plan(wishes: Wishes) -> Plan | None:
+    """The plan that was handed in, None when there is none; a wrong key of ``changes`` shows at once.
+
+    Args:
+        wishes: What was asked for.
+
+    Raises:
+        UsageError: The plan cannot be read, or a key or value does not fit.
+    """
+    if wishes.plan is None:
+        Plan.model_validate(EXAMPLE).with_values(wishes.every_change())
+        return None
+    plan = wishes.plan if isinstance(wishes.plan, Plan) else _read(Path(wishes.plan))
+    plan.with_values(wishes.every_change())
+    return plan
+
+
+def wanted_split(wishes: Wishes, given: Plan | None) -> TrainingPlan:
+    """A slice whose ``fold``, ``folds`` and ``seed`` are as asked for, else as the given plan has them.
+
+    Args:
+        wishes: What was asked for.
+        given: A plan that was handed in.
+    """
+    said = {key: text for key, text in wishes.every_change().items() if key in DIVISION}
+    return (given or Plan.model_validate(EXAMPLE)).with_values(said).training
+
+
+def changed_given(given: Plan, wishes: Wishes) -> Plan:
+    """A plan that was handed in, with the budgets and values that were asked for beside it.
+
+    Minutes that are asked for count, whatever number of steps the plan had.
+
+    Args:
+        given: The plan.
+        wishes: What was asked for.
+    """
+    changes: dict[str, str] = {}
+    if wishes.minutes:
+        changes |= {"training.minutes": str(wishes.minutes), "training.steps": "0"}
+    if wishes.memory_gb:
+        changes |= {"training.memory_gb": str(wishes.memory_gb)}
+    return given.with_values(changes | wishes.every_change())
+
+
+def resumed_plan(own: Plan, wishes: Wishes, *, where: Path) -> Plan:
+    """The plan of a run with what may change when it goes on: ``training.*`` and ``minutes``.
+
+    What was asked for and is so already changes nothing: the command that started a run resumes it too.
+
+    Args:
+        own: The run's plan.
+        wishes: What was asked for.
+        where: The run's folder, for the error.
+
+    Raises:
+        UsageError: Something was asked for that would make it another run.
+    """
+    said = wishes.every_change()
+    training = own.training
+    if wishes.minutes and wishes.minutes != training.minutes:
+        said = {"training.minutes": str(wishes.minutes), "training.steps": "0"} | said
+    before, after = own.flat(), own.with_values(said).flat()
+    changes = {key: text for key, text in said.items() if key in before and before[key] != after[key]}
+    for key in changes:
+        if not key.startswith("training.") or key in _FIXED:
+            raise _refused(f"{key} {after[key]}", f"{before[key]}", where)
+    if wishes.memory_gb and round(wishes.memory_gb, 3) != training.memory_gb:
+        raise _refused(f"--memory {wishes.memory_gb:g}", f"{training.memory_gb:g} GB", where)
+    if (given := given_plan(wishes)) is not None:
+        theirs = changed_given(given, wishes).flat()
+        odd = [key for key, value in theirs.items() if value != before[key] and key not in FITTED]
+        odd = [key for key in odd if key not in changes and own.reasons.get(key) != AGAIN]
+        if odd:
+            raise _refused(f"--plan with {odd[0]} {theirs[odd[0]]}", f"{before[odd[0]]}", where)
+    return own.with_values(changes, reason=AGAIN)
+
+
+def _refused(asked: str, kept: str, where: Path) -> UsageError:
+    return UsageError(
+        f"a resumed run keeps its own plan: {asked} was asked for, the run has {kept}",
+        cure="leave it out (only --minutes and --set training.… may change, not fold, seed or optimizer), "
+        "or train anew in another folder",
+        where=where,
+    )
+
+
+def _read(path: Path) -> Plan:
+    if not path.is_file():
+        raise UsageError(
+            "this plan does not exist", cure="write one with 'unet plan DATA -o plan.json'", where=path
+        )
+    return Plan.from_json(path.read_bytes(), where=path)
