@@ -8,6 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook(
+    ("unetkit.losses", "unetkit.networks"),
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+"""Shapes and types of these rooms are enforced in every test; an int is a float, as for a type checker."""
 
 TINY = {
     "training.steps": "6",

@@ -8,13 +8,14 @@ from typing import Any
 
 
 def cell(summary: dict[str, Any], metric: str) -> str:
-    """Mean and interval of one metric, or a dash."""
+    """Mean and interval of one metric; the mean alone without an interval (one group), or a dash."""
     found = summary.get(metric)
     if not found or found["mean"] is None:
         return "–"
     scale = 1 if metric == "hd95" else 100
     low, high = found["low"], found["high"]
-    return f"{found['mean'] * scale:.1f} ({low * scale:.1f}–{high * scale:.1f})"
+    interval = "" if low is None or high is None else f" ({low * scale:.1f}–{high * scale:.1f})"
+    return f"{found['mean'] * scale:.1f}{interval}"
 
 
 def quality(rows: dict[str, dict[str, Any]]) -> list[str]:

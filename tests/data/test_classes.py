@@ -109,3 +109,26 @@ def test_values_that_are_no_classes_are_refused(counts, code, message):
 
 def test_all_background_is_refused_although_classes_are_named():
     assert said(decide([0], names={0: "no", 1: "liver"}))["all-background"].severity == "refused"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            {0: "no", 1: "mean"},
+            "dataset.json names the label value 1 'mean', which is the row of averages in every",
+        ),
+        (
+            {0: "no", 1: "liver", 3: "liver"},
+            "dataset.json gives the label values 1 and 3 one name, 'liver'",
+        ),
+        ({1: "background", 2: "liver"}, "gives the label values 0 and 1 one name, 'background'"),
+    ],
+)
+def test_names_that_no_table_of_scores_can_hold_are_refused(names, message):
+    classes = decide([0, 1], names=names)
+    assert classes.names == ()
+    problem = said(classes)["class-name"]
+    assert (problem.severity, problem.where) == ("refused", "data")
+    assert message in problem.problem
+    assert "name" in problem.cure

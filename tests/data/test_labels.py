@@ -115,3 +115,14 @@ def test_grey_among_colour_gets_three_equal_channels(tmp_path):
     pixels, _ = read_pixels(case(tmp_path, image), colour)
     np.testing.assert_array_equal(pixels, np.stack([image] * 3))
     assert read_pixels(case(tmp_path, image), BINARY)[0].shape == (1, 4, 5)
+
+
+def test_a_channel_that_states_no_spacing_goes_with_one_that_does(tmp_path):
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path, facts in zip(
+        paths, ({"resolution": (20, 20), "resolutionunit": "CENTIMETER"}, {}), strict=True
+    ):
+        tifffile.imwrite(path, np.zeros((4, 5), np.uint8), **facts)
+    pixels, grid = read_pixels(Case("a", tuple(paths), None, "a"))
+    assert pixels.shape == (2, 4, 5)
+    assert grid.spacing_mm == (0.5, 0.5)

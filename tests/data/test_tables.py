@@ -89,9 +89,15 @@ def test_regions_of_several_values_are_said(tmp_path):
         ({"labels": {"a": 0.5}}, "expected a whole number, got 0.5"),
         ({"labels": {"a": True}}, "expected a whole number, got True"),
         ({"labels": {"a": 1, "b": 1}}, "gives one value two names"),
+        ('{"labels": {"a": 1, "b": 2, "a": 3}}', "'labels' names 'a' twice"),
         ({"channel_names": "CT"}, "'channel_names' must map numbers to names"),
     ],
 )
 def test_a_wrong_dataset_json_is_refused(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         read_dataset_json(write(tmp_path, content))
+
+
+def test_a_key_that_is_repeated_elsewhere_is_no_concern_of_ours(tmp_path):
+    text = '{"name": "x", "name": "y", "labels": {"background": 0, "liver": 1}}'
+    assert read_dataset_json(write(tmp_path, text)).names == {0: "background", 1: "liver"}

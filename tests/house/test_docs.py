@@ -81,3 +81,13 @@ def test_every_block_of_a_page_runs(
                 at = words.index("--minutes")
                 words[at : at + 2] = tiny_volume_words if words[1] == "scans" else tiny_words
             assert main([*words, "--quiet"]) == 0, line
+
+
+def test_the_design_page_says_which_families_are_open():
+    from unetkit.workflows.info import TABLES, info
+
+    section = (ROOT / "docs" / "design.md").read_text().split("## Adding a part")[1]
+    opened, _, closed = section.partition("still closed")
+    named = {name for name in re.findall(r"`(\w+)`", opened) if name != "unet"}
+    assert named == set(TABLES)
+    assert {name for name in info().families if f"`{name}`" in closed} == {"format", "metric"}

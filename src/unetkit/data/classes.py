@@ -12,6 +12,10 @@ MOST_CLASSES = 200
 """More different values than this, unnamed, are objects or grey levels rather than classes."""
 
 USUAL_IGNORE = 255
+
+MEAN = "mean"
+"""The row of every table of scores that averages the classes; no class can have this name."""
+
 _INTERPOLATED_VALUES = 16
 _INTERPOLATED_SHARE = 0.9
 _REDRAW = "save the masks as whole class numbers, without smoothing, resizing or JPEG"
@@ -66,6 +70,9 @@ def decide_classes(
     if names:
         stated = {value: name for value, name in names.items() if value != ignored}
         stated.setdefault(0, "background")
+        stop = _misnamed(stated, where)
+        if stop is not None:
+            return Classes((), (), ignored, (*found, stop))
         order = sorted(stated)
         absent = [stated[value] for value in order[1:] if value not in counts]
         if absent:
@@ -151,6 +158,24 @@ def _refusal(counts: Mapping[int, int], names: Mapping[int, str], where: Path | 
             "look like numbered objects (instances) or grey levels",
             "save class numbers, such as 1 for every object",
         )
+    return None
+
+
+def _misnamed(names: Mapping[int, str], where: Path | str) -> Problem | None:
+    """Why these names cannot stand in a table of scores, None when they can."""
+    owners: dict[str, int] = {}
+    for value, name in sorted(names.items()):
+        if name == MEAN:
+            text = (
+                f"dataset.json names the label value {value} '{MEAN}', which is the row of averages in every "
+                "table of scores"
+            )
+            return refused("class-name", where, text, "give the class another name in dataset.json")
+        if name in owners:
+            text = f"dataset.json gives the label values {owners[name]} and {value} one name, '{name}'"
+            cure = "give each label value its own name; the value 0 is the background"
+            return refused("class-name", where, text, cure)
+        owners[name] = value
     return None
 
 

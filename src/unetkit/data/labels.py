@@ -35,7 +35,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         raise DataError("the case has no image file", cure="name one", where=case.id)
     first, grid = parts[0]
     for path, (pixels, other) in zip(case.images, parts, strict=True):
-        if pixels.shape[1:] != first.shape[1:] or not grid.matches(other):
+        stated = grid.calibrated and other.calibrated  # a file that states no spacing contradicts none
+        if pixels.shape[1:] != first.shape[1:] or (stated and not grid.matches(other)):
             raise DataError(
                 f"the channels of one case must lie on one grid: {first.shape[1:]} at {grid.spacing_mm} mm "
                 f"in {case.images[0].name}, {pixels.shape[1:]} at {other.spacing_mm} mm here",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,9 @@ def read_dataset_json(path: Path) -> Declared:
         DataError: It is no JSON object, or a label value is no whole number.
     """
     try:
-        content = json.loads(read_text(path, "JSON file", "correct it, or remove it"))
+        content = json.loads(
+            read_text(path, "JSON file", "correct it, or remove it"), object_pairs_hook=_Object
+        )
     except json.JSONDecodeError as wrong:
         raise DataError(f"not valid JSON ({wrong})", cure="correct it, or remove it", where=path) from None
     if not isinstance(content, dict):
@@ -175,6 +178,10 @@ def _declared_names(
         return None, None, ()
     if not isinstance(stated, dict):
         raise DataError("'labels' must be an object", cure='write {"background": 0, …}', where=path)
+    if isinstance(stated, _Object) and stated.twice is not None:
+        raise DataError(
+            f"'labels' names '{stated.twice}' twice", cure="give each class its own name", where=path
+        )
     pairs = [(value, key) if not _is_number(key) else (key, value) for key, value in stated.items()]
     ignore = [value for value, name in pairs if str(name).lower() == "ignore"]
     if any(isinstance(value, list) for value, _ in pairs):
@@ -186,6 +193,15 @@ def _declared_names(
             "'labels' gives one value two names", cure="give each class its own value", where=path
         )
     return names, _whole(ignore[0], path) if ignore else None, ()
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which key occurs twice; a plain dict keeps the last one in silence."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(key for key, _ in pairs)
+        self.twice = next((key for key, count in counts.items() if count > 1), None)
 
 
 def _is_number(key: str) -> bool:

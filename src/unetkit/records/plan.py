@@ -282,8 +282,11 @@ class Plan(Saved):
             reason: Why, kept beside each changed key.
 
         Raises:
-            UsageError: A key does not exist (with the nearest that does) or a value is of the wrong kind.
+            UsageError: A key does not exist (with the nearest that does), a value is of the wrong kind, or
+                the key is ``version``.
         """
+        if "version" in changes:
+            raise UsageError("'version' says how the plan is written and cannot be set", cure="leave it out")
         tree = self.model_dump(mode="json")
         for key, text in changes.items():
             _set(tree, key, _value(text))

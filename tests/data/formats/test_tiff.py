@@ -151,3 +151,46 @@ def test_the_first_of_unequal_pictures_is_read_and_said(tmp_path):
         file.write(noise(2, 2))
     assert TIFF.read(tmp_path / "a.tif")[0].shape == (1, 8, 8)
     assert TIFF.describe(tmp_path / "a.tif").notes == ("it holds 2 different pictures: the first was read",)
+
+
+@pytest.mark.parametrize(
+    "spacing", [(0.25, 0.5), (1.0, 1.0), (2.5, 0.00065, 0.00032), (25.4 / 72, 25.4 / 72)]
+)
+@pytest.mark.parametrize("high", [3, 300])
+def test_a_calibrated_grid_makes_the_round_trip(tmp_path, spacing, high):
+    rank = len(spacing)
+    grid = Grid(spacing, (0.0,) * rank, Grid.plain(rank).direction)
+    labels = np.random.default_rng(0).integers(0, high + 1, (6, 40, 30)[-rank:])
+    TIFF.write(tmp_path / "l.tif", labels, grid)
+    values, read = TIFF.read_label(tmp_path / "l.tif")
+    np.testing.assert_array_equal(values, labels)
+    assert values.dtype == (np.uint8 if high < 256 else np.uint16)
+    assert read.calibrated
+    np.testing.assert_allclose(read.spacing_mm, spacing, rtol=1e-6)
+    assert TIFF.describe(tmp_path / "l.tif").grid == read == TIFF.read(tmp_path / "l.tif")[1]
+    TIFF.write(tmp_path / "again.tif", values, read)
+    assert (tmp_path / "again.tif").read_bytes() == (tmp_path / "l.tif").read_bytes()
+
+
+def test_an_unknown_spacing_stays_unknown(tmp_path):
+    TIFF.write(tmp_path / "l.tif", np.eye(9, dtype=np.uint8), Grid.plain(2))
+    assert TIFF.read_label(tmp_path / "l.tif")[1] == Grid.plain(2)
+
+
+def test_ome_and_imagej_and_tags_are_read(tmp_path):
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 2.0}
+    units = {f"{name}Unit": "µm" for name in size}
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise(6, 5, 7), metadata={"axes": "ZYX", **size, **units})
+    assert TIFF.read(tmp_path / "a.ome.tif")[1].spacing_mm == pytest.approx((0.002, 0.00025, 0.0005))
+    facts = {"axes": "ZYX", "spacing": 3.0, "unit": "um"}
+    tifffile.imwrite(tmp_path / "i.tif", noise(6, 5, 7), imagej=True, resolution=(2.0, 4.0), metadata=facts)
+    assert TIFF.read(tmp_path / "i.tif")[1].spacing_mm == pytest.approx((0.003, 0.00025, 0.0005))
+    tifffile.imwrite(tmp_path / "t.tif", noise(5, 7), resolution=(100, 200), resolutionunit="CENTIMETER")
+    assert TIFF.read(tmp_path / "t.tif")[1].spacing_mm == pytest.approx((0.05, 0.1))
+    tifffile.imwrite(tmp_path / "v.tif", noise(6, 5, 7), resolution=(100, 200), resolutionunit="CENTIMETER")
+    assert TIFF.read(tmp_path / "v.tif")[1] == Grid.plain(3)  # nothing says how thick the slices are
+
+
+def test_the_density_of_a_photograph_is_no_spacing(tmp_path):
+    tifffile.imwrite(tmp_path / "t.tif", noise(5, 7), resolution=(72, 72), resolutionunit="INCH")
+    assert TIFF.read(tmp_path / "t.tif")[1] == Grid.plain(2)

@@ -8,9 +8,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import tifffile
@@ -23,6 +23,14 @@ from unetkit.data.formats.checks import (
     refuse_claim,
     smallest_unsigned,
     whole_numbers,
+)
+from unetkit.data.formats.spacing import (
+    Spacing,
+    grid_of,
+    imagej_spacing,
+    ome_spacing,
+    read_density,
+    tag_spacing,
 )
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
@@ -82,7 +90,7 @@ class TiffFormat:
                 channels=channels,
                 shape=shape,
                 dtype="uint8" if stack.dtype == np.bool_ else str(stack.dtype),
-                grid=Grid.plain(len(shape)),
+                grid=grid_of(stack.spacing, len(shape)),
                 lossy=int(page.compression) in _JPEGS,
                 notes=(note,) if note else (),
             )
@@ -90,6 +98,7 @@ class TiffFormat:
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` in the file's type."""
         with _opened(path) as stack:
+            spacing = stack.spacing
             pixels = _arranged(stack)
             colours = stack.keyframe.colormap if stack.keyframe.photometric == _PALETTE else None
         if colours is not None and pixels.shape[0] == 1:
@@ -98,7 +107,7 @@ class TiffFormat:
             pixels = pixels.astype(np.uint8) * 255
         if pixels.dtype.kind in "u" and pixels.shape[0] == 4 and bool((pixels[3] == _top(pixels)).all()):
             pixels = pixels[:3]
-        return np.ascontiguousarray(pixels), Grid.plain(pixels.ndim - 1)
+        return np.ascontiguousarray(pixels), grid_of(spacing, pixels.ndim - 1)
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(*S)`` as stored, never colours."""
@@ -109,23 +118,28 @@ class TiffFormat:
                     cure="export the mask without compression or with deflate",
                     where=path,
                 )
-            values = _arranged(stack)
+            values, spacing = _arranged(stack), stack.spacing
         if values.shape[0] != 1:
             raise DataError(
                 f"an RGB mask: expected one channel of class numbers, got {values.shape[0]}",
                 cure="save the mask as one grey channel whose values are the class numbers",
                 where=path,
             )
-        return whole_numbers(path, values[0]), Grid.plain(values.ndim - 1)
+        return whole_numbers(path, values[0]), grid_of(spacing, values.ndim - 1)
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
-        """Write labels ``(*S)`` with lossless compression; a volume's first axis becomes the pages."""
+        """Write labels ``(*S)`` with lossless compression; a volume's first axis becomes the pages.
+
+        A calibrated grid is written as ImageJ does, in mm; its origin and direction have no place in a TIFF.
+        """
         values = smallest_unsigned(labels, path)
-        axes = "ZYX"[-values.ndim :]
+        stated: dict[str, Any] = {"metadata": {"axes": "ZYX"[-values.ndim :]}}
+        if grid.calibrated:
+            *deep, down, across = grid.spacing_mm
+            stated["imagej"], stated["resolution"] = True, (1 / across, 1 / down)
+            stated["metadata"] |= {"unit": "mm", **({"spacing": deep[0]} if deep else {})}
         buffer = io.BytesIO()  # the writer wants a file with a name
-        tifffile.imwrite(
-            buffer, values, compression="zlib", photometric="minisblack", metadata={"axes": axes}
-        )
+        tifffile.imwrite(buffer, values, compression="zlib", photometric="minisblack", **stated)
         write_bytes(path, buffer.getvalue())
 
 
@@ -137,6 +151,7 @@ class _Stack:
     shape: tuple[int, ...]
     parts: tuple[tifffile.TiffPageSeries, ...]
     note: str = ""
+    spacing: Spacing = field(default_factory=dict)
 
     @property
     def keyframe(self) -> tifffile.TiffPage:
@@ -176,7 +191,7 @@ def _opened(path: Path) -> Iterator[_Stack]:
     try:
         _walk(path, length)
         with tifffile.TiffFile(path) as file:
-            stack = _stack(file, path)
+            stack = replace(_stack(file, path), spacing=_spacing(file))
             _check(path, stack, length)
             yield stack
     except (tifffile.TiffFileError, *_BROKEN) as wrong:
@@ -249,6 +264,18 @@ def _check(path: Path, stack: _Stack, length: int) -> None:
     elif kind in _DEFLATES:
         refuse_claim(path, claimed // bits, held=stored * DEFLATE_RATIO)
     refuse_claim(path, claimed)
+
+
+def _spacing(file: tifffile.TiffFile) -> Spacing:
+    """What the first of the three places that states a length says."""
+    tags = cast("tifffile.TiffPage", file.pages.first).tags
+    density = read_density(tags.valueof(282), tags.valueof(283))
+    unit = tags.valueof(296)
+    return (
+        ome_spacing(file.ome_metadata or "")
+        or imagej_spacing(file.imagej_metadata or {}, density)
+        or tag_spacing(density, unit if isinstance(unit, int) else 0)
+    )
 
 
 def _order(stack: _Stack) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ ENCODERS = {
 }
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What a decoder may rely on.
 
