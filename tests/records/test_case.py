@@ -14,8 +14,15 @@ def test_plain_grid():
 
 
 def test_matches_within_a_tolerance():
-    grid = Grid.plain(2)
+    grid = replace(Grid.plain(2), calibrated=True, placed=True)
     assert grid.matches(replace(grid, origin_mm=(0.0005, 0.0)))
     assert not grid.matches(replace(grid, origin_mm=(0.1, 0.0)))
     assert not grid.matches(replace(grid, spacing_mm=(1.0, 1.2)))
     assert not grid.matches(Grid.plain(3))
+
+
+def test_a_grid_without_a_place_is_compared_by_its_spacing():
+    placed = replace(Grid.plain(2), calibrated=True, placed=True, origin_mm=(5.0, 7.0))
+    assert placed.matches(Grid.plain(2))
+    assert Grid.plain(2).matches(placed)
+    assert not placed.matches(replace(Grid.plain(2), spacing_mm=(1.0, 1.2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,4 +160,4 @@ def _region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tu
     for (low, _), step, turn in zip(region, grid.spacing_mm, grid.direction, strict=True):
         moved = moved + low * step * np.asarray(turn)
     origin = tuple(float(v) for v in moved)
-    return np.ascontiguousarray(cut), Grid(grid.spacing_mm, origin, grid.direction, grid.calibrated)
+    return np.ascontiguousarray(cut), replace(grid, origin_mm=origin)

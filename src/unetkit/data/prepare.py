@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -247,7 +247,7 @@ def _target(grid: Grid, box: tuple[tuple[int, int], ...], preparation: Preparati
         step = box[axis][0] * grid.spacing_mm[axis] + (spacing[axis] - grid.spacing_mm[axis]) / 2
         origin = origin + step * np.asarray(unit)
     moved = tuple(float(value) for value in origin)
-    return Grid(spacing, moved, grid.direction, grid.calibrated), new
+    return replace(grid, spacing_mm=spacing, origin_mm=moved), new
 
 
 def _resampled(label: _Label, target: tuple[int, ...], preparation: PreparationPlan) -> _Label:

@@ -23,12 +23,14 @@ class Grid:
         origin_mm: World coordinates of the first pixel's centre.
         direction: One unit vector in the world for each array axis, as rows.
         calibrated: Whether the spacing was stated by the file (False: 1 was assumed).
+        placed: Whether origin and direction were stated by the file (a TIFF states a spacing at most).
     """
 
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     direction: tuple[tuple[float, ...], ...]
     calibrated: bool = True
+    placed: bool = True
 
     @property
     def rank(self) -> int:
@@ -44,17 +46,17 @@ class Grid:
             (1.0, 1.0)
         """
         unit = tuple(tuple(float(i == j) for j in range(rank)) for i in range(rank))
-        return Grid((1.0,) * rank, (0.0,) * rank, unit, calibrated=False)
+        return Grid((1.0,) * rank, (0.0,) * rank, unit, calibrated=False, placed=False)
 
     def matches(self, other: Grid, *, tolerance: float = 1e-3) -> bool:
-        """Whether two grids place the same pixel at the same point, within ``tolerance`` (mm)."""
+        """Whether two grids place the same pixel at the same point, within ``tolerance`` (mm).
+
+        Origin and direction count only where both files state them.
+        """
+        fields = ("spacing_mm", "origin_mm", "direction") if self.placed and other.placed else ("spacing_mm",)
         return self.rank == other.rank and all(
-            bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
-            for mine, theirs in (
-                (self.spacing_mm, other.spacing_mm),
-                (self.origin_mm, other.origin_mm),
-                (self.direction, other.direction),
-            )
+            bool(np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=tolerance))
+            for name in fields
         )
 
 

@@ -246,6 +246,7 @@ def _grid(affine: np.ndarray, rank: int, *, calibrated: bool = True) -> Grid:
         origin_mm=tuple(float(v) for v in affine[:rank, 3]),
         direction=tuple(tuple(float(v) for v in row) for row in direction),
         calibrated=calibrated,
+        placed=calibrated,
     )
 
 
