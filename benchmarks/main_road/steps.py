@@ -10,11 +10,10 @@ import argparse
 import json
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from duel import duel, medians, serve
+from duel import duel, medians, metered, serve
 from nnunet_peer import prepare, trainer
 
 from unetkit.data.catalog import find_cases
@@ -35,6 +34,7 @@ PATCH, BATCH = (40, 56, 40), 9
 def their_steps() -> Iterator[None]:
     """One call of nnU-Net's train_step on a batch of its own loader per turn."""
     made = trainer()
+    made.configuration_manager.configuration["batch_size"] = BATCH  # its plan for 157 cases says 7
     made.disable_checkpointing = True
     made.on_train_start()
     made.network.train()
@@ -43,28 +43,18 @@ def their_steps() -> Iterator[None]:
         yield
 
 
-class Gate:
-    """Batches that let our own loop do one step at a time."""
+class Metered:
+    """Batches that let our own loop, in the main thread, do one step whenever it is asked for one."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
 
     def stream(self, start: int, stop: int | None) -> Iterator[Batch]:
         """The same batches; asking for the next one means that the step before is over."""
-        for number, batch in enumerate(self._batches.stream(start, stop)):
-            if number:
-                self._done.release()
-            self._go.acquire()
-            yield batch
-
-    def step(self) -> None:
-        """Let the loop do one step, the loading of the batch after it included."""
-        self._go.release()
-        self._done.acquire()
+        return metered(self._batches.stream(start, stop))
 
 
-def our_steps(data: Path, split: Path, work: Path) -> Iterator[None]:
+def our_steps(data: Path, split: Path, work: Path) -> None:
     """One step of our loop (`training.loop.fit`) per turn, with the planner's own augmentation."""
     keep_memory()
     use_threads()
@@ -93,14 +83,12 @@ def our_steps(data: Path, split: Path, work: Path) -> Iterator[None]:
     device = pick_device("cpu")
     network = build(planned.network, rank=3, in_channels=1, classes=3)
     layout = fastest_layout(network, (BATCH, 1, *PATCH), device, training=True)
-    gate = Gate(Batches(samples, planned.training, planned.augmentation, classes=3, device=device))
+    gate = Metered(Batches(samples, planned.training, planned.augmentation, classes=3, device=device))
     objective = build_objective(planned.objective, layout)
     task = Task(network, objective, gate, planned.training, layout, device)
     run = Run(work / "our_run")
     shutil.rmtree(run.folder, ignore_errors=True)
-    threading.Thread(target=fit, args=(task, run), daemon=True).start()
-    while True:
-        yield gate.step()
+    fit(task, run)
 
 
 def main() -> None:
@@ -109,14 +97,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--side", choices=["nnunet", "unetkit"])
     given = parser.parse_args()
     if given.side == "nnunet":
         prepare(given.data, given.split, given.work.resolve())
         serve(their_steps())
     elif given.side == "unetkit":
-        serve(our_steps(given.data, given.split, given.work))
+        our_steps(given.data, given.split, given.work)
     else:
         prepare(given.data, given.split, given.work.resolve())
         sides = {name: [sys.executable, *sys.argv, "--side", name] for name in ("nnunet", "unetkit")}
