@@ -121,8 +121,7 @@ def run(job: Job) -> dict[str, object]:
         if answer.returncode != 0:
             raise SystemExit(f"{job.name}: exit {answer.returncode}; see {log}")
         for line in answer.stdout.splitlines():
-            if line.startswith("{"):
-                facts.update(json.loads(line))
+            facts.update(_facts(line))
     return {
         "job": job.name,
         "date": datetime.date.today().isoformat(),
@@ -131,6 +130,15 @@ def run(job: Job) -> dict[str, object]:
         "seconds": round(time.monotonic() - start, 1),
         **facts,
     }
+
+
+def _facts(line: str) -> dict[str, object]:
+    """The facts of a line that is a JSON object; none for anything else that a program prints."""
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def main() -> None:

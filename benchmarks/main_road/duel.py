@@ -14,6 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 def serve(work: Iterator[object]) -> None:
@@ -26,6 +29,25 @@ def serve(work: Iterator[object]) -> None:
         seconds = time.perf_counter() - start
         answers.write(json.dumps({"seconds": seconds, "facts": facts}) + "\n")
         answers.flush()
+
+
+def metered(items: Iterator[Item]) -> Iterator[Item]:
+    """Worker's end for a loop that pulls its work: one item per line on stdin.
+
+    Asking for the next item means that the work on the one before is over; its seconds include the making of
+    the next item.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    start = 0.0
+    for item in items:
+        if start:
+            answers.write(json.dumps({"seconds": time.perf_counter() - start, "facts": None}) + "\n")
+            answers.flush()
+        if not sys.stdin.readline():
+            return
+        start = time.perf_counter()
+        yield item
 
 
 def duel(
