@@ -7,7 +7,7 @@ from unetkit.errors import DataError
 
 
 def test_notes_and_warnings_stop_nothing():
-    raise_refusals([note("a", "x", "y"), warning("a", "x", "y", "z")])
+    assert raise_refusals([note("a", "x", "y"), warning("a", "x", "y", "z")]) is None
 
 
 def test_one_refusal_is_the_error():
