@@ -58,7 +58,7 @@ class UNet(nn.Module):
         self.rank, self.in_channels, self.classes = rank, in_channels, classes
         self.encoder = pick("encoder", ENCODERS, network.encoder)(network, rank, in_channels)
         bottleneck = pick("bottleneck", BOTTLENECKS, network.bottleneck)
-        self.bottleneck = bottleneck(self.encoder.channels[-1], rank)
+        self.bottleneck = bottleneck(network, rank, self.encoder.channels[-1])
         self.decoder = pick("decoder", DECODERS, network.decoder)(network, rank, self.encoder)
         supervised = self.decoder.channels[: network.deep_supervision]
         if len(supervised) < network.deep_supervision:

@@ -87,9 +87,16 @@ class NetworkPlan(Saved):
         blocks: Encoder blocks per stage (convolutions for ``plain``).
         decoder_blocks: Decoder convolutions per stage, one entry fewer than ``widths``.
         kernels: Kernel size per stage and axis.
-        strides: Stride of the step *into* each stage, per axis; the first is all 1.
+        strides: Stride of the step *into* each stage, per axis; the first is above 1 for a backbone whose
+            finest features are already strided.
         deep_supervision: Number of decoder outputs with a loss, 1 for the finest alone.
         dropout: Channel dropout probability after each block.
+        backbone: Which network the ``timm`` encoder takes its features from; empty for the others.
+        decoder_widths: Channels of each decoder output, fine to coarse; empty: those of ``widths``.
+        expansion: Widening inside each block of a ``convnext`` encoder per stage; empty for the others.
+        bottleneck_blocks: Layers of a bottleneck that has layers.
+        pyramid: ``input`` joins a Gaussian pyramid of the image to it, ``levels`` feeds each encoder stage
+            its own level, ``none`` shows the image alone.
     """
 
     encoder: str = "plain"
@@ -104,6 +111,11 @@ class NetworkPlan(Saved):
     strides: tuple[Axes, ...]
     deep_supervision: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    backbone: str = ""
+    decoder_widths: Axes = ()
+    expansion: Axes = ()
+    bottleneck_blocks: int = Field(default=0, ge=0)
+    pyramid: Literal["none", "input", "levels"] = "none"
 
 
 class LossTerm(Saved):
@@ -157,6 +169,11 @@ class AugmentationPlan(Saved):
         gamma: Probability of a gamma change.
         gamma_range: Exponents.
         gamma_inverted: Share of gamma changes made on the inverted image.
+        mixup: Probability that a patch is blended with its partner in the batch.
+        mixup_alpha: Both parameters of the Beta distribution that the blend is drawn from.
+        cutmix: Probability that a box of a partner is pasted over a patch.
+        cutmix_alpha: Both parameters of the Beta distribution that the box's share is drawn from.
+        copy_paste: Probability that the foreground of rare classes of a partner is pasted over a patch.
     """
 
     rotation: float = 0.2
@@ -179,6 +196,11 @@ class AugmentationPlan(Saved):
     gamma: float = 0.3
     gamma_range: tuple[float, float] = (0.7, 1.5)
     gamma_inverted: float = 0.25
+    mixup: float = Field(default=0.0, ge=0.0, le=1.0)
+    mixup_alpha: float = Field(default=0.2, gt=0.0)
+    cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
+    cutmix_alpha: float = Field(default=1.0, gt=0.0)
+    copy_paste: float = Field(default=0.0, ge=0.0, le=1.0)
 
 
 class TrainingPlan(Saved):
@@ -207,6 +229,11 @@ class TrainingPlan(Saved):
             held-out cases, so their scores stay honest); ``best``: the best validation Dice.
         fold: Which part is held out.
         folds: Into how many parts the groups are split.
+        pretrained: Start of the encoder: ``none`` or ``imagenet`` (the ``timm`` encoder's own weights).
+        freeze_blocks: Encoder stages, from the image, that do not learn, their norm statistics included.
+        unfreeze_share: Share of the schedule after which the frozen stages begin to learn, coarsest first;
+            0: never.
+        layer_decay: Learning rate of an encoder stage as a share of the next coarser one's; 1 for all alike.
     """
 
     patch_size: Axes
@@ -230,6 +257,10 @@ class TrainingPlan(Saved):
     select: Literal["last", "best"] = "last"
     fold: int = Field(default=0, ge=0)
     folds: int = Field(default=5, ge=2)
+    pretrained: Literal["none", "imagenet"] = "none"
+    freeze_blocks: int = Field(default=0, ge=0)
+    unfreeze_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
 
 
 class InferencePlan(Saved):

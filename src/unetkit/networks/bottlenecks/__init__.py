@@ -1,3 +1,17 @@
-"""Bottlenecks: what happens to the coarsest features. Built as ``Bottleneck(channels: int, rank: int)``."""
+"""Bottlenecks: what happens to the coarsest features."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
 
 BOTTLENECKS = {"identity": "torch.nn:Identity"}
+
+
+class Bottleneck(Protocol):
+    """Built as ``Bottleneck(network: NetworkPlan, rank: int, channels: int)``; any size, same size out."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``(B, C, *S)`` → ``(B, C, *S)``."""
+        ...

@@ -23,7 +23,7 @@ class Encoder(Protocol):
     """Width of each feature map, fine to coarse."""
 
     strides: tuple[tuple[int, ...], ...]
-    """Stride of each feature map against the previous one, per axis."""
+    """Stride of each feature map against the previous one (of the first: against the image), per axis."""
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """``(B, C, *S)`` → features fine to coarse."""
