@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from unetkit.data.labels import read_pixels
 from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
+from unetkit.inference.cleanup import cleaned
 from unetkit.inference.restore import to_original
 from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits
 from unetkit.records.case import Case, Grid, Sample
@@ -75,19 +77,21 @@ class Predictor:
             probabilities: Keep the softmax ``(K, *S)`` as well.
 
         Returns:
-            Labels on the original grid, background outside the crop.
+            Labels on the original grid, background outside the crop, without objects below
+            ``inference.minimum_pixels``.
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
         """
         self._check(prepared.pixels, prepared.id)
-        return to_original(
+        found = to_original(
             self._bands(prepared, mirror),
             prepared,
             order=self.preparation.order_label,
             separate_axis=self.preparation.separate_axis,
             probabilities=probabilities,
         )
+        return replace(found, labels=cleaned(found.labels, self.inference.minimum_pixels))
 
     def file(
         self, paths: tuple[Path, ...], id: str, *, mirror: bool = False, probabilities: bool = False
