@@ -1,9 +1,11 @@
 """Every row of the network families meets its contract, in 2 and 3 axes."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
+from jaxtyping import config
 
 from unetkit.lookup import pick
 from unetkit.networks.bottlenecks import BOTTLENECKS
@@ -168,9 +170,28 @@ def test_it_can_be_exported_as_a_graph(row):
     torch.testing.assert_close(graph(x), network(x), rtol=1e-3, atol=1e-4)
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """A compiler cannot look through the checks of shapes that tests wrap around every function."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_a_compiler_sees_one_graph(decoder):
     network, x = simple(("residual", "identity", "attention", decoder)), torch.randn(1, 1, 13, 18)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), network(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("pyramid", "widths"), [("input", ()), ("levels", (4, 4, 6))])
+def test_a_compiler_sees_pyramids_and_last_stages(pyramid, widths):
+    row = ("plain", "identity", "light", "unet")
+    plan = network_plan(row, 2, pyramid=pyramid, strides=((2, 2),) * 3, decoder_widths=widths)
+    network, x = build(plan, rank=2, in_channels=1, classes=2).eval(), torch.randn(1, 1, 13, 18)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), network(x), rtol=1e-3, atol=1e-4)
 

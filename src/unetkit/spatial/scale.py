@@ -109,7 +109,9 @@ def reduced(x: Tensor, stride: Sequence[int]) -> Tensor:
         wide, reach = torch.cat((first, x, last), axis), (length - 1) // step * step + 1
         before = (slice(None),) * axis
         rows = [wide[(*before, slice(tap, tap + reach, step))] for tap in range(len(taps))]
-        x = sum((row * weight for row, weight in zip(rows[1:], taps[1:], strict=True)), rows[0] * taps[0])
+        x = rows[radius] * taps[radius]
+        for offset in range(1, radius + 1):
+            x = torch.add(x, rows[radius - offset] + rows[radius + offset], alpha=taps[radius + offset])
     return x
 
 
