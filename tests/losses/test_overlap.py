@@ -192,7 +192,7 @@ def test_lovasz_of_a_soft_target_by_the_definition():
 
 
 def test_dice_of_a_soft_target_by_hand():
-    # shares (1/2, 1/2) everywhere; the target's class 1 has 0.2, 0.6, 1: least 0.2 + 0.5 + 0.5, areas 1.5, 1.8
+    # shares (1/2, 1/2); class 1 of the target 0.2, 0.6, 1: shared 0.2 + 0.5 + 0.5, areas 1.5 and 1.8
     share = torch.tensor([0.2, 0.6, 1.0]).view(1, 1, 3, 1)
     loss = dice(torch.zeros(1, 2, 3, 1), torch.cat((1 - share, share), dim=1), smooth=0)
     assert loss.item() == pytest.approx(1 - 2 * 1.2 / (1.5 + 1.8))

@@ -17,7 +17,7 @@ def boundary(
     *,
     background: float = 0,
 ) -> Float[Tensor, ""]:
-    """Mean of ``(p - t) · distance``: what is wrong far from a boundary costs more than what is wrong near it.
+    """Mean of ``(p - t) · distance``: what is wrong far from a boundary costs more than beside it.
 
     The distance is counted in pixels, negative inside an object, so that no product is negative. It grows
     with the object: a weight of about 0.01 beside a Dice of weight 1 is the paper's start. Of a soft target

@@ -1,4 +1,4 @@
-"""Focal loss and focal Tversky loss under one set of numbers, for objects that are a small part of the image."""
+"""Focal loss and focal Tversky loss under one set of numbers, for objects that fill little of an image."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def unified_focal(
 ) -> Float[Tensor, ""]:
     """``weight · focal Tversky + (1 - weight) · focal``, which share one ``delta`` and one ``gamma``.
 
-    Symmetric: ``(1 - p)^gamma · -log p`` priced ``delta`` for foreground and ``1 - delta`` for background, and
-    ``(1 - Tversky index)^(1 - gamma)`` of every class. Asymmetric: the focal part quiets easy background
+    Symmetric: ``(1 - p)^gamma · -log p`` priced ``delta`` for foreground and ``1 - delta`` for background,
+    and ``(1 - Tversky index)^(1 - gamma)`` of every class. Asymmetric: the focal part quiets easy background
     alone, and the Tversky part sharpens the foreground classes alone, so that a rare class never loses
     gradient. Both are those of the paper at its ``gamma`` of 0.5; for other values the exponents are those of
     its asymmetric form in both.
