@@ -45,8 +45,12 @@ def measure_areas(
         shares = shares * known.unsqueeze(1).to(shares.dtype)
     shares, truth = foreground_of(shares, background), foreground_of(truth, background)
     shared = torch.minimum(shares, truth) if soft else shares * truth
-    parts = (summed(part, batch=batch) for part in (shared, shares, truth))
-    return Areas(*parts, row_weights(shares, known, batch=batch))
+    return Areas(
+        summed(shared, batch=batch),
+        summed(shares, batch=batch),
+        summed(truth, batch=batch),
+        row_weights(shares, known, batch=batch),
+    )
 
 
 def foreground_of(maps: Tensor, background: float) -> Tensor:

@@ -90,22 +90,19 @@ def focused(
         A scalar; 0 when nothing is known.
     """
     soft = is_soft(target)
-    if soft:
-        shares = class_shares(target, known, like=wide(logits))
-        entropy = -wide(logits).log_softmax(dim=1)
-        axes = (-1, *(1,) * (logits.ndim - 2))
-        behind = (torch.arange(logits.shape[1], device=logits.device) == 0).view(axes)
-    else:
-        shares, entropy, behind = None, _entropy(logits, target, known), target == 0
+    entropy = -wide(logits).log_softmax(dim=1) if soft else _entropy(logits, target, known)
     # Where p rounds to 1 a gamma below 1 has an infinite slope, which times 0 would be NaN.
     miss = (-torch.expm1(-entropy)).clamp(min=torch.finfo(entropy.dtype).eps)
     (first, others), (common, rare) = gammas, prices
-    focus = miss**others if first == others else torch.where(behind, miss**first, miss**others)
-    values = entropy * focus
-    if prices != (1.0, 1.0):
+    if first == others and common == rare == 1.0:
+        values = entropy * miss**others
+    else:
+        behind = _is_background(logits) if soft else target == 0
+        focus = miss**others if first == others else torch.where(behind, miss**first, miss**others)
+        values = entropy * focus
         values = torch.where(behind, values * common, values * rare)
-    if shares is not None:
-        values = values * shares
+    if soft:
+        values = values * class_shares(target, known, like=values)
     return values.sum() / count_known(logits, known)
 
 
@@ -136,6 +133,12 @@ def top_k(
     # Unknown pixels carry 0, the least a cross-entropy can be: they never push a known one out.
     hardest = entropy.flatten().topk(max(1, math.ceil(share * amount)), sorted=False).values
     return hardest.mean()
+
+
+def _is_background(logits: Tensor) -> Tensor:
+    """``(K, 1, …)`` true for class 0 alone."""
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    return (classes == 0).view(-1, *(1,) * (logits.ndim - 2))
 
 
 def _entropy(logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
