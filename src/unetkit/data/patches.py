@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from unetkit.data.augment import Moves, change_intensities, decode, draw_moves, mirror, move
-from unetkit.errors import DataError
+from unetkit.data.mix import mix, mixes
+from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
 from unetkit.spatial.intensity import apply_intensity
@@ -30,15 +32,18 @@ class Batch:
 
     Args:
         pixels: ``(B, C, *S)`` float32, normalised.
-        target: ``(B, *S)`` int64 class ids; 0 where unknown.
+        target: ``(B, *S)`` int64 class ids; ``(B, K, *S)`` float32 shares of the classes where patches are
+            blended; 0 where unknown.
         known: ``(B, *S)`` bool; None when every pixel is known.
         cases: The case each item was cut from.
+        borrowed: ``(B,)`` how much of each item is another one's of the batch; None where none is mixed.
     """
 
     pixels: Tensor
     target: Tensor
     known: Tensor | None
     cases: tuple[str, ...]
+    borrowed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,9 @@ class Batches:
     """An endless row of batches, any of which can be asked for.
 
     The last ``foreground_fraction`` of a batch is drawn by class: first the class (or none, where cases
-    without any class exist) by the square root of the number of cases that have it, then a case, then a
-    pixel of the class there, on which the patch is centred. A class that occurs in one case of a hundred
-    is thus seen ten times as often as it occurs, not a hundred times.
+    without any class exist) by the number of cases that have it, to the power of ``1 - class_balance``, then
+    a case, then a pixel of the class there, on which the patch is centred. With a balance of one half a class
+    that occurs in one case of a hundred is seen ten times as often as it occurs, not a hundred times.
 
     Args:
         samples: Prepared cases, in memory or memory-mapped.
@@ -67,6 +72,7 @@ class Batches:
 
     Raises:
         DataError: There is no sample, or one has other axes than the patch or a class beyond ``classes``.
+        UsageError: Patches are to be mixed, and there is one per batch.
     """
 
     def __init__(
@@ -80,6 +86,11 @@ class Batches:
         ahead: int | None = None,
     ) -> None:
         _refuse(samples, training, classes)
+        if mixes(augmentation) and training.batch_size < 2:
+            raise UsageError(
+                "expected training.batch_size of at least 2 to mix patches with one another, got 1",
+                cure="raise training.batch_size, or set augmentation.mixup, cutmix and copy_paste to 0",
+            )
         self._samples = samples
         self._training = training
         self._augmentation = augmentation
@@ -93,10 +104,12 @@ class Batches:
         empty = [s for s in samples if not any(len(places) for places in s.foreground.values())]
         if empty and self._holders:
             self._holders.append((0, empty))
-        # Between as often as it occurs and as often as any other: the rarest class is seen, yet not so often
-        # that the network learns to expect it everywhere.
-        chances = np.sqrt([len(having) for _, having in self._holders])
+        counts = np.array([len(having) for _, having in self._holders], np.float64)
+        chances = counts ** (1 - training.class_balance)
         self._chances = np.cumsum(chances / max(chances.sum(), 1e-9))
+        least = min((len(having) for having in holders.values() if having), default=1)
+        # The rarest class of a partner is always pasted, the others the less often the more cases have them.
+        self._rarity = [0.0, *(math.sqrt(least / max(len(having), 1)) for having in holders.values())]
         self._let_go = sum(sample.pixels.nbytes for sample in samples) > _RESIDENT_BYTES
 
     def at(self, step: int) -> Batch:
@@ -125,7 +138,11 @@ class Batches:
             move(image, ids, moves, sources=(self._put(source), self._put(source_ids)), centres=centres)
         mirror(image, ids, moves)
         change_intensities(image, self._augmentation, generator=generator)
-        return Batch(image, *decode(ids), tuple(pick.sample.id for pick in picks))
+        cases = tuple(pick.sample.id for pick in picks)
+        if not mixes(self._augmentation):
+            return Batch(image, *decode(ids), cases)
+        mixed = mix(image, ids, self._augmentation, rarity=self._rarity, seed=plan.seed, step=step)
+        return Batch(image, mixed.target, mixed.known, cases, mixed.borrowed)
 
     def stream(self, start: int, stop: int | None = None) -> Iterator[Batch]:
         """The batches from ``start`` on, some of them made ahead in one background thread.

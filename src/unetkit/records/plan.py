@@ -180,7 +180,8 @@ class AugmentationPlan(Saved):
         mixup_alpha: Both parameters of the Beta distribution that the blend is drawn from.
         cutmix: Probability that a box of a partner is pasted over a patch.
         cutmix_alpha: Both parameters of the Beta distribution that the box's share is drawn from.
-        copy_paste: Probability that the foreground of rare classes of a partner is pasted over a patch.
+        copy_paste: Probability that foreground of a partner is pasted over a patch: the rarest class always,
+            the others by the square root of how many times more cases have them.
     """
 
     rotation: float = 0.2
@@ -220,6 +221,8 @@ class TrainingPlan(Saved):
         minutes: Time budget for planning, preparation and training together; 0 for none.
         memory_gb: Memory budget the plan was fitted to; 0 for none.
         foreground_fraction: Share of a batch centred on a pixel of a class.
+        class_balance: How far the classes that patches are centred on are evened out: 0 draws each as often
+            as cases have it, 1 all alike.
         optimizer: ``sgd`` (Nesterov, poly) or ``adamw`` (cosine): a name of ``OPTIMIZERS``.
         learning_rate: Peak learning rate.
         weight_decay: Weight decay, decoupled for ``adamw``.
@@ -249,6 +252,7 @@ class TrainingPlan(Saved):
     minutes: float = Field(default=0.0, ge=0.0)
     memory_gb: float = Field(default=0.0, ge=0.0)
     foreground_fraction: float = Field(default=0.33, ge=0.0, le=1.0)
+    class_balance: float = Field(default=0.5, ge=0.0, le=1.0)
     optimizer: str = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=3e-5, ge=0.0)

@@ -140,17 +140,17 @@ def at_size(labels: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
     sizes that no stride explains take the nearest centre.
 
     Args:
-        labels: ``(B, *S)``.
+        labels: ``(B, *S)``, or ``(B, K, *S)`` shares of classes.
         size: The output's size.
 
     Returns:
-        ``(B, *size)``.
+        ``(B, *size)``, or ``(B, K, *size)``.
 
     Example:
         >>> at_size(torch.arange(5)[None], (3,))
         tensor([[0, 2, 4]])
     """
-    for axis, wanted in enumerate(size, start=1):
+    for axis, wanted in enumerate(size, start=labels.ndim - len(size)):
         length = labels.shape[axis]
         if wanted == length:
             continue
