@@ -12,6 +12,7 @@ from unetkit.errors import UsageError
 from unetkit.records.plan import NetworkPlan
 from unetkit.spatial.depthwise import Depthwise, DepthwiseUpsampling, PointUpsampling
 from unetkit.spatial.layers import Pointwise, dropout, memory_format, normalization
+from unetkit.spatial.scale import subsampled
 
 LEAST_EXPANSION = 2  # that of MedNeXt-S
 
@@ -122,8 +123,8 @@ class ConvNextDown(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b k *t"]:
         """``(B, C, *S)`` → ``(B, out_channels, *S / stride)``, rounded up."""
-        some = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
-        return self.skip(some.contiguous(memory_format=memory_format(x))) + self.branch(x)
+        some = subsampled(x, self.stride).contiguous(memory_format=memory_format(x))
+        return self.skip(some) + self.branch(x)
 
 
 class ConvNextUp(nn.Module):

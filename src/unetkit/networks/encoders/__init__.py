@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 ENCODERS = {
+    "convnext": "unetkit.networks.encoders.convnext:ConvNextEncoder",
+    "hybrid": "unetkit.networks.encoders.hybrid:HybridEncoder",
     "plain": "unetkit.networks.encoders.plain:PlainEncoder",
     "residual": "unetkit.networks.encoders.residual:ResidualEncoder",
 }
