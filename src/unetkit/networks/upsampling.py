@@ -41,8 +41,8 @@ def step_up(
         stride: Pixels per axis of the finer stage for one of the coarser.
 
     Reference:
-        ``transposed``: Ronneberger et al., U-Net, MICCAI 2015. ``transposed_wide``: Çiçek et al., MICCAI 2016.
-        ``linear``: Oktay et al., Attention U-Net, MIDL 2018.
+        ``transposed``: Ronneberger et al., MICCAI 2015. ``transposed_wide``: Çiçek et al., MICCAI 2016.
+        ``linear``: Oktay et al., MIDL 2018.
 
     Example:
         >>> [step_up(kind, 8, 4, stride=(2, 2))[1] for kind in ("transposed", "transposed_wide", "linear")]

@@ -92,9 +92,9 @@ class NetworkPlan(Saved):
         deep_supervision: Number of decoder outputs with a loss, 1 for the finest alone.
         dropout: Channel dropout probability after each block.
         backbone: Which network the ``timm`` encoder takes its features from; empty for the others.
-        decoder_widths: Channels of each decoder stage, fine to coarse; empty: the decoder's own choice, mostly
-            those of ``widths``. One entry more than there are skips adds a stage without a skip, up to the
-            image's size, where the first of ``strides`` is above 1.
+        decoder_widths: Channels of each decoder stage, fine to coarse; empty: the decoder's own choice,
+            mostly those of ``widths``. One entry more than there are skips adds a stage without a skip, up
+            to the image's size, where the first of ``strides`` is above 1.
         upsampling: The step up: ``transposed`` (convolution, to the width of the next stage), ``linear``
             (interpolation, at the width it comes with), ``transposed_wide`` (convolution, likewise).
         prune_level: Levels of a ``unetpp`` decoder that are kept, with the encoder stages they need; 0: all.

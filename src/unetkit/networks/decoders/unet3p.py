@@ -70,6 +70,4 @@ class Unet3pDecoder(nn.Module):
 def _branch(network: NetworkPlan, stage: int, in_channels: int, width: int) -> ConvBlock:
     kernel = network.kernels[stage]
     flat = (1,) * len(kernel)
-    return ConvBlock(
-        in_channels, width, kernel=kernel, stride=flat, norm=network.norm, drop=network.dropout
-    )
+    return ConvBlock(in_channels, width, kernel=kernel, stride=flat, norm=network.norm, drop=network.dropout)

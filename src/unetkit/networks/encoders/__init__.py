@@ -8,6 +8,7 @@ from torch import Tensor
 
 ENCODERS = {
     "convnext": "unetkit.networks.encoders.convnext:ConvNextEncoder",
+    "doubling": "unetkit.networks.encoders.doubling:DoublingEncoder",
     "hybrid": "unetkit.networks.encoders.hybrid:HybridEncoder",
     "plain": "unetkit.networks.encoders.plain:PlainEncoder",
     "residual": "unetkit.networks.encoders.residual:ResidualEncoder",
@@ -18,7 +19,9 @@ ENCODERS = {
 class Encoder(Protocol):
     """What a decoder may rely on.
 
-    Built as ``Encoder(network: NetworkPlan, rank: int, in_channels: int)``.
+    Built as ``Encoder(network: NetworkPlan, rank: int, in_channels: int)``; it has as many stages as
+    ``network.widths`` has entries. One that is a chain shows its links as ``stages`` (and ``stem`` for what
+    comes before the first), so that each stage can be fed or frozen by itself.
     """
 
     channels: tuple[int, ...]

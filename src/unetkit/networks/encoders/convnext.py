@@ -11,7 +11,7 @@ from unetkit.spatial.layers import Pointwise, convolution
 
 
 class ConvNextEncoder(nn.Module):
-    """A convolution of kernel 1 as stem, then ``blocks[i]`` ConvNextBlocks per stage, with steps down between.
+    """A convolution of kernel 1 as stem, then per stage a step down into it and ``blocks[i]`` ConvNextBlocks.
 
     A stem that strides (``strides[0]`` above 1) has the first stage's kernel instead.
 
@@ -31,36 +31,44 @@ class ConvNextEncoder(nn.Module):
         super().__init__()
         self.channels = network.widths
         self.strides = network.strides
-        expansion, first = expansions(network), network.widths[0]
+        first = network.widths[0]
         self.stem = (
             convolution(in_channels, first, kernel=network.kernels[0], stride=network.strides[0])
             if max(network.strides[0]) > 1
             else Pointwise(in_channels, first)
         )
-        self.downs = nn.ModuleList(
-            ConvNextDown(
-                network.widths[i - 1],
-                network.widths[i],
-                kernel=network.kernels[i],
-                stride=network.strides[i],
-                expansion=expansion[i],
-                norm=network.norm,
-                drop=network.dropout,
-            )
-            for i in range(1, len(network.widths))
-        )
         self.stages = nn.ModuleList(
-            convnext_blocks(network, i, width, network.blocks[i]) for i, width in enumerate(network.widths)
+            nn.Sequential(*_step(network, i), *convnext_blocks(network, i, width, network.blocks[i]))
+            for i, width in enumerate(network.widths)
         )
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> list[Tensor]:
         """``(B, C, *S)`` → features fine to coarse."""
+        x = self.stem(x)
         features = []
-        for step, stage in zip((self.stem, *self.downs), self.stages, strict=True):
-            x = stage(step(x))
+        for stage in self.stages:
+            x = stage(x)
             features.append(x)
         return features
 
     def blocks_by_stage(self) -> list[list[nn.Module]]:
-        """The step into each stage and its blocks, the image's side first."""
-        return [list(pair) for pair in zip((self.stem, *self.downs), self.stages, strict=True)]
+        """The modules of each stage, the image's side first; the stem belongs to the first."""
+        first, *others = self.stages
+        return [[self.stem, first], *([stage] for stage in others)]
+
+
+def _step(network: NetworkPlan, i: int) -> list[ConvNextDown]:
+    """The step down into a stage; none into the first."""
+    if i == 0:
+        return []
+    return [
+        ConvNextDown(
+            network.widths[i - 1],
+            network.widths[i],
+            kernel=network.kernels[i],
+            stride=network.strides[i],
+            expansion=expansions(network)[i],
+            norm=network.norm,
+            drop=network.dropout,
+        )
+    ]

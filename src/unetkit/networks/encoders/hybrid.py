@@ -45,29 +45,27 @@ class HybridEncoder(nn.Module):
         *inner, tokens = network.widths
         widths = (*inner, 2 * inner[-1])
         kernel = tuple(_ROOT if size > 1 else 1 for size in network.kernels[0])
-        self.root = nn.Sequential(
+        root = nn.Sequential(
             StandardizedConv(in_channels, widths[0], kernel=kernel, stride=network.strides[0]),
             _group_norm(widths[0]),
             nn.ReLU(inplace=True),
         )
-        self.stages = nn.ModuleList(
-            _stage(network, i, widths[i - 1], widths[i]) for i in range(1, len(widths))
-        )
-        self.embed = Pointwise(widths[-1], tokens)
+        stages = [_stage(network, i, widths[i - 1], widths[i]) for i in range(1, len(widths))]
+        stages[0].insert(0, _WidePool(network.strides[1]))
+        stages[-1].append(Pointwise(widths[-1], tokens))
+        self.stages = nn.ModuleList([root, *stages])
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> list[Tensor]:
         """``(B, C, *S)`` → features fine to coarse, the last as wide as a token."""
-        features = [self.root(x)]
-        x = max_pooled_wide(features[0], self.strides[1])
+        features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        return [*features[:-1], self.embed(x)]
+        return features
 
     def blocks_by_stage(self) -> list[list[nn.Module]]:
         """The modules of each stage, the image's side first; the map to tokens belongs to the last."""
-        *stages, last = self.stages
-        return [[self.root], *([stage] for stage in stages), [last, self.embed]]
+        return [[stage] for stage in self.stages]
 
 
 class BottleneckUnit(nn.Module):
@@ -138,6 +136,15 @@ class StandardizedConv(nn.Module):
         weight = (self.weight - mean) * torch.rsqrt(variance + _EPS)
         padding = [size // 2 for size in kernel]
         return LAYERS[len(kernel)].convolve(x, weight, None, self.stride, padding)
+
+
+class _WidePool(nn.Module):
+    def __init__(self, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return max_pooled_wide(x, self.stride)
 
 
 def _group_norm(channels: int) -> GroupNorm:
