@@ -117,10 +117,10 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, *, stride: Sequence[int])
                   [6., 9., 6.],
                   [4., 6., 4.]]]])
     """
-    rank, channels = len(stride), x.shape[1]
+    rank = len(stride)
     if rank == 2 or math.prod(stride) > 1 or _plain(x):
         padding = [size // 2 for size in weight.shape[2:]]
-        return LAYERS[rank].convolve(x, weight, bias, tuple(stride), padding, 1, channels)
+        return LAYERS[rank].convolve(x, weight, bias, tuple(stride), padding, 1, x.shape[1])
     if x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"):
         half = x.dtype if x.dtype == torch.bfloat16 else torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
