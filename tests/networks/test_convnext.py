@@ -126,5 +126,7 @@ def test_expansion_has_one_entry_per_stage_or_none():
     assert expansions(plan) == (2, 2, 2)
     assert expansions(plan.model_copy(update={"expansion": (2, 3, 4)})) == (2, 3, 4)
     for wrong in ((2, 3), (2, 0, 2)):
-        with pytest.raises(UsageError, match=r"network\.expansion is \[2, .*3 positive numbers were expected"):
+        with pytest.raises(
+            UsageError, match=r"network\.expansion is \[2, .*3 positive numbers were expected"
+        ):
             expansions(plan.model_copy(update={"expansion": wrong}))

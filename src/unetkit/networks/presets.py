@@ -149,7 +149,7 @@ def _mednext(size: str, parameters: int) -> Preset:
         plan,
         f"Roy et al., MedNeXt-{size.upper()} of kernel 3, MICCAI 2023 ({parameters / 1e6:.1f} M)",
         rank=3,
-        classes=14,
+        classes=3,
         parameters=parameters,
         difference="the authors' code has a fifth head, on the bottleneck, and one parameter without use",
     )
@@ -220,10 +220,10 @@ PRESETS = {
         rank=3,
         parameters=102_400_000,
     ),
-    "mednext_s": _mednext("s", 5_564_807),
-    "mednext_b": _mednext("b", 10_540_199),
-    "mednext_m": _mednext("m", 17_562_855),
-    "mednext_l": _mednext("l", 61_793_159),
+    "mednext_s": _mednext("s", 5_553_840),
+    "mednext_b": _mednext("b", 10_529_232),
+    "mednext_m": _mednext("m", 17_551_888),
+    "mednext_l": _mednext("l", 61_782_192),
     "transunet_2021": Preset(
         _transunet,
         "Chen et al., TransUNet R50-ViT-B/16, arXiv:2102.04306 (105.3 M; 105277081 in the authors' code)",

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from unetkit.spatial.layers import LAYERS, SLOPE, memory_format
 
@@ -41,7 +40,7 @@ class Depthwise(nn.Module):
 
 
 class DepthwiseUpsampling(nn.Module):
-    """A transposed convolution of each channel with its own odd kernel: a pixel ``i`` lands at ``i · stride``.
+    """A transposed convolution of each channel with its own odd kernel: pixel ``i`` lands at ``i · stride``.
 
     Args:
         channels: Width.

@@ -34,7 +34,11 @@ def test_a_stem_of_one_pixel_then_steps_down_and_blocks(rank, channels):
     assert [feature.shape[2:] for feature in features] == [size, (4, 5, 3)[:rank], (2, 3, 2)[:rank]]
     assert isinstance(encoder.stem, Pointwise)
     kinds = [[type(block) for block in stage] for stage in encoder.stages]
-    assert kinds == [[ConvNextBlock], [ConvNextDown, ConvNextBlock, ConvNextBlock], [ConvNextDown, ConvNextBlock]]
+    assert kinds == [
+        [ConvNextBlock],
+        [ConvNextDown, ConvNextBlock, ConvNextBlock],
+        [ConvNextDown, ConvNextBlock],
+    ]
     assert encoder.stages[1][0].branch.widen.weight.shape == (12, 4)  # the expansion of where it leads to
     assert encoder.stages[1][1].branch.spatial.weight.shape == (6, 1, *(5,) * rank)
 

@@ -27,7 +27,7 @@ class TransformerBottleneck(nn.Module):
         UsageError: ``network.bottleneck_blocks`` is 0.
 
     Reference:
-        Dosovitskiy et al., ViT, ICLR 2021; positions: Chu et al., Conditional Positional Encodings, ICLR 2023.
+        Dosovitskiy et al., ViT, ICLR 2021; positions: Chu et al., CPVT, ICLR 2023.
     """
 
     def __init__(self, network: NetworkPlan, rank: int, channels: int) -> None:

@@ -25,9 +25,9 @@ class HybridEncoder(nn.Module):
     The root is the first stage, its kernel 7 along every axis along which ``kernels[0]`` is above 1, and
     ``blocks[0]`` without effect; a max-pool makes the stride of the second stage. Units are a quarter as wide
     inside. The last stage of units is twice as wide as the one before, as in every ResNet, whatever the width
-    of the tokens, ``widths[-1]``. ``norm`` and ``dropout`` are without effect: the groups of the normalisation
-    belong to the architecture. R50-ViT-B/16 has widths 64, 256, 512 and 768 at stride 2 each, 3, 4 and 9 units,
-    and the bottleneck ``vit`` of 12 layers.
+    of the tokens, ``widths[-1]``. ``norm`` and ``dropout`` are without effect: the groups that are normalised
+    belong to the architecture. R50-ViT-B/16 has widths 64, 256, 512 and 768 at stride 2 each; 3, 4 and 9
+    units; and the bottleneck ``vit`` of 12 layers.
 
     Args:
         network: The plan.
@@ -69,7 +69,7 @@ class HybridEncoder(nn.Module):
 
 
 class BottleneckUnit(nn.Module):
-    """Convolutions of kernel 1, ``kernel`` and 1, the middle one narrow, beside a skip; it starts as the skip.
+    """Convolutions of kernel 1, ``kernel`` and 1, the middle one narrow, beside a skip; starts as the skip.
 
     Args:
         in_channels: Width of the input.
