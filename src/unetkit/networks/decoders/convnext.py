@@ -15,8 +15,8 @@ from unetkit.spatial.layers import Pointwise, cropped
 class ConvNextDecoder(nn.Module):
     """Per stage: a ConvNextUp cut to the skip, the fusion, ``decoder_blocks[i]`` ConvNextBlocks.
 
-    The published fusion is ``add``; one wider than the stage is narrowed by a convolution of kernel 1. Steps up
-    and blocks widen by ``expansion[i]`` of the stage they lead to. ``upsampling`` is without effect.
+    The published fusion is ``add``; one wider than the stage is narrowed by a convolution of kernel 1. Steps
+    up and blocks widen by ``expansion[i]`` of the stage they lead to. ``upsampling`` is without effect.
 
     Args:
         network: The plan.
