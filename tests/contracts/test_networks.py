@@ -40,6 +40,7 @@ def network_plan(row: tuple[str, ...], rank: int, **changes) -> NetworkPlan:
             "decoder_blocks": (1, 1),
             "kernels": ((3,) * rank, (1, *(3,) * (rank - 1)), (3,) * rank),
             "strides": ((1,) * rank, (1, *(2,) * (rank - 1)), (2,) * rank),
+            "bottleneck_blocks": 1,
             **changes,
         }
     )
@@ -257,5 +258,20 @@ def test_a_fusion_says_what_it_gives(name, rank):
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("name", sorted(BOTTLENECKS))
 def test_a_bottleneck_keeps_the_shape(name, rank):
-    x = torch.randn(2, 8, *(4, 6, 5)[-rank:])
-    assert pick("bottleneck", BOTTLENECKS, name)(8, rank)(x).shape == x.shape
+    plan = network_plan(("plain", name, "concat", "unet"), rank)
+    bottleneck = pick("bottleneck", BOTTLENECKS, name)(plan, rank, 8).train()
+    for size in ((4, 6, 5), (1, 1, 1), (1, 3, 2)):
+        x = torch.randn(1, 8, *size[-rank:])
+        assert bottleneck(x).shape == x.shape
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_every_weight_of_an_encoder_is_in_one_stage(name, rank):
+    encoder = pick("encoder", ENCODERS, name)(network_plan((name, "", "", ""), rank), rank, 2)
+    if not hasattr(encoder, "blocks_by_stage"):
+        pytest.skip("it does not show its stages")
+    stages = encoder.blocks_by_stage()
+    found = [id(value) for stage in stages for block in stage for value in block.parameters()]
+    assert len(stages) == len(encoder.channels)
+    assert sorted(found) == sorted(id(value) for value in encoder.parameters())

@@ -108,3 +108,73 @@ def test_mobile_is_a_fifth_of_unets_weights_and_a_fortieth_of_its_work():
 def test_a_wrong_name_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match=r"there is no network 'unet_2017'.*use 'unet_201"):
         preset_plan("unet_2017", 2)
+
+
+MEDNEXT = {  # blocks and expansion of the five stages: table 1 of the paper; parameters: its table 1 too
+    "s": ((2, 2, 2, 2, 2), (2, 2, 2, 2, 2), 5.6),
+    "b": ((2, 2, 2, 2, 2), (2, 3, 4, 4, 4), 10.5),
+    "m": ((3, 4, 4, 4, 4), (2, 3, 4, 4, 4), 17.6),
+    "l": ((3, 4, 8, 8, 8), (3, 4, 8, 8, 8), 61.8),
+}
+
+
+@pytest.mark.parametrize("size", sorted(MEDNEXT))
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_mednext_is_exact(size, kernel):
+    """For volumes of 1 channel and the 3 classes of KiTS19, with a head on each decoder stage."""
+    blocks, expansion, published = MEDNEXT[size]
+
+    def block(before: int, after: int, wide: int) -> int:
+        return (
+            before * (kernel**3 + 1) + 2 * before + (before + 1) * wide * before + (wide * before + 1) * after
+        )
+
+    def step(before: int, after: int, wide: int) -> int:
+        return block(before, after, wide) + (before + 1) * after
+
+    widths = [32 * 2**stage for stage in range(5)]
+    total = 2 * 32 + sum(3 * width + 3 for width in widths[:4])  # stem and heads
+    stages = list(zip(widths, blocks, expansion, strict=True))
+    total += sum(count * block(width, width, wide) for width, count, wide in stages)  # encoder
+    total += sum(count * block(width, width, wide) for width, count, wide in stages[:4])  # decoder
+    total += sum(step(width // 2, width, wide) for width, _, wide in stages[1:])
+    total += sum(step(2 * width, width, wide) for width, _, wide in stages[:4])
+    network = made(f"mednext_{size}", kernels=((kernel,) * 3,) * 5)
+    assert count(network) == total
+    if kernel == 3:
+        assert round(total / 1e6, 1) == published
+        fifth_head, without_use = 3 * 512 + 3, 1
+        assert total + fifth_head + without_use == PRESETS[f"mednext_{size}"].parameters
+
+
+def test_transunet_2021_is_exact_but_for_the_head_and_biases():
+    network = made("transunet_2021")  # 105.3 M for 3 channels and the 9 classes of Synapse, 224 × 224 pixels
+
+    def convolution(before: int, after: int) -> int:
+        return 9 * before * after + 2 * after  # no bias, batch normalisation
+
+    layer = 4 * 768**2 + 4 * 768 + 2 * 4 * 768**2 + 5 * 768 + 4 * 768
+    vit = 14**2 * 768 + 12 * layer + 2 * 768
+    stages = ((512, 512, 256), (256, 256, 128), (128, 64, 64), (64, 0, 16))
+    cup = convolution(768, 512)
+    cup += sum(convolution(up + skip, width) + convolution(width, width) for up, skip, width in stages)
+    head = 9 * 16 * 9 + 9
+    published = count(network.encoder) + vit + cup + head
+    assert published == PRESETS["transunet_2021"].parameters == 105_277_081
+    assert count(network.bottleneck) == vit
+    biases, smaller_head = 512 + 2 * (256 + 128 + 64 + 16), 8 * 16 * 9
+    assert count(network) == published + biases - smaller_head
+
+
+@pytest.mark.parametrize("size", [(33, 40), (48, 31)])
+def test_transunet_answers_at_the_images_size_whatever_it_is(size):
+    plan = preset_plan("transunet_2021", 2).model_copy(
+        update={
+            "widths": (4, 16, 32, 24),
+            "blocks": (1, 1, 1, 1),
+            "bottleneck_blocks": 1,
+            "decoder_widths": (2, 4, 6, 8),
+        }
+    )
+    network = build(plan, rank=2, in_channels=1, classes=3).eval()
+    assert network(torch.randn(1, 1, *size)).shape == (1, 3, *size)

@@ -120,6 +120,58 @@ def _mobile(rank: int) -> NetworkPlan:
     )
 
 
+_MEDNEXT = {
+    "s": ((2, 2, 2, 2, 2), (2, 2, 2, 2, 2)),
+    "b": ((2, 2, 2, 2, 2), (2, 3, 4, 4, 4)),
+    "m": ((3, 4, 4, 4, 4), (2, 3, 4, 4, 4)),
+    "l": ((3, 4, 8, 8, 8), (3, 4, 8, 8, 8)),
+}
+"""Size to blocks and expansion per stage; the decoder mirrors the encoder."""
+
+
+def _mednext(size: str, parameters: int) -> Preset:
+    blocks, expansion = _MEDNEXT[size]
+
+    def plan(rank: int) -> NetworkPlan:
+        return _plan(
+            rank,
+            (32, 64, 128, 256, 512),
+            encoder="convnext",
+            decoder="convnext",
+            fusion="add",
+            blocks=blocks,
+            decoder_blocks=blocks[:-1],
+            expansion=expansion,
+            deep_supervision=4,
+        )
+
+    return Preset(
+        plan,
+        f"Roy et al., MedNeXt-{size.upper()} of kernel 3, MICCAI 2023 ({parameters / 1e6:.1f} M)",
+        rank=3,
+        classes=3,
+        parameters=parameters,
+        difference="the authors' code has a fifth head, on the bottleneck, and one parameter without use",
+    )
+
+
+def _transunet(rank: int) -> NetworkPlan:
+    return _plan(
+        rank,
+        (64, 256, 512, 768),
+        encoder="hybrid",
+        blocks=(1, 3, 4, 9),
+        strides=((2,) * rank,) * 4,
+        bottleneck="vit",
+        bottleneck_blocks=12,
+        decoder="cup",
+        decoder_widths=(16, 64, 128, 256),
+        upsampling="linear",
+        norm="batch",
+        dropout=0.1,
+    )
+
+
 PRESETS = {
     "unet_2015": Preset(
         _unet,
@@ -167,6 +219,18 @@ PRESETS = {
         "Isensee et al., nnU-Net Revisited, MICCAI 2024 (102.4 M)",
         rank=3,
         parameters=102_400_000,
+    ),
+    "mednext_s": _mednext("s", 5_553_840),
+    "mednext_b": _mednext("b", 10_529_232),
+    "mednext_m": _mednext("m", 17_551_888),
+    "mednext_l": _mednext("l", 61_782_192),
+    "transunet_2021": Preset(
+        _transunet,
+        "Chen et al., TransUNet R50-ViT-B/16, arXiv:2102.04306 (105.3 M; 105277081 in the authors' code)",
+        in_channels=3,
+        classes=9,
+        parameters=105_277_081,
+        difference="the original has no bias before a normalisation and a head of kernel 3",
     ),
     "mobile": Preset(
         _mobile,

@@ -98,8 +98,8 @@ class NetworkPlan(Saved):
         upsampling: The step up: ``transposed`` (convolution, to the width of the next stage), ``linear``
             (interpolation, at the width it comes with), ``transposed_wide`` (convolution, likewise).
         prune_level: Levels of a ``unetpp`` decoder that are kept, with the encoder stages they need; 0: all.
-        expansion: Widening inside each block of a ``convnext`` encoder per stage; empty for the others.
-        bottleneck_blocks: Layers of a bottleneck that has layers.
+        expansion: Widening inside each block of a ``convnext`` encoder or decoder, per stage; empty: 2.
+        bottleneck_blocks: Layers of a bottleneck that has layers (``transformer``, ``vit``).
         pyramid: ``input`` joins a Gaussian pyramid of the image to it, ``levels`` feeds each encoder stage
             its own level, ``none`` shows the image alone.
     """

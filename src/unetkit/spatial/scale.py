@@ -38,6 +38,28 @@ def max_pooled(x: Tensor, stride: Sequence[int]) -> Tensor:
     return pooled.contiguous(memory_format=memory_format(x))
 
 
+def max_pooled_wide(x: Tensor, stride: Sequence[int]) -> Tensor:
+    """The largest value of each window of ``stride + 1`` pixels from pixel ``i · stride`` on.
+
+    Args:
+        x: ``(B, C, *S)``.
+        stride: Pixels per axis from one window to the next; an axis of stride 1 is left as it is.
+
+    Returns:
+        ``(B, C, *S / stride)``, rounded up, in the input's memory format.
+
+    Example:
+        >>> max_pooled_wide(torch.arange(6.0).reshape(1, 1, 1, 6), (1, 2)).flatten().tolist()
+        [2.0, 4.0, 5.0]
+    """
+    if all(step == 1 for step in stride):
+        return x
+    behind = [number for step in reversed(stride) for number in (0, step if step > 1 else 0)]
+    window = tuple(step + 1 if step > 1 else 1 for step in stride)
+    pooled = _MAX_POOL[len(stride)](F.pad(x, behind, value=-math.inf), window, tuple(stride))
+    return pooled.contiguous(memory_format=memory_format(x))
+
+
 def subsampled(x: Tensor, stride: Sequence[int]) -> Tensor:
     """Every ``stride``-th pixel from the first one, as a view.
 

@@ -6,7 +6,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-BOTTLENECKS = {"identity": "torch.nn:Identity"}
+BOTTLENECKS = {
+    "aspp": "unetkit.networks.bottlenecks.aspp:AsppBottleneck",
+    "identity": "torch.nn:Identity",
+    "transformer": "unetkit.networks.bottlenecks.transformer:TransformerBottleneck",
+    "vit": "unetkit.networks.bottlenecks.vit:VitBottleneck",
+}
 
 
 class Bottleneck(Protocol):

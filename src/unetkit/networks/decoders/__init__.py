@@ -7,6 +7,8 @@ from typing import Protocol
 from torch import Tensor
 
 DECODERS = {
+    "convnext": "unetkit.networks.decoders.convnext:ConvNextDecoder",
+    "cup": "unetkit.networks.decoders.cup:CupDecoder",
     "fpn": "unetkit.networks.decoders.fpn:FpnDecoder",
     "unet": "unetkit.networks.decoders.unet:UnetDecoder",
     "unetpp": "unetkit.networks.decoders.unetpp:UnetppDecoder",

@@ -22,16 +22,17 @@ class UnetDecoder(nn.Module):
         network: The plan.
         rank: Spatial axes.
         encoder: Whose features come in.
+        deepest: Width of the coarsest features; 0 for what the encoder says.
 
     Reference:
         Ronneberger, Fischer and Brox, U-Net, MICCAI 2015; Isensee et al., nnU-Net, Nature Methods 2021.
     """
 
-    def __init__(self, network: NetworkPlan, rank: int, encoder: Encoder) -> None:
+    def __init__(self, network: NetworkPlan, rank: int, encoder: Encoder, *, deepest: int = 0) -> None:
         super().__init__()
-        *skips, deepest = encoder.channels
+        *skips, last = encoder.channels
         self.channels = network.decoder_widths or tuple(skips)
-        below = (*self.channels[1:], deepest)
+        below = (*self.channels[1:], deepest or last)
         fusion = pick("fusion", FUSIONS, network.fusion)
         ups, fusions, blocks = [], [], []
         for i, width in enumerate(self.channels):

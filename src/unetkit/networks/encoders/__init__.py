@@ -7,7 +7,9 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 ENCODERS = {
+    "convnext": "unetkit.networks.encoders.convnext:ConvNextEncoder",
     "doubling": "unetkit.networks.encoders.doubling:DoublingEncoder",
+    "hybrid": "unetkit.networks.encoders.hybrid:HybridEncoder",
     "plain": "unetkit.networks.encoders.plain:PlainEncoder",
     "residual": "unetkit.networks.encoders.residual:ResidualEncoder",
 }

@@ -1,0 +1,205 @@
+"""Depthwise convolutions, forth and transposed: one kernel per channel, fast on a CPU too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from unetkit.spatial.layers import LAYERS, SLOPE, memory_format
+
+_convolution_backward = torch.ops.aten.convolution_backward.default
+
+
+class Depthwise(nn.Module):
+    """A convolution of each channel with its own odd kernel.
+
+    Args:
+        channels: Width.
+        kernel: Pixels per axis; its length is the rank.
+        stride: Pixels per axis.
+
+    Reference:
+        Howard et al., MobileNets, arXiv:1704.04861.
+    """
+
+    def __init__(self, channels: int, *, kernel: Sequence[int], stride: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+        self.weight = nn.Parameter(torch.empty(channels, 1, *kernel))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        nn.init.kaiming_normal_(self.weight, a=SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up."""
+        return depthwise(x, self.weight, self.bias, stride=self.stride)
+
+
+class DepthwiseUpsampling(nn.Module):
+    """A transposed convolution of each channel with its own odd kernel: pixel ``i`` lands at ``i · stride``.
+
+    Args:
+        channels: Width.
+        kernel: Pixels per axis; its length is the rank.
+        stride: Pixels per axis.
+    """
+
+    def __init__(self, channels: int, *, kernel: Sequence[int], stride: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+        self.weight = nn.Parameter(torch.empty(channels, 1, *kernel))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        nn.init.kaiming_normal_(self.weight, a=SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, *S)`` → ``(B, C, *(S - 1) · stride + 1)``.
+
+        In channels_last on a CPU it is the convolution that it is, of pixels with zeros between them, with
+        the kernel turned around: torch's own takes twice as long.
+        """
+        rank, kernel = len(self.stride), self.weight.shape[2:]
+        if _plain(x) or memory_format(x) == torch.contiguous_format:
+            padding = [size // 2 for size in kernel]
+            transposed = LAYERS[rank].convolve_transposed
+            return transposed(x, self.weight, self.bias, self.stride, padding, 0, x.shape[1])
+        turned = self.weight.flip(*range(2, 2 + rank))
+        return depthwise(_spread(x, self.stride), turned, self.bias, stride=(1,) * rank)
+
+
+class PointUpsampling(nn.Module):
+    """A transposed convolution of kernel 1: pixel ``i`` lands at ``i · stride``, between them is the bias.
+
+    Args:
+        in_channels: Width of the input.
+        out_channels: Width of the output.
+        stride: Pixels per axis; its length is the rank.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        nn.init.kaiming_normal_(self.weight, a=SLOPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, *S)`` → ``(B, out_channels, *(S - 1) · stride + 1)``."""
+        rank = len(self.stride)
+        kernel = self.weight.t()[(..., *[None] * rank)]
+        y = LAYERS[rank].convolve_transposed(x, kernel, self.bias, self.stride)
+        return y.contiguous(memory_format=memory_format(x))
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor, *, stride: Sequence[int]) -> Tensor:
+    """Convolve each channel with its own kernel, padded with zeros to keep the size at stride 1.
+
+    For volumes on a CPU torch has a fast way forth in float32 and slow ways back; ours are made of the former
+    and of its kernels for pictures (4 times less time forth and back, measured). In bfloat16 it has neither,
+    so that float32 is worked in.
+
+    Args:
+        x: ``(B, C, *S)``.
+        weight: ``(C, 1, *kernel)``, of odd size.
+        bias: ``(C,)``.
+        stride: Pixels per axis.
+
+    Returns:
+        ``(B, C, *S / stride)``, rounded up.
+
+    Example:
+        >>> depthwise(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3), torch.zeros(1), stride=(1, 1))
+        tensor([[[[4., 6., 4.],
+                  [6., 9., 6.],
+                  [4., 6., 4.]]]])
+    """
+    rank = len(stride)
+    if rank == 2 or math.prod(stride) > 1 or _plain(x):
+        padding = [size // 2 for size in weight.shape[2:]]
+        return LAYERS[rank].convolve(x, weight, bias, tuple(stride), padding, 1, x.shape[1])
+    if x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"):
+        half = x.dtype if x.dtype == torch.bfloat16 else torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            return _DepthwiseVolume.apply(x.float(), weight.float(), bias.float()).to(half)
+    return _DepthwiseVolume.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether torch's own operation is wanted: on a GPU, or where a compiler or an exporter is watching."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return traced or x.device.type != "cpu"
+
+
+def _spread(x: Tensor, stride: Sequence[int]) -> Tensor:
+    """``(B, C, *S)`` → ``(B, C, *(S - 1) · stride + 1)``: zeros between the pixels, in the same format."""
+    size = [(length - 1) * step + 1 for length, step in zip(x.shape[2:], stride, strict=True)]
+    wide = torch.empty(*x.shape[:2], *size, dtype=x.dtype, memory_format=memory_format(x)).zero_()
+    wide[(slice(None), slice(None), *(slice(None, None, step) for step in stride))] = x
+    return wide
+
+
+class _DepthwiseVolume(torch.autograd.Function):
+    """A depthwise convolution of volumes at stride 1 whose ways back are convolutions torch is fast at."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x, weight)
+        return _convolved(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides its names
+        ctx: Any,  # noqa: ANN401 - whatever autograd passes
+        *grad_outputs: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        gradient = grad_outputs[0].contiguous(memory_format=memory_format(x))
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _convolved(gradient, weight.flip(2, 3, 4), None)
+        if ctx.needs_input_grad[1]:
+            of_weight = _gradient_of_kernel(x, gradient, weight)
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum((0, 2, 3, 4))
+        return of_x, of_weight, of_bias
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    padding = [size // 2 for size in weight.shape[2:]]
+    return LAYERS[3].convolve(x, weight, bias, (1, 1, 1), padding, 1, x.shape[1])
+
+
+def _gradient_of_kernel(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient by the kernel, plane by plane of it: each is that of a convolution of pictures.
+
+    Args:
+        x: ``(B, C, *S)``.
+        gradient: ``(B, C, *S)`` by the result.
+        weight: ``(C, 1, *kernel)``.
+    """
+    channels, _, planes, *plane = weight.shape
+    total, depth = torch.zeros_like(weight), x.shape[2]
+    for tap in range(planes):
+        shift = tap - planes // 2
+        reach = depth - abs(shift)  # slices that have a partner ``shift`` further on
+        if reach <= 0:
+            continue
+        for sample, pull in zip(x, gradient, strict=True):
+            _, part, _ = _convolution_backward(
+                pull.narrow(1, max(-shift, 0), reach).movedim(1, 0),
+                sample.narrow(1, max(shift, 0), reach).movedim(1, 0),
+                weight[:, :, tap],
+                None,
+                (1, 1),
+                [size // 2 for size in plane],
+                (1, 1),
+                False,
+                (0, 0),
+                channels,
+                (False, True, False),
+            )
+            total[:, :, tap] += part
+    return total
