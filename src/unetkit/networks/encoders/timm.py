@@ -77,7 +77,7 @@ class TimmEncoder(nn.Module):
         found = describe(network.backbone)
         _check(network, found, rank)
         self.channels, self.strides = found.channels, network.strides
-        self._stages = found.stages
+        self.name, self._stages = network.backbone, found.stages
         self.backbone = _create(network.backbone, in_channels)
         if rank > _PICTURE:
             inflate(
