@@ -51,6 +51,61 @@ def test_any_size_and_any_number_of_channels(row, rank, channels):
     assert network(torch.randn(1, channels, *size)).shape == (1, 3, *size)
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("fusion", sorted(FUSIONS))
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
+def test_every_fusion_works_in_every_decoder(decoder, fusion, rank):
+    plan = network_plan(("plain", "identity", fusion, decoder), rank, decoder_widths=(5, 7))
+    network = build(plan, rank=rank, in_channels=1, classes=2).eval()
+    size = (7, 9, 6)[:rank]
+    assert network(torch.randn(1, 1, *size)).shape == (1, 2, *size)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("upsampling", ["transposed", "transposed_wide", "linear"])
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
+def test_a_strided_first_stage_still_answers_at_the_images_size(decoder, upsampling, rank):
+    strides = ((2,) * rank, (1, *(2,) * (rank - 1)), (2,) * rank)
+    size = (9, 7, 6)[:rank]
+    for widths in ((), (6, 7), (4, 5, 6)):
+        plan = network_plan(
+            ("plain", "identity", "concat", decoder),
+            rank,
+            strides=strides,
+            decoder_widths=widths,
+            upsampling=upsampling,
+            deep_supervision=2,
+        )
+        network = build(plan, rank=rank, in_channels=1, classes=2)
+        fine, coarse = network(torch.randn(2, 1, *size))
+        assert fine.shape == (2, 2, *size)
+        stride = 1 if decoder == "unetpp" else 2 if len(widths) == 3 else 4
+        assert coarse.shape[-1] == -(-size[-1] // stride)
+        assert network.eval()(torch.randn(1, 1, *size)).shape == (1, 2, *size)
+
+
+@pytest.mark.parametrize(("row", "rank"), CASES)
+def test_heads_beyond_the_finest_are_for_training_only(row, rank):
+    network = build(network_plan(row, rank, deep_supervision=2), rank=rank, in_channels=1, classes=2)
+    x = torch.randn(2, 1, *(8, 16, 16)[-rank:])
+    trained = network(x)
+    torch.testing.assert_close(network.eval()(x), trained[0], rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        for value in network.heads[1].parameters():
+            value.fill_(torch.nan)
+    assert network(x).isfinite().all()
+
+
+@pytest.mark.parametrize(("row", "rank"), CASES)
+def test_a_bfloat_network_answers_nearly_the_same(row, rank):
+    network = build(network_plan(row, rank), rank=rank, in_channels=1, classes=2).eval()
+    x = torch.randn(1, 1, *(8, 16, 16)[-rank:])
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network(x)
+    wanted = network(x)
+    assert (half.float() - wanted).abs().mean() < 0.1 * wanted.abs().mean()
+
+
 @pytest.mark.parametrize(("row", "rank"), CASES)
 def test_the_gradient_reaches_every_parameter(row, rank):
     torch.manual_seed(0)
@@ -101,6 +156,50 @@ def test_channels_last_gives_the_same_numbers_in_its_own_format(row, rank):
     assert memory_format(got) == channels_last(rank)
 
 
+def simple(row: tuple[str, ...]) -> torch.nn.Module:
+    plan = network_plan(row, 2, dropout=0.1)
+    return build(plan, rank=2, in_channels=1, classes=2).eval()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_it_can_be_exported_as_a_graph(row):
+    network, x = simple(row), torch.randn(1, 1, 13, 18)
+    graph = torch.export.export(network, (x,), strict=False).module()
+    torch.testing.assert_close(graph(x), network(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
+def test_a_compiler_sees_one_graph(decoder):
+    network, x = simple(("residual", "identity", "attention", decoder)), torch.randn(1, 1, 13, 18)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), network(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_onnx_answers_as_torch_does(row, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    network, x = simple(row), torch.randn(1, 1, 13, 18)
+    torch.onnx.export(network, (x,), tmp_path / "network.onnx", dynamo=True, input_names=["image"])
+    session = runtime.InferenceSession(tmp_path / "network.onnx")
+    (answer,) = session.run(None, {"image": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(answer), network(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_an_encoder_that_shows_its_stages_is_their_chain(name, rank):
+    encoder = pick("encoder", ENCODERS, name)(network_plan((name, "", "", ""), rank), rank, 2).eval()
+    if not hasattr(encoder, "stages"):
+        pytest.skip("it does not show its stages")
+    x = torch.randn(1, 2, *(8, 16, 16)[-rank:])
+    wanted = encoder(x)
+    here = encoder.stem(x) if hasattr(encoder, "stem") else x
+    for stage, feature in zip(encoder.stages, wanted, strict=True):
+        here = stage(here)
+        assert torch.equal(here, feature)
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("name", sorted(ENCODERS))
 def test_an_encoder_says_what_it_gives(name, rank):
@@ -128,7 +227,7 @@ def test_a_decoder_says_what_it_gives(name, rank):
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("name", sorted(FUSIONS))
 def test_a_fusion_says_what_it_gives(name, rank):
-    fusion = pick("fusion", FUSIONS, name)(3, 5, rank)
+    fusion = pick("fusion", FUSIONS, name)(3, 5, (2,) * rank)
     size = (4, 6, 5)[-rank:]
     fused = fusion(torch.randn(2, 3, *size), torch.randn(2, 5, *size))
     assert fused.shape == (2, fusion.channels, *size)

@@ -20,7 +20,7 @@ def test_a_loss_refuses_a_target_of_another_size():
 
 
 def test_a_fusion_refuses_features_of_another_size():
-    fusion = Concat(2, 3, 2)
+    fusion = Concat(2, 3, (2, 2))
     fusion(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))
     with pytest.raises(TypeCheckError, match="skip"):
         fusion(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 5, 4))

@@ -70,6 +70,22 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, name, norm):
     assert torch.equal(loaded(x), original(x))
 
 
+def test_a_nested_model_can_be_loaded_at_a_level_and_saved_as_such(tmp_path):
+    changes = {"network.decoder": "unetpp", "network.widths": "[4,4,4]", "network.deep_supervision": "2"}
+    changes |= {"network.blocks": "[1,1,1]", "network.decoder_blocks": "[1,1]"}
+    changes |= {"network.kernels": "[[3,3],[3,3],[3,3]]", "network.strides": "[[1,1],[2,2],[2,2]]"}
+    plan = PLAN.with_values(changes)
+    save_model(tmp_path / "whole", network(plan), plan)
+    small, cut = load_model(tmp_path / "whole", prune_level=1)
+    assert cut == plan.model_copy(update={"network": plan.network.model_copy(update={"prune_level": 1})})
+    save_model(tmp_path / "small", small, cut)
+    again, read = load_model(tmp_path / "small")
+    assert read == cut
+    x = torch.randn(1, 1, 9, 12)
+    assert torch.equal(again(x), small(x))
+    assert describe(tmp_path / "small").seal.parameters < describe(tmp_path / "whole").seal.parameters
+
+
 def test_the_folder_holds_what_the_house_says(folder):
     names = {"plan.json", "weights.safetensors", "scores.json", "model_card.md", "model.json"}
     assert {path.name for path in folder.iterdir()} == names

@@ -119,6 +119,33 @@ def test_both_memory_formats_agree_forth_and_back(rank):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_strided_encoder_answers_at_the_images_size(last):
+    widths = (2, 4, 6) if last else ()
+    strides = ((2, 2),) * 3
+    network = build(deep(2, strides=strides, decoder_widths=widths), rank=2, in_channels=1, classes=3)
+    fine, coarse = network(torch.randn(2, 1, 17, 14))
+    assert fine.shape == (2, 3, 17, 14)
+    assert coarse.shape == ((2, 3, 9, 7) if last else (2, 3, 5, 4))
+    assert network.heads[0].weight.shape == ((3, 2) if last else (3, 4))
+
+
+def test_interpolated_logits_lie_on_the_strided_ones():
+    network = build(deep(2, strides=((2, 2),) * 3), rank=2, in_channels=1, classes=3).eval()
+    x = torch.randn(1, 1, 12, 10)
+    plain = network.heads[0](network.decoder(network.encoder(x))[0])
+    torch.testing.assert_close(network(x)[..., ::2, ::2], plain)
+
+
+def test_the_last_stage_is_not_shown_made_up_pixels():
+    plan = deep(2, strides=((2, 2),) * 3, decoder_widths=(2, 4, 6))
+    network = build(plan, rank=2, in_channels=1, classes=2).eval()
+    seen = []
+    network.last_stages[0].blocks[0].norm.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    network(torch.randn(1, 1, 13, 9))
+    assert seen[0].shape == (1, 2, 13, 9)
+
+
 def test_an_image_smaller_than_one_bottleneck_pixel_is_answered():
     network = build(deep(2), rank=2, in_channels=1, classes=2).eval()
     assert network(torch.randn(1, 1, 1, 3)).shape == (1, 2, 1, 3)
@@ -135,7 +162,12 @@ def test_an_image_smaller_than_one_bottleneck_pixel_is_answered():
         ),
         ({"kernels": ((3, 3), (2, 3))}, r"network\.kernels\[1\] is \[2, 3\], 2 odd positive numbers"),
         ({"strides": ((1, 1), (0, 2))}, r"network\.strides\[1\] is \[0, 2\], 2 positive numbers"),
-        ({"strides": ((2, 2), (2, 2))}, r"network\.strides\[0\] is \[2, 2\].*set it to \[1, 1\]"),
+        ({"decoder_widths": (4, 8)}, r"decoder_widths has 2 entries, 1 were expected for 2 widths\. Do this"),
+        (
+            {"decoder_widths": (4, 8, 8), "strides": ((2, 2), (2, 2))},
+            r"3 entries, 1 were expected for 2 widths, or 2 with a last stage.*decoder_widths 1 entries",
+        ),
+        ({"decoder_widths": (0,)}, r"network\.decoder_widths has an entry below 1"),
         ({"blocks": (0, 1)}, r"network\.blocks has an entry below 1.*correct network\.blocks"),
         ({"deep_supervision": 2}, r"deep_supervision is 2, the decoder has 1 outputs.*to 1 or less"),
         ({"encoder": "plane"}, r"there is no encoder 'plane'.*use 'plain'"),

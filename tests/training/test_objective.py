@@ -13,7 +13,13 @@ from unetkit.losses.overlap import dice
 from unetkit.losses.pixel import cross_entropy
 from unetkit.records.plan import LossTerm, ObjectivePlan
 from unetkit.runtimes.devices import Layout
-from unetkit.training.objective import at_size, build_objective, deep_supervision_weights, outputs
+from unetkit.training.objective import (
+    at_size,
+    build_objective,
+    deep_supervision_weights,
+    output_weights,
+    outputs,
+)
 
 
 class Fixed(nn.Module):
@@ -61,6 +67,25 @@ def test_deep_outputs_are_weighted_by_halves_and_the_coarsest_is_left_out():
     torch.testing.assert_close(total, by_hand)
     total.backward()
     assert network.logits[2].grad is None
+
+
+def test_outputs_of_a_nested_decoder_count_alike_against_the_whole_label():
+    batch = batch_of(8, 12, known=True)
+    levels = [logits_of(8, 12, seed=seed) for seed in range(4)]
+    network = Fixed(*levels)
+    plan = ObjectivePlan(losses=(LossTerm(name="cross_entropy"),))
+    total = build_objective(plan, Layout()).terms(network, batch)["cross_entropy"]
+    by_hand = sum(cross_entropy(level, batch.target, batch.known) for level in levels) / 4
+    torch.testing.assert_close(total, by_hand)
+    total.backward()
+    assert all(level.grad.abs().max() > 0 for level in network.logits)
+
+
+def test_outputs_of_one_resolution_share_its_weight():
+    sizes = [(8, 8), (8, 8), (4, 4), (2, 2)]
+    assert output_weights(sizes) == pytest.approx((1 / 3, 1 / 3, 1 / 3, 0))
+    distinct = [(16, 9), (8, 9), (4, 5), (2, 3), (1, 2)]
+    assert output_weights(distinct) == deep_supervision_weights(5)
 
 
 def test_weights_of_the_resolutions_by_hand():

@@ -90,6 +90,10 @@ class ResidualBlock(nn.Module):
             skip += [Pointwise(in_channels, out_channels, bias=False), projection_norm]
         self.skip = nn.Sequential(*skip)
 
+    def become_neutral(self) -> None:
+        """Start as the skip alone: the last normalisation scales by zero."""
+        nn.init.zeros_(self.second.norm.weight)  # pyright: ignore[reportArgumentType] - every norm has one
+
     def forward(self, x: Float[Tensor, "b c *s"]) -> Float[Tensor, "b k *t"]:
         """``(B, C, *S)`` → ``(B, out_channels, *S / stride)``."""
         return F.leaky_relu(self.second(self.first(x)) + self.skip(x), SLOPE)
@@ -125,6 +129,9 @@ def conv_blocks(
 def initialize(network: nn.Module) -> None:
     """He initialisation for LeakyReLU of every kernel, zero for every bias, in place.
 
+    Then every part that has a ``become_neutral`` is asked to: a residual block to be its skip, a gate to be
+    open, so that a new network starts as the simpler one without it.
+
     Reference:
         He et al., Delving Deep into Rectifiers, ICCV 2015.
     """
@@ -135,6 +142,6 @@ def initialize(network: nn.Module) -> None:
             if isinstance(bias, nn.Parameter):
                 nn.init.zeros_(bias)
     for module in network.modules():
-        if isinstance(module, ResidualBlock):
-            last = module.second.norm.weight
-            nn.init.zeros_(last)  # pyright: ignore[reportArgumentType] - every norm has a weight
+        neutral = getattr(module, "become_neutral", None)
+        if neutral is not None:
+            neutral()

@@ -155,22 +155,25 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], Plan]:
     return _weights(folder / WEIGHTS, seal), plan
 
 
-def load_model(folder: Path) -> tuple[UNet, Plan]:
+def load_model(folder: Path, *, prune_level: int = 0) -> tuple[UNet, Plan]:
     """Load a model folder, on the CPU.
 
     Nothing in it can run code, and nothing larger than its weights is allocated.
 
     Args:
         folder: What ``save_model`` wrote.
+        prune_level: Levels of a nested decoder to keep, see ``prune.pruned``; 0 for all.
 
     Returns:
         The network in eval mode, and its plan.
 
     Raises:
         DataError: The folder is not a model, was changed after saving, or its plan and weights do not fit.
+        UsageError: The model cannot be pruned to that level.
     """
     import torch
 
+    from unetkit.networks.prune import pruned
     from unetkit.networks.unet import build
 
     state, plan = read_model(folder)
@@ -184,6 +187,9 @@ def load_model(folder: Path) -> tuple[UNet, Plan]:
         raise DataError(wrong.problem, cure=wrong.cure, where=folder / PLAN) from wrong
     _compare(network.state_dict(), state, where=folder / WEIGHTS)
     network.load_state_dict(state, assign=True)
+    if prune_level:
+        network = pruned(network, prune_level)
+        plan = plan.model_copy(update={"network": network.plan})
     return network.eval(), plan
 
 

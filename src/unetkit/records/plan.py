@@ -92,7 +92,12 @@ class NetworkPlan(Saved):
         deep_supervision: Number of decoder outputs with a loss, 1 for the finest alone.
         dropout: Channel dropout probability after each block.
         backbone: Which network the ``timm`` encoder takes its features from; empty for the others.
-        decoder_widths: Channels of each decoder output, fine to coarse; empty: those of ``widths``.
+        decoder_widths: Channels of each decoder stage, fine to coarse; empty: the decoder's own choice,
+            mostly those of ``widths``. One entry more than there are skips adds a stage without a skip, up
+            to the image's size, where the first of ``strides`` is above 1.
+        upsampling: The step up: ``transposed`` (convolution, to the width of the next stage), ``linear``
+            (interpolation, at the width it comes with), ``transposed_wide`` (convolution, likewise).
+        prune_level: Levels of a ``unetpp`` decoder that are kept, with the encoder stages they need; 0: all.
         expansion: Widening inside each block of a ``convnext`` encoder per stage; empty for the others.
         bottleneck_blocks: Layers of a bottleneck that has layers.
         pyramid: ``input`` joins a Gaussian pyramid of the image to it, ``levels`` feeds each encoder stage
@@ -113,6 +118,8 @@ class NetworkPlan(Saved):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     backbone: str = ""
     decoder_widths: Axes = ()
+    upsampling: Literal["transposed", "transposed_wide", "linear"] = "transposed"
+    prune_level: int = Field(default=0, ge=0)
     expansion: Axes = ()
     bottleneck_blocks: int = Field(default=0, ge=0)
     pyramid: Literal["none", "input", "levels"] = "none"

@@ -45,7 +45,8 @@ class BlockConvolution(nn.Module):
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, *, groups: int = 1) -> None:
         super().__init__()
-        self.stride, self.groups = tuple(weight.shape[2:]), groups
+        self.stride = self.kernel_size = tuple(weight.shape[2:])
+        self.groups = groups
         self.weight = weight
         self.register_parameter("bias", bias)
 

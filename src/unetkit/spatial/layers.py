@@ -65,7 +65,13 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
 
 def convolution(
-    in_channels: int, out_channels: int, *, kernel: Sequence[int], stride: Sequence[int], bias: bool = True
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    bias: bool = True,
+    groups: int = 1,
 ) -> nn.Module:
     """A convolution of odd ``kernel`` that keeps the size at stride 1 and divides it, rounding up, otherwise.
 
@@ -75,10 +81,11 @@ def convolution(
         kernel: Pixels per axis; its length is the rank.
         stride: Pixels per axis.
         bias: Whether a constant per channel is learned.
+        groups: Into how many groups the channels fall; ``in_channels`` for a depthwise convolution.
     """
     padding = tuple(size // 2 for size in kernel)
     layer = LAYERS[len(kernel)].conv
-    return layer(in_channels, out_channels, tuple(kernel), tuple(stride), padding, bias=bias)
+    return layer(in_channels, out_channels, tuple(kernel), tuple(stride), padding, groups=groups, bias=bias)
 
 
 def cropped(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -60,7 +62,7 @@ class Supervised:
         """One entry per loss of the plan: its weight times its mean over the resolutions."""
         totals: dict[str, Tensor] = {}
         logits = outputs(network, batch.pixels, self._layout)
-        for share, level in zip(deep_supervision_weights(len(logits)), logits, strict=True):
+        for share, level in zip(output_weights([level.shape[2:] for level in logits]), logits, strict=True):
             if share == 0.0:
                 continue
             size = level.shape[2:]
@@ -107,6 +109,28 @@ def deep_supervision_weights(count: int) -> tuple[float, ...]:
     if count >= 3:
         raw[-1] = 0.0
     return tuple(share / sum(raw) for share in raw)
+
+
+def output_weights(sizes: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """Share of each output in the loss: that of its resolution, divided among the outputs which have it.
+
+    Outputs of a nested decoder are all of one size and count alike, as published, so that each of them can
+    stand alone when the network is pruned.
+
+    Args:
+        sizes: Pixels per axis of each output, fine to coarse.
+
+    Reference: Isensee et al., nnU-Net, Nature Methods 2021; Zhou et al., UNet++, IEEE TMI 2020.
+
+    Example:
+        >>> [round(share, 4) for share in output_weights([(8, 8), (4, 4), (2, 2)])]
+        [0.6667, 0.3333, 0.0]
+        >>> output_weights([(8, 8), (8, 8), (8, 8), (8, 8)])
+        (0.25, 0.25, 0.25, 0.25)
+    """
+    counts = Counter(tuple(size) for size in sizes)
+    shares = dict(zip(counts, deep_supervision_weights(len(counts)), strict=True))
+    return tuple(shares[tuple(size)] / counts[tuple(size)] for size in sizes)
 
 
 def at_size(labels: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:

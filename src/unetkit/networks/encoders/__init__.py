@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 ENCODERS = {
+    "doubling": "unetkit.networks.encoders.doubling:DoublingEncoder",
     "plain": "unetkit.networks.encoders.plain:PlainEncoder",
     "residual": "unetkit.networks.encoders.residual:ResidualEncoder",
     "timm": "unetkit.networks.encoders.timm:TimmEncoder",
@@ -17,7 +18,9 @@ ENCODERS = {
 class Encoder(Protocol):
     """What a decoder may rely on.
 
-    Built as ``Encoder(network: NetworkPlan, rank: int, in_channels: int)``.
+    Built as ``Encoder(network: NetworkPlan, rank: int, in_channels: int)``; it has as many stages as
+    ``network.widths`` has entries. One that is a chain shows its links as ``stages`` (and ``stem`` for what
+    comes before the first), so that each stage can be fed or frozen by itself.
     """
 
     channels: tuple[int, ...]

@@ -60,7 +60,8 @@ class TimmEncoder(nn.Module):
     its entry of ``network.strides`` is; with entries of 1 each slice is seen alone.
 
     Args:
-        network: The plan; ``plan_of`` says what widths and strides it has to have.
+        network: The plan; ``plan_of`` says what widths and strides it has to have. Fewer stages than the
+            backbone has make it end there.
         rank: Spatial axes.
         in_channels: Channels of the image.
 
@@ -74,11 +75,12 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, network: NetworkPlan, rank: int, in_channels: int) -> None:
         super().__init__()
-        found = describe(network.backbone)
+        stages = len(network.widths)
+        found = describe(network.backbone, stages)
         _check(network, found, rank)
         self.channels, self.strides = found.channels, network.strides
         self.name, self._stages = network.backbone, found.stages
-        self.backbone = _create(network.backbone, in_channels)
+        self.backbone = _create(network.backbone, in_channels, stages)
         if rank > _PICTURE:
             inflate(
                 self.backbone,
@@ -166,11 +168,12 @@ def imagenet_weights(backbone: str) -> tuple[str, dict[str, Tensor]]:
 
 
 @lru_cache(maxsize=32)
-def describe(backbone: str) -> Backbone:
+def describe(backbone: str, stages: int = 0) -> Backbone:
     """Find out about a backbone by running it on images without memory or numbers.
 
     Args:
         backbone: A name timm knows.
+        stages: At how many feature maps it ends; 0, or more than it has, for all.
 
     Raises:
         UsageError: There is no such backbone, it has no features, or not for images of any size.
@@ -181,7 +184,7 @@ def describe(backbone: str) -> Backbone:
         (2, 2, 2, 2, 2)
     """
     with torch.device("meta"):
-        network = _create(backbone, 3).eval()
+        network = _create(backbone, 3, stages).eval()
         sizes: dict[str, int] = {}
         features = _features(backbone, network, (_PROBE, _PROBE), sizes)
         strides = [_PROBE // feature.shape[2] for feature in features]
@@ -190,13 +193,13 @@ def describe(backbone: str) -> Backbone:
                 wanted = tuple(-(-length // stride) for length in size)
                 if tuple(feature.shape[2:]) != wanted:
                     raise _no_features(backbone, f"size {list(feature.shape[2:])} for {list(size)} pixels")
-    stages = _stages(network, features)
+    behind = _modules_behind(backbone, network, features)
     return Backbone(
         channels=tuple(feature.shape[1] for feature in features),
         steps=tuple(coarse // fine for fine, coarse in zip([1, *strides], strides, strict=False)),
-        stages=stages,
+        stages=behind,
         levels={name: _level(strides, _PROBE // size) for name, size in sizes.items()},
-        convolutions=tuple(max(1, sum(_is_wide(network.get_submodule(n)) for n in stage)) for stage in stages),
+        convolutions=tuple(max(1, sum(_is_wide(network.get_submodule(n)) for n in stage)) for stage in behind),
         uninflatable=tuple(uninflatable(network)),
     )
 
@@ -211,9 +214,25 @@ def _timm() -> ModuleType:
     return timm
 
 
-def _create(backbone: str, in_channels: int) -> nn.Module:
-    """The backbone without weights of its own; only a plain name is let through, which loads nothing."""
+def _create(backbone: str, in_channels: int, stages: int = 0) -> nn.Module:
+    """The backbone without weights of its own, ending at its feature map number ``stages`` where it has more."""
     timm = _timm()
+    _check_name(backbone, timm)
+    ask = {"pretrained": False, "features_only": True, "in_chans": in_channels}
+    try:
+        network = timm.create_model(backbone, **ask)
+        if 0 < stages < len(network.feature_info):
+            network = timm.create_model(backbone, **ask, out_indices=tuple(network.feature_info.out_indices[:stages]))
+            if isinstance(blocks := getattr(network, "blocks", None), nn.Sequential):  # the one kind timm leaves whole
+                network.blocks = blocks[: max(network._stage_out_idx)]
+    except _REFUSALS as wrong:
+        raise _no_features(backbone, wrong) from wrong
+    round_up_sizes(network)
+    return network
+
+
+def _check_name(backbone: str, timm: ModuleType) -> None:
+    """Only a plain name is let through: a scheme, as in ``hf-hub:``, would load something."""
     if not backbone:
         raise UsageError(
             "the encoder 'timm' needs a backbone, network.backbone is empty",
@@ -238,12 +257,6 @@ def _create(backbone: str, in_channels: int) -> nn.Module:
             f"timm {timm.__version__} has no weights '{tag}' for the backbone '{name}'",
             cure=f"use {_either([name, *tags])}",
         )
-    try:
-        network = timm.create_model(backbone, pretrained=False, features_only=True, in_chans=in_channels)
-    except _REFUSALS as wrong:
-        raise _no_features(backbone, str(wrong).split("\n")[0].rstrip(". ")) from wrong
-    round_up_sizes(network)
-    return network
 
 
 def _features(
@@ -262,7 +275,7 @@ def _features(
     try:
         features = list(network(torch.empty(1, 3, *size)))
     except _REFUSALS as wrong:
-        raise _no_features(backbone, str(wrong).split("\n")[0].rstrip(". ")) from wrong
+        raise _no_features(backbone, wrong) from wrong
     finally:
         for hook in hooks:
             hook.remove()
@@ -274,7 +287,9 @@ def _features(
     return features
 
 
-def _no_features(backbone: str, found: str) -> UsageError:
+def _no_features(backbone: str, found: str | Exception) -> UsageError:
+    if isinstance(found, Exception):
+        found = str(found).strip().split("\n")[0].rstrip(". ") or type(found).__name__
     return UsageError(
         f"the backbone '{backbone}' was expected to give feature maps of rising stride for images of any size, "
         f"rounded up; timm answers: {found}",
@@ -282,7 +297,9 @@ def _no_features(backbone: str, found: str) -> UsageError:
     )
 
 
-def _stages(network: nn.Module, features: list[Tensor]) -> tuple[tuple[str, ...], ...]:
+def _modules_behind(
+    backbone: str, network: nn.Module, features: list[Tensor]
+) -> tuple[tuple[str, ...], ...]:
     """The modules behind each feature map that are not behind a finer one, along the flow of gradients."""
     stage_of: dict[int, int] = {}
     seen: set[object] = set()
@@ -298,9 +315,11 @@ def _stages(network: nn.Module, features: list[Tensor]) -> tuple[tuple[str, ...]
             open_nodes += [following for following, _ in node.next_functions]
     stages: list[list[str]] = [[] for _ in features]
     for name, module in network.named_modules():
-        found = [stage_of[id(weight)] for weight in module.parameters(recurse=False) if id(weight) in stage_of]
-        if found:
-            stages[min(found)].append(name)
+        weights = list(module.parameters(recurse=False))
+        if any(id(weight) not in stage_of for weight in weights):
+            raise _no_features(backbone, f"weights in '{name}' behind the last of {len(features)} feature maps")
+        if weights:
+            stages[min(stage_of[id(weight)] for weight in weights)].append(name)
     return tuple(tuple(stage) for stage in stages)
 
 
@@ -331,7 +350,7 @@ def _check_rank(backbone: str, found: Backbone, rank: int) -> None:
 def _check(network: NetworkPlan, found: Backbone, rank: int) -> None:
     """Refuse a plan that says something else than the backbone is."""
     _check_rank(network.backbone, found, rank)
-    fitting = plan_of(network.backbone, rank)
+    fitting = {"widths": found.channels, "strides": tuple((step,) * rank for step in found.steps)}
     new_axes = rank - _PICTURE
     strides = tuple(
         tuple(1 if axis < new_axes and step == 1 else wanted for axis, step in enumerate(steps))
