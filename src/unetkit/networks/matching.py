@@ -105,7 +105,9 @@ def _layers(state: Mapping[str, Tensor]) -> list[tuple[tuple, list[str]]]:
     return layers
 
 
-def fitted(given: Tensor, wanted: Tensor, *, is_first: bool = False, is_transposed: bool = False) -> Fit | None:
+def fitted(
+    given: Tensor, wanted: Tensor, *, is_first: bool = False, is_transposed: bool = False
+) -> Fit | None:
     """A tensor in the shape of another, None where there is no honest way.
 
     * Other channels of the image (``is_first``): ``folded``.
@@ -121,7 +123,11 @@ def fitted(given: Tensor, wanted: Tensor, *, is_first: bool = False, is_transpos
     if not given.is_floating_point():
         return None
     value, is_folded, is_inflated = given.to(wanted.dtype), False, False
-    if 1 < min(value.ndim, wanted.ndim) and value.numel() == wanted.numel() and _squeezed(value) == _squeezed(wanted):
+    if (
+        1 < min(value.ndim, wanted.ndim)
+        and value.numel() == wanted.numel()
+        and _squeezed(value) == _squeezed(wanted)
+    ):
         value = value.reshape(wanted.shape)
     if is_first and value.ndim > 3 and value.shape[1] != wanted.shape[1]:
         value, is_folded = folded(value, wanted.shape[1]), True

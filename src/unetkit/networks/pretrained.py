@@ -97,7 +97,9 @@ def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> Weight
     if not path.is_dir():
         return adopt(unet, read_weights(path), source=str(path))
     weights, plan = read_model(path)
-    return adopt(unet, weights, source=str(path), with_heads=bool(classes) and tuple(classes) == plan.data.classes)
+    return adopt(
+        unet, weights, source=str(path), with_heads=bool(classes) and tuple(classes) == plan.data.classes
+    )
 
 
 def adopt(

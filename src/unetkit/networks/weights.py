@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +32,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         path: The file.
 
     Returns:
-        Name to tensor, in the order of the file; whole numbers of any size stay what they are.
+        Name to tensor, in the order of the file; safetensors keeps none, there it is by name and number.
 
     Raises:
         DataError: There is no such file, it holds more than tensors, none at all, or values that are not finite.
@@ -48,7 +50,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for name, tensor in found.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise DataError(
-                f"'{name}' holds values that are not finite", cure="use a file from a run that went well", where=path
+                f"'{name}' holds values that are not finite",
+                cure="use a file from a run that went well",
+                where=path,
             )
     return found
 
@@ -58,16 +62,32 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     import safetensors.torch
 
     try:
-        return safetensors.torch.load_file(path)
+        found = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as wrong:
         raise DataError(f"not a safetensors file ({wrong})", cure=_CURE, where=path) from wrong
+    return {name: found[name] for name in sorted(found, key=_natural)}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts ``layer.2`` before ``layer.10``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _checkpoint(path: Path) -> object:
     """Whatever a torch checkpoint holds, if that is tensors and plain containers; nothing else is made."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as wrong:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a file that is refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as wrong:
         reason = str(wrong).split("\n")[0]
         raise DataError(
             f"expected a file of tensors alone, from which nothing can run, got something else ({reason})",

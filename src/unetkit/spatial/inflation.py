@@ -156,9 +156,7 @@ def round_up_sizes(backbone: nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d):
                 if _is_block(child) and child.padding == (0, 0) and child.dilation == (1, 1):
-                    setattr(
-                        module, name, BlockConvolution(child.weight, child.bias, groups=child.groups)
-                    )
+                    setattr(module, name, BlockConvolution(child.weight, child.bias, groups=child.groups))
             elif isinstance(child, nn.MaxPool2d | nn.AvgPool2d) and _is_block(child):
                 child.ceil_mode = True
 

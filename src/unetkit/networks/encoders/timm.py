@@ -24,7 +24,15 @@ _PICTURE = 2
 _PROBE = 128
 _ODD = ((97, 70), (33, 3))
 _EXAMPLES = "resnet34, efficientnet_b0, mobilenetv2_100, convnext_tiny"
-_REFUSALS = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, NotImplementedError, KeyError)
+_REFUSALS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    KeyError,
+)
 """What timm raises, one way or another, when a network has no features or not for such an image."""
 
 
@@ -199,7 +207,7 @@ def describe(backbone: str, stages: int = 0) -> Backbone:
         steps=tuple(coarse // fine for fine, coarse in zip([1, *strides], strides, strict=False)),
         stages=behind,
         levels={name: _level(strides, _PROBE // size) for name, size in sizes.items()},
-        convolutions=tuple(max(1, sum(_is_wide(network.get_submodule(n)) for n in stage)) for stage in behind),
+        convolutions=tuple(max(1, sum(map(_is_wide, _inside(network, stage)))) for stage in behind),
         uninflatable=tuple(uninflatable(network)),
     )
 
@@ -221,10 +229,11 @@ def _create(backbone: str, in_channels: int, stages: int = 0) -> nn.Module:
     ask = {"pretrained": False, "features_only": True, "in_chans": in_channels}
     try:
         network = timm.create_model(backbone, **ask)
-        if 0 < stages < len(network.feature_info):
-            network = timm.create_model(backbone, **ask, out_indices=tuple(network.feature_info.out_indices[:stages]))
-            if isinstance(blocks := getattr(network, "blocks", None), nn.Sequential):  # the one kind timm leaves whole
-                network.blocks = blocks[: max(network._stage_out_idx)]
+        indices = tuple(network.feature_info.out_indices)
+        if 0 < stages < len(indices):
+            network = timm.create_model(backbone, **ask, out_indices=indices[:stages])
+            if isinstance(blocks := getattr(network, "blocks", None), nn.Sequential):
+                network.blocks = blocks[: max(network._stage_out_idx)]  # the one kind that timm leaves whole
     except _REFUSALS as wrong:
         raise _no_features(backbone, wrong) from wrong
     round_up_sizes(network)
@@ -297,9 +306,7 @@ def _no_features(backbone: str, found: str | Exception) -> UsageError:
     )
 
 
-def _modules_behind(
-    backbone: str, network: nn.Module, features: list[Tensor]
-) -> tuple[tuple[str, ...], ...]:
+def _modules_behind(backbone: str, network: nn.Module, features: list[Tensor]) -> tuple[tuple[str, ...], ...]:
     """The modules behind each feature map that are not behind a finer one, along the flow of gradients."""
     stage_of: dict[int, int] = {}
     seen: set[object] = set()
@@ -317,15 +324,24 @@ def _modules_behind(
     for name, module in network.named_modules():
         weights = list(module.parameters(recurse=False))
         if any(id(weight) not in stage_of for weight in weights):
-            raise _no_features(backbone, f"weights in '{name}' behind the last of {len(features)} feature maps")
+            raise _no_features(
+                backbone, f"weights in '{name}' behind the last of {len(features)} feature maps"
+            )
         if weights:
             stages[min(stage_of[id(weight)] for weight in weights)].append(name)
-    return tuple(tuple(stage) for stage in stages)
+    every = {name for stage in stages for name in stage}
+    inner = {name for name in every for whole in every if name.startswith(f"{whole}.")}
+    return tuple(tuple(name for name in stage if name not in inner) for stage in stages)
 
 
 def _level(strides: list[int], stride: int) -> int:
     """Number of the first feature map that is not finer than ``stride``."""
     return next((i for i, step in enumerate(strides) if step >= stride), len(strides) - 1)
+
+
+def _inside(network: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Module]:
+    for name in names:
+        yield from network.get_submodule(name).modules()
 
 
 def _is_wide(module: nn.Module) -> bool:
