@@ -98,7 +98,7 @@ def test_a_kernel_in_the_middle_and_a_kernel_spread():
     kernel = torch.randn(4, 2, 3, 3)
     middle = inflated_kernel(kernel, 5)
     assert torch.equal(middle[:, :, 2], kernel)
-    assert middle.abs().sum() == kernel.abs().sum()
+    assert middle[:, :, [0, 1, 3, 4]].count_nonzero() == 0
     torch.testing.assert_close(inflated_kernel(kernel, 4).sum(2), kernel)
     assert torch.equal(inflated_kernel(kernel, 2, repeated=True), torch.stack([kernel, kernel], 2))
 

@@ -45,7 +45,7 @@ def by_name(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[s
     Returns:
         The network's name to the file's.
     """
-    bare = {bare_name(name): name for name in reversed(given)}
+    bare = {bare_name(name): name for name in reversed(list(given))}
     found = {name: name if name in given else bare.get(bare_name(name), "") for name in wanted}
     return {name: origin for name, origin in found.items() if origin}
 
@@ -124,7 +124,7 @@ def fitted(
         return None
     value, is_folded, is_inflated = given.to(wanted.dtype), False, False
     if (
-        1 < min(value.ndim, wanted.ndim)
+        min(value.ndim, wanted.ndim) > 1
         and value.numel() == wanted.numel()
         and _squeezed(value) == _squeezed(wanted)
     ):

@@ -41,8 +41,9 @@ class WeightsReport(Saved):
     def sentence(self) -> str:
         """All of it in one line."""
         return (
-            f"{len(self.matched)} tensors from {self.source} ({len(self.folded)} folded, {len(self.inflated)} "
-            f"inflated), {len(self.left)} left as they were, {len(self.unmatched)} of the source unused"
+            f"{len(self.matched)} tensors from {self.source} ({len(self.folded)} folded, "
+            f"{len(self.inflated)} inflated), {len(self.left)} left as they were, "
+            f"{len(self.unmatched)} of the source unused"
         )
 
 
@@ -62,8 +63,9 @@ def start_from_imagenet(unet: UNet) -> WeightsReport:
 
     if not isinstance(unet.encoder, TimmEncoder):
         raise UsageError(
-            f"ImageNet weights exist for the encoder 'timm', this network's is a {type(unet.encoder).__name__}",
-            cure="set network.encoder to timm and network.backbone to its name, or training.pretrained to none",
+            "ImageNet weights exist for the encoder 'timm', this network's is a "
+            f"{type(unet.encoder).__name__}",
+            cure="set network.encoder to timm and network.backbone to a name, or training.pretrained to none",
         )
     source, weights = imagenet_weights(unet.encoder.name)
     return adopt(unet, weights, source=source)
@@ -174,12 +176,13 @@ def _share(encoder: Mapping[str, Tensor], given: Mapping[str, Tensor], fits: Map
 
 def _another(unet: UNet, encoder: Mapping[str, Tensor], fits: Mapping[str, object], source: str) -> DataError:
     kernels = _kernels(encoder)
+    fitting = sum(name in fits for name in kernels)
     example = max(kernels, key=lambda name: encoder[name].numel())
     kind = getattr(unet.encoder, "name", "") or type(unet.encoder).__name__
     return DataError(
         f"expected weights of a network with the encoder {kind} ({len(kernels)} kernels, such as "
-        f"'{example}' of shape {list(encoder[example].shape)}), of which {sum(n in fits for n in kernels)} fit: "
-        "this is another architecture",
+        f"'{example}' of shape {list(encoder[example].shape)}), of which {fitting} fit: this is "
+        "another architecture",
         cure="name a file of this architecture, or plan the network the file is of (network.encoder, "
         "network.backbone, network.widths)",
         where=source,
@@ -189,10 +192,10 @@ def _another(unet: UNet, encoder: Mapping[str, Tensor], fits: Mapping[str, objec
 def settle_norms(network: nn.Module, images: Iterable[Tensor]) -> int:
     """Move batch norms to the statistics of ``images`` without changing what the network computes.
 
-    Weights whose norms were folded away, or were gathered on other images, give one thing in ``eval`` mode and
-    another while training, where a batch is normalised by its own statistics. Here the running statistics
-    become those of the images, and scale and shift make up for it: ``eval`` answers as before, and a batch
-    like these answers nearly alike while training.
+    Weights whose norms were folded away, or were gathered on other images, give one thing in ``eval`` mode
+    and another while training, where a batch is normalised by its own statistics. Here the running
+    statistics become those of the images, and scale and shift make up for it: ``eval`` answers as before,
+    and a batch like these answers nearly alike while training.
 
     Args:
         network: The network, changed in place, left in ``eval`` mode.

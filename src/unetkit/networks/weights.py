@@ -35,7 +35,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         Name to tensor, in the order of the file; safetensors keeps none, there it is by name and number.
 
     Raises:
-        DataError: There is no such file, it holds more than tensors, none at all, or values that are not finite.
+        DataError: There is no such file, or it holds more than tensors, none at all, or values that are not
+            finite.
     """
     if not path.is_file():
         raise DataError("there is no such file of weights", cure="name a file that exists", where=path)

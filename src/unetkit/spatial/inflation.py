@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetkit.spatial.layers import LAYERS, average_pool
+
+Guest: TypeAlias = Any
+"""A module of a package that is not imported here, or one of torch whose options are not typed."""
 
 Along = Callable[[str], tuple[bool, bool]]
 """Layer name → whether it convolves, and whether it strides, along the new axis."""
@@ -43,12 +47,12 @@ class BlockConvolution(nn.Module):
 
     bias: nn.Parameter | None
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, *, groups: int = 1) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, groups: int = 1) -> None:
         super().__init__()
         self.stride = self.kernel_size = tuple(weight.shape[2:])
         self.groups = groups
-        self.weight = weight
-        self.register_parameter("bias", bias)
+        self.weight = nn.Parameter(weight)
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, O, *S / K)``, rounded up."""
@@ -69,19 +73,19 @@ class BatchNormAct(nn.BatchNorm3d):
         norm: The same for pictures.
     """
 
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum)  # pyright: ignore[reportArgumentType]
+    def __init__(self, norm: Guest) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.drop, self.act = norm.drop, norm.act
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """``(B, C, *S)`` → the same shape."""
-        return self.act(self.drop(super().forward(input)))  # pyright: ignore[reportCallIssue]
+        return self.act(self.drop(super().forward(input)))
 
 
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each pixel, for any number of axes."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """``(B, C, *S)`` → the same shape."""
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
@@ -96,7 +100,7 @@ class SqueezeExcite(nn.Module):
         Hu, Shen and Sun, Squeeze-and-Excitation Networks, CVPR 2018.
     """
 
-    def __init__(self, gate: nn.Module) -> None:
+    def __init__(self, gate: Guest) -> None:
         super().__init__()
         for name, child in gate.named_children():
             self.add_module(name, child)
@@ -119,14 +123,19 @@ class ConvNextBlock(nn.Module):
         Liu et al., A ConvNet for the 2020s, CVPR 2022.
     """
 
+    conv_dw: nn.Module
+    norm: nn.Module
+    mlp: nn.Module
+    drop_path: nn.Module
+    shortcut: nn.Module
     gamma: nn.Parameter | None
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Guest) -> None:
         super().__init__()
         for name, child in block.named_children():
             self.add_module(name, child)
         self.is_pixel_first = bool(block.use_conv_mlp)
-        self.register_parameter("gamma", block.gamma)  # pyright: ignore[reportArgumentType]
+        self.register_parameter("gamma", block.gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, K, *S / stride)``."""
@@ -161,7 +170,7 @@ def round_up_sizes(backbone: nn.Module) -> None:
                 child.ceil_mode = True
 
 
-def _is_block(layer: nn.Module) -> bool:
+def _is_block(layer: Guest) -> bool:
     stride = _pair(layer.stride)
     return max(stride) > 1 and _pair(layer.kernel_size) == stride
 
@@ -214,8 +223,8 @@ def inflate(backbone: nn.Module, along: Along, *, name: str = "") -> nn.Module:
 def inflated_kernel(weight: Tensor, size: int, *, repeated: bool = False) -> Tensor:
     """A kernel for pictures as one for volumes that sees each slice as the pictures' one did.
 
-    An odd kernel is put in the middle slice, zeros around it: whatever lies in the neighbouring slices, and at
-    the volume's border, the result is the pictures' one, until training finds a use for the neighbours.
+    An odd kernel is put in the middle slice, zeros around it: whatever lies in the neighbouring slices, and
+    at the volume's border, the result is the pictures' one, until training finds a use for the neighbours.
     (Spreading it, ``w / size`` in every slice, blurs along the new axis in each layer, and dims the border
     where zeros are padded.) An even kernel, which is its own stride, has no middle and is spread.
 
@@ -244,8 +253,12 @@ def inflated_kernel(weight: Tensor, size: int, *, repeated: bool = False) -> Ten
     return F.pad(weight, (0, 0) * (weight.ndim - 3) + (around, around))
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: Guest) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _three(first: int, others: tuple[int, ...]) -> tuple[int, int, int]:
+    return (first, others[0], others[1])
 
 
 def _kind(module: nn.Module) -> str:
@@ -261,17 +274,14 @@ def _is_rank_free(module: nn.Module) -> bool:
 
 
 def _conv(conv: nn.Conv2d, convolved: bool, strided: bool) -> nn.Module:
-    stride = conv.stride[0] if strided else 1
-    kernel = conv.kernel_size[0] if convolved else 1
-    padding = conv.padding[0] if convolved else 0
-    dilation = conv.dilation[0] if convolved else 1
+    around = _pair(conv.padding)
     return nn.Conv3d(
         conv.in_channels,
         conv.out_channels,
-        (kernel, *conv.kernel_size),
-        (stride, *conv.stride),
-        (padding, *conv.padding),  # pyright: ignore[reportArgumentType] - never a word here
-        (dilation, *conv.dilation),
+        _three(conv.kernel_size[0] if convolved else 1, conv.kernel_size),
+        _three(conv.stride[0] if strided else 1, conv.stride),
+        _three(around[0] if convolved else 0, around),
+        _three(conv.dilation[0] if convolved else 1, conv.dilation),
         groups=conv.groups,
         bias=conv.bias is not None,
         device=conv.weight.device,
@@ -280,17 +290,16 @@ def _conv(conv: nn.Conv2d, convolved: bool, strided: bool) -> nn.Module:
 
 def _blocks(conv: BlockConvolution, convolved: bool, strided: bool) -> nn.Module:
     size = conv.stride[0] if strided else 1
-    weight = nn.Parameter(inflated_kernel(conv.weight.detach(), size))
-    return BlockConvolution(weight, conv.bias, groups=conv.groups)
+    return BlockConvolution(inflated_kernel(conv.weight.detach(), size), conv.bias, groups=conv.groups)
 
 
 def _max_pool(pool: nn.MaxPool2d, convolved: bool, strided: bool) -> nn.Module:
     kernel, stride, padding = (_pair(value) for value in (pool.kernel_size, pool.stride, pool.padding))
-    wide = convolved or kernel == stride
+    wide = strided and (convolved or kernel == stride)
     return nn.MaxPool3d(
-        (kernel[0] if wide and strided else 1, *kernel),
-        (stride[0] if strided else 1, *stride),
-        (padding[0] if wide and strided else 0, *padding),
+        _three(kernel[0] if wide else 1, kernel),
+        _three(stride[0] if strided else 1, stride),
+        _three(padding[0] if wide else 0, padding),
         ceil_mode=pool.ceil_mode,
     )
 
@@ -300,9 +309,9 @@ def _average_pool(pool: nn.AvgPool2d, convolved: bool, strided: bool) -> nn.Modu
     if kernel == stride and max(padding) == 0:
         return average_pool((stride[0] if strided else 1, *stride))
     return nn.AvgPool3d(
-        (kernel[0] if strided else 1, *kernel),
-        (stride[0] if strided else 1, *stride),
-        (padding[0] if strided else 0, *padding),
+        _three(kernel[0] if strided else 1, kernel),
+        _three(stride[0] if strided else 1, stride),
+        _three(padding[0] if strided else 0, padding),
         ceil_mode=pool.ceil_mode,
         count_include_pad=pool.count_include_pad,
     )
@@ -321,18 +330,18 @@ def _batch_norm(norm: nn.BatchNorm2d, convolved: bool, strided: bool) -> nn.Modu
     return _same_weights(nn.BatchNorm3d(norm.num_features, norm.eps, norm.momentum), norm)
 
 
-def _batch_norm_act(norm: nn.Module, convolved: bool, strided: bool) -> nn.Module:
+def _batch_norm_act(norm: Guest, convolved: bool, strided: bool) -> nn.Module:
     return _same_weights(BatchNormAct(norm), norm)
 
 
 def _channel_norm(norm: nn.LayerNorm, convolved: bool, strided: bool) -> nn.Module:
-    return _same_weights(ChannelNorm(norm.normalized_shape, norm.eps), norm)  # pyright: ignore[reportArgumentType]
+    return _same_weights(ChannelNorm(list(norm.normalized_shape), norm.eps), norm)
 
 
-def _response_norm(norm: nn.Module, convolved: bool, strided: bool) -> nn.Module:
+def _response_norm(norm: Guest, convolved: bool, strided: bool) -> nn.Module:
     is_last = norm.channel_dim == -1
-    norm.spatial_dim = (1, 2, 3) if is_last else (2, 3, 4)  # pyright: ignore[reportAttributeAccessIssue]
-    norm.wb_shape = (1, 1, 1, 1, -1) if is_last else (1, -1, 1, 1, 1)  # pyright: ignore[reportAttributeAccessIssue]
+    norm.spatial_dim = (1, 2, 3) if is_last else (2, 3, 4)
+    norm.wb_shape = (1, 1, 1, 1, -1) if is_last else (1, -1, 1, 1, 1)
     return norm
 
 

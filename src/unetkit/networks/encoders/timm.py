@@ -58,14 +58,14 @@ class Backbone:
 
 
 class TimmEncoder(nn.Module):
-    """The feature maps of ``network.backbone``, freshly initialised: weights come from ``networks.pretrained``.
+    """The feature maps of ``network.backbone``, freshly initialised; weights come from ``pretrained``.
 
     The backbone keeps its own blocks, norms and activations: ``network.norm``, ``blocks`` and ``dropout``
     shape the decoder alone. Sizes are rounded up, whatever they are. Nothing is downloaded.
 
     With 3 axes every layer of the backbone is given a further one, before its own two. Along it a stage
-    convolves as widely as along the others where its entry of ``network.kernels`` is above 1, and strides where
-    its entry of ``network.strides`` is; with entries of 1 each slice is seen alone.
+    convolves as widely as along the others where its entry of ``network.kernels`` is above 1, and strides
+    where its entry of ``network.strides`` is; with entries of 1 each slice is seen alone.
 
     Args:
         network: The plan; ``plan_of`` says what widths and strides it has to have. Fewer stages than the
@@ -195,7 +195,7 @@ def describe(backbone: str, stages: int = 0) -> Backbone:
         network = _create(backbone, 3, stages).eval()
         sizes: dict[str, int] = {}
         features = _features(backbone, network, (_PROBE, _PROBE), sizes)
-        strides = [_PROBE // feature.shape[2] for feature in features]
+        strides = network.feature_info.reduction()  # pyright: ignore
         for size in _ODD:
             for feature, stride in zip(_features(backbone, network, size), strides, strict=True):
                 wanted = tuple(-(-length // stride) for length in size)
@@ -206,7 +206,7 @@ def describe(backbone: str, stages: int = 0) -> Backbone:
         channels=tuple(feature.shape[1] for feature in features),
         steps=tuple(coarse // fine for fine, coarse in zip([1, *strides], strides, strict=False)),
         stages=behind,
-        levels={name: _level(strides, _PROBE // size) for name, size in sizes.items()},
+        levels={name: _level(features, size) for name, size in sizes.items()},
         convolutions=tuple(max(1, sum(map(_is_wide, _inside(network, stage)))) for stage in behind),
         uninflatable=tuple(uninflatable(network)),
     )
@@ -223,7 +223,7 @@ def _timm() -> ModuleType:
 
 
 def _create(backbone: str, in_channels: int, stages: int = 0) -> nn.Module:
-    """The backbone without weights of its own, ending at its feature map number ``stages`` where it has more."""
+    """The backbone, freshly initialised, ending at its feature map number ``stages`` where it has more."""
     timm = _timm()
     _check_name(backbone, timm)
     ask = {"pretrained": False, "features_only": True, "in_chans": in_channels}
@@ -249,8 +249,8 @@ def _check_name(backbone: str, timm: ModuleType) -> None:
         )
     if not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?", backbone):
         raise UsageError(
-            f"network.backbone is '{backbone}', a plain name of timm's own table was expected: a plan neither "
-            "downloads nor opens anything",
+            f"network.backbone is '{backbone}', a plain name of timm's own table was expected: a plan "
+            "neither downloads nor opens anything",
             cure=f"use a name such as {_EXAMPLES}; bring other weights in from a local file",
         )
     name, _, tag = backbone.partition(".")
@@ -300,7 +300,7 @@ def _no_features(backbone: str, found: str | Exception) -> UsageError:
     if isinstance(found, Exception):
         found = str(found).strip().split("\n")[0].rstrip(". ") or type(found).__name__
     return UsageError(
-        f"the backbone '{backbone}' was expected to give feature maps of rising stride for images of any size, "
+        f"the backbone '{backbone}' was expected to give feature maps for images of any size, "
         f"rounded up; timm answers: {found}",
         cure=f"use a convolutional backbone, such as {_EXAMPLES}",
     )
@@ -334,9 +334,9 @@ def _modules_behind(backbone: str, network: nn.Module, features: list[Tensor]) -
     return tuple(tuple(name for name in stage if name not in inner) for stage in stages)
 
 
-def _level(strides: list[int], stride: int) -> int:
-    """Number of the first feature map that is not finer than ``stride``."""
-    return next((i for i, step in enumerate(strides) if step >= stride), len(strides) - 1)
+def _level(features: list[Tensor], size: int) -> int:
+    """Number of the first feature map that is no longer than ``size`` pixels."""
+    return next((i for i, feature in enumerate(features) if feature.shape[2] <= size), len(features) - 1)
 
 
 def _inside(network: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Module]:
