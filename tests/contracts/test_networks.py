@@ -27,8 +27,26 @@ ROWS = sorted(
 CASES = list(itertools.product(ROWS, (2, 3)))
 
 
+def backbone_plan(rank: int) -> dict:
+    """The finest three stages of the smallest backbone timm has."""
+    pytest.importorskip("timm", reason="timm is not installed")
+    from unetkit.networks.encoders.timm import plan_of
+
+    asked = plan_of("test_resnet", rank)
+    return {"backbone": asked["backbone"], "widths": asked["widths"][:3], "strides": asked["strides"][:3]}
+
+
+def keep_statistics(network: torch.nn.Module) -> None:
+    """Batch norms as they are in use; a backbone brings its own."""
+    for module in network.modules():
+        if getattr(module, "running_mean", None) is not None:
+            module.eval()
+
+
 def network_plan(row: tuple[str, ...], rank: int, **changes) -> NetworkPlan:
     encoder, bottleneck, fusion, decoder = row
+    if encoder == "timm":
+        changes = {**backbone_plan(rank), **changes}
     return NetworkPlan(
         **{
             "encoder": encoder,
@@ -91,6 +109,7 @@ def test_a_strided_first_stage_still_answers_at_the_images_size(decoder, upsampl
 def test_heads_beyond_the_finest_are_for_training_only(row, rank):
     network = build(network_plan(row, rank, deep_supervision=2), rank=rank, in_channels=1, classes=2)
     x = torch.randn(2, 1, *(8, 16, 16)[-rank:])
+    keep_statistics(network)
     trained = network(x)
     torch.testing.assert_close(network.eval()(x), trained[0], rtol=1e-4, atol=1e-5)
     with torch.no_grad():
@@ -233,6 +252,26 @@ def test_an_encoder_says_what_it_gives(name, rank):
     for feature, stride in zip(features, encoder.strides, strict=True):
         size = tuple(length // step for length, step in zip(size, stride, strict=True))
         assert feature.shape[2:] == size
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_each_weight_of_an_encoder_is_in_one_stage_and_moves_no_finer_feature(name, rank):
+    encoder = pick("encoder", ENCODERS, name)(network_plan((name, "", "", ""), rank), rank, 2).eval()
+    stages = encoder.blocks_by_stage()
+    assert len(stages) == len(encoder.channels)
+    weights = [[weight for block in stage for weight in block.parameters()] for stage in stages]
+    assert sorted(id(weight) for stage in weights for weight in stage) == sorted(
+        map(id, encoder.parameters())
+    )
+    x = torch.randn(1, 2, *(8, 16, 16)[-rank:])
+    with torch.no_grad():
+        before = encoder(x)
+        for weight in weights[1]:
+            weight.add_(torch.randn_like(weight))
+        after = encoder(x)
+    same = [torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+    assert same == [True] + [False] * (len(stages) - 1)
 
 
 @pytest.mark.parametrize("rank", [2, 3])
