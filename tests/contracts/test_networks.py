@@ -47,6 +47,8 @@ def network_plan(row: tuple[str, ...], rank: int, **changes) -> NetworkPlan:
     encoder, bottleneck, fusion, decoder = row
     if encoder == "timm":
         changes = {**backbone_plan(rank), **changes}
+    if encoder == "hybrid":  # a unit is a quarter as wide inside, where one channel may well be dead
+        changes = {"widths": (16, 24, 32), **changes}
     return NetworkPlan(
         **{
             "encoder": encoder,

@@ -30,6 +30,9 @@ class Closed(nn.Module):
     def forward(self, x):
         return self.inner(x)
 
+    def blocks_by_stage(self):
+        return self.inner.blocks_by_stage()
+
 
 def image(*size: int) -> torch.Tensor:
     return torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -86,7 +86,7 @@ def enlarged(x: Tensor, stride: Sequence[int], size: Sequence[int]) -> Tensor:
         size: Pixels per axis of the result, at most ``S · stride``.
 
     Returns:
-        ``(B, C, *size)``.
+        ``(B, C, *size)``, in the input's memory format.
 
     Example:
         >>> enlarged(torch.tensor([0.0, 2.0, 6.0]).reshape(1, 1, 1, 3), (1, 2), (1, 5)).flatten().tolist()
@@ -98,7 +98,8 @@ def enlarged(x: Tensor, stride: Sequence[int], size: Sequence[int]) -> Tensor:
     wide = [n * step + 1 if step > 1 else n for n, step in zip(x.shape[2:], stride, strict=True)]
     mode = LAYERS[len(stride)].interpolation
     around = F.pad(x, edge, mode="replicate")
-    return cropped(F.interpolate(around, size=wide, mode=mode, align_corners=True), size)
+    whole = F.interpolate(around, size=wide, mode=mode, align_corners=True)
+    return cropped(whole, size).contiguous(memory_format=memory_format(x))
 
 
 def reduced(x: Tensor, stride: Sequence[int]) -> Tensor:
