@@ -1,4 +1,4 @@
-"""Which encoder stages learn, from when on, and how fast: all of it follows from the share of the schedule."""
+"""Which encoder stages learn, from when on, and how fast; it follows from the share of the schedule alone."""
 
 from __future__ import annotations
 
