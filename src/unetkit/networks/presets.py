@@ -1,4 +1,4 @@
-"""Networks by the name of their paper."""
+"""Networks by name, as published: a plan each, the paper, and the parameters that the paper counts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ class Preset:
     """A published network.
 
     Args:
+        plan: From the number of spatial axes to the plan.
         paper: Where it was published.
-        published_parameters: The weights it is said to have, None where nobody said.
-        network: Spatial axes → the network as published.
+        rank: Spatial axes of the published network.
+        parameters: As published, 0 where the paper states none.
     """
 
+    plan: Callable[[int], NetworkPlan]
     paper: str
-    published_parameters: int | None
-    network: Callable[[int], NetworkPlan]
+    rank: int = 2
+    parameters: int = 0
 
 
 def _unet(rank: int) -> NetworkPlan:
@@ -33,4 +35,7 @@ def _unet(rank: int) -> NetworkPlan:
     )
 
 
-PRESETS = {"unet": Preset("Ronneberger, Fischer and Brox, U-Net, MICCAI 2015", 31_000_000, _unet)}
+PRESETS = {
+    "unet_2015": Preset(_unet, "Ronneberger, Fischer and Brox, U-Net, MICCAI 2015", parameters=31_030_658)
+}
+"""Name to published network."""

@@ -1,4 +1,4 @@
-"""What a network costs, whatever it is made of: counted by running it on tensors with shapes and no numbers."""
+"""What a network costs, whatever it is made of: counted by running it on tensors without numbers."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ class Count:
     outputs: tuple[Axes, ...]
 
 
-def count(
-    network: NetworkPlan, *, rank: int, in_channels: int, classes: int, patch: Sequence[int]
-) -> Count:
+def count(network: NetworkPlan, *, rank: int, in_channels: int, classes: int, patch: Sequence[int]) -> Count:
     """Count a network while it trains on a patch; takes no memory, and milliseconds per ten layers.
 
     Args:
@@ -115,7 +113,9 @@ class _Tally:
     def counter(self) -> FlopCounterMode:
         """Torch's counter, which tells this tally of every convolution and product."""
         mapping: dict[Any, Any] = {torch.ops.aten.convolution: self._convolution}
-        return FlopCounterMode(display=False, custom_mapping=mapping | dict.fromkeys(_PRODUCTS, self._product))
+        return FlopCounterMode(
+            display=False, custom_mapping=mapping | dict.fromkeys(_PRODUCTS, self._product)
+        )
 
     def _convolution(self, x: Any, weight: Any, *args: Any, out_shape: Any, **_: Any) -> int:  # noqa: ANN401
         """Shapes of a convolution → its operations."""

@@ -23,7 +23,8 @@ FAMILIES = {"encoder": ENCODERS, "bottleneck": BOTTLENECKS, "fusion": FUSIONS, "
 """Parts a network is made of, in the order in which a name is looked up."""
 _BACKBONES = {"timm": "unetkit.networks.encoders.timm:plan_of"}
 """Encoders that take a backbone, ``name:backbone``, and what says which plan it asks for."""
-_LAYERS, _EXPANSION = 4, 2
+_LAYERED, _LAYERS = ("transformer", "vit"), 4
+"""Bottlenecks that have layers, and how many where nobody says."""
 _LEAST_WIDTH = 8
 _LEAST_KEPT = 0.85
 
@@ -34,17 +35,19 @@ class Wanted:
 
     Args:
         name: As it was asked for.
-        origin: What it is, in words.
+        why: What it is, as a sentence.
         whole: Spatial axes → the network; None for the planner's own, with other parts.
         parts: Entries of the NetworkPlan that are as asked for.
         fixed: Whether its widths are given and cannot follow the budgets.
+        rank: The spatial axes it is for; 0 for any.
     """
 
     name: str
-    origin: str
+    why: str
     whole: Callable[[int], NetworkPlan] | None = None
     parts: Mapping[str, Any] = field(default_factory=dict)
     fixed: bool = False
+    rank: int = 0
 
     def maker(self) -> Maker:
         """Makes candidates of this network; each is built and counted without memory."""
@@ -70,7 +73,7 @@ class Wanted:
             choice: What was chosen of it.
             widest: Why this size, as the planner words it for a network of its own.
         """
-        why = {"network": f"'{self.name}' was asked for: {self.origin}."}
+        why = {"network": self.why}
         network, patch = choice.candidate.network, choice.candidate.shape.patch
         if self.whole is None:
             return why | {f"network.{key}": f"'{self.name}' was asked for." for key in self.parts}
@@ -83,15 +86,17 @@ class Wanted:
             why["network.widths"] = f"Those of '{self.name}', which are fixed; patch and batch make it fit."
         if any(p > math.ceil(m) for p, m in zip(patch, terms.median, strict=True)):
             stride = "×".join(map(str, choice.candidate.shape.divisors))
-            why["training.patch_size"] = f"Grown beyond the image to what the network's stride, {stride}, asks."
+            why["training.patch_size"] = (
+                f"Grown beyond the image to what the network's stride, {stride}, asks."
+            )
         return why
 
 
 def find(name: str) -> Wanted:
-    """What a name stands for: ``unet``, ``residual``, ``unet+attention``, ``timm:resnet34+fpn`` …
+    """What a name stands for.
 
     Args:
-        name: A preset of ``networks.presets``, an ``encoder:backbone``, a part of a family, or several of
+        name: Such as ``unet_2015``, ``residual``, ``unet_2015+attention``, ``timm:resnet34+fpn``: a preset of ``networks.presets``, an ``encoder:backbone``, a part of a family, or several of
             these joined by ``+``.
 
     Raises:
@@ -112,7 +117,7 @@ def find(name: str) -> Wanted:
             if whole is not None:
                 raise _two(name, "networks")
             preset = PRESETS.get(word)
-            whole = preset.network if preset else _of_backbone(encoder, backbone)
+            whole = preset.plan if preset else _of_backbone(encoder, backbone)
             origins.append(preset.paper if preset else f"features of the backbone {backbone}")
             fixed = preset is None
         elif family is None:
@@ -122,7 +127,7 @@ def find(name: str) -> Wanted:
         else:
             parts[family] = word
             origins.append(f"the {family} '{word}'")
-    return Wanted(name, " with ".join(origins), whole, parts, fixed)
+    return Wanted(name, f"'{name}' was asked for: {' with '.join(origins)}.", whole, parts, fixed)
 
 
 def of_model(plan: Plan, name: str) -> Wanted:
@@ -132,7 +137,8 @@ def of_model(plan: Plan, name: str) -> Wanted:
         plan: The model's plan.
         name: How the model was named.
     """
-    return Wanted(name, "the network of the model to start from", lambda _: plan.network, fixed=True)
+    why = f"As in '{name}', the model whose weights training starts from."
+    return Wanted(name, why, lambda _: plan.network, {}, True, plan.data.rank)
 
 
 def known() -> tuple[str, ...]:
@@ -148,10 +154,8 @@ def completed(network: NetworkPlan, parts: Mapping[str, Any]) -> NetworkPlan:
         parts: Key of the NetworkPlan to its value.
     """
     changes = dict(parts)
-    if parts.get("bottleneck") == "transformer" and not network.bottleneck_blocks:
+    if parts.get("bottleneck") in _LAYERED and not network.bottleneck_blocks:
         changes["bottleneck_blocks"] = _LAYERS
-    if parts.get("encoder") == "convnext" and not network.expansion:
-        changes["expansion"] = (_EXPANSION,) * len(network.widths)
     if parts.get("encoder") not in (None, network.encoder) and network.backbone:
         changes["backbone"] = ""
     return network.model_copy(update=changes)
