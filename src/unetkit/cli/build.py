@@ -95,8 +95,6 @@ def train(
     telling: Telling,
 ) -> None:
     """Check, split, plan, prepare, train, measure and report: the whole road."""
-    from unetkit.workflows.train import TrainSettings
-
     settings: TrainSettings = {
         **planning.settings(),
         "plan": plan,
@@ -198,7 +196,6 @@ def demo(
         )
         return
     from unetkit.workflows.demo import demo as work
-    from unetkit.workflows.train import TrainSettings
 
     settings: TrainSettings = {
         "changes": options.changes(set_),

@@ -59,7 +59,7 @@ def count(network: NetworkPlan, *, rank: int, in_channels: int, classes: int, pa
         >>> from unetkit.records.plan import EXAMPLE
         >>> network = NetworkPlan(**EXAMPLE["network"])
         >>> count(network, rank=2, in_channels=1, classes=2, patch=(32, 32)).parameters
-        8818
+        6562
     """
     return _counted(network.model_dump_json(), rank, in_channels, classes, tuple(patch))
 

@@ -96,8 +96,8 @@ def find(name: str) -> Wanted:
     """What a name stands for.
 
     Args:
-        name: Such as ``unet_2015``, ``residual``, ``unet_2015+attention``, ``timm:resnet34+fpn``: a preset of ``networks.presets``, an ``encoder:backbone``, a part of a family, or several of
-            these joined by ``+``.
+        name: A preset of ``networks.presets``, an ``encoder:backbone``, a part of a family, or several of
+            these joined by ``+``: ``unet_2015``, ``residual``, ``timm:resnet34+fpn``.
 
     Raises:
         UsageError: A word is none of these (with the nearest that is), or two contradict one another.

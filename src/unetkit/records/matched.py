@@ -33,5 +33,6 @@ class Matched(Saved):
         """
         return (
             f"{len(self.matched)} tensors from {self.source} ({len(self.folded)} folded, "
-            f"{len(self.inflated)} inflated), {len(self.left)} left as they were, {len(self.unmatched)} of the source unused"
+            f"{len(self.inflated)} inflated), {len(self.left)} left as they were, "
+            f"{len(self.unmatched)} of the source unused"
         )
