@@ -58,6 +58,7 @@ def test_one_table_about_two_networks_and_two_seeds(wafers, two_steps, tmp_path,
     assert residual.multiply_adds > plain.multiply_adds
     assert plain.steps == 2
     assert plain.patches_per_second > 0
+    assert plain.predicted_per_second > 0
 
     values = {}
     for one in found.networks:

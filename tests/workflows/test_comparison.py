@@ -11,6 +11,7 @@ def a_network(name, against=None):
         batch=4,
         steps=120.0,
         patches_per_second=3.21,
+        predicted_per_second=12.0,
         memory_gb=1.5,
         scores={"dice": Mean(mean=0.9, low=0.85, high=0.95, cases=9), "hd95": Mean(mean=None)},
         against_first=against or {},
@@ -35,7 +36,7 @@ def test_a_row_says_what_was_measured():
     assert len(first) == len(HEAD)
     assert first == (
         "unet", "0.9000 [0.8500, 0.9500]", "–", "–", "–", "31.03 M", "54.74 G", "256×256 × 4", "120", "3.2",
-        "1.50 GB",
+        "12.0", "1.50 GB",
     )  # fmt: skip
     assert second[3:5] == ("+0.0125 [-0.0100, +0.0400]", "<0.001")
 

@@ -104,7 +104,11 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         command: A function of which some parameters are annotated with a dataclass.
     """
     given = inspect.signature(command, eval_str=True).parameters
-    groups = {name: one.annotation for name, one in given.items() if is_dataclass(one.annotation)}
+    groups: dict[str, type[Any]] = {
+        name: one.annotation
+        for name, one in given.items()
+        if isinstance(one.annotation, type) and is_dataclass(one.annotation)
+    }
     flat: list[inspect.Parameter] = []
     for name, one in given.items():
         if name not in groups:

@@ -71,4 +71,5 @@ def signed_rank(differences: np.ndarray) -> float:
     moved = differences[differences != 0]
     if not moved.size:
         return 1.0
-    return float(stats.wilcoxon(moved).pvalue)
+    _, p_value = stats.wilcoxon(moved)
+    return float(p_value)  # pyright: ignore[reportArgumentType] - scipy's stubs say object

@@ -50,9 +50,9 @@ def wanted_network(wishes: Wishes) -> Wanted | None:
     Raises:
         UsageError: There is no such network or no such model, or a plan was handed in beside the name.
     """
-    from unetkit.planning.named import find, of_model
-
     if wishes.network is not None:
+        from unetkit.planning.named import find
+
         if wishes.plan is not None:
             raise UsageError(
                 f"--network {wishes.network} and --plan contradict one another: a plan has its network",
@@ -62,6 +62,8 @@ def wanted_network(wishes: Wishes) -> Wanted | None:
     own = any(key.startswith("network.") for key in wishes.changes or {})
     if wishes.init is None or wishes.plan is not None or own or Path(wishes.init).is_file():
         return None
+    from unetkit.planning.named import of_model
+
     folder = model_folder(wishes.init)
     return of_model(read_plan(folder), str(wishes.init))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Unpack
+
+import numpy as np
 
 from unetkit.errors import UsageError
 from unetkit.metrics.paired import difference
@@ -22,6 +25,7 @@ from unetkit.workflows.train import TrainedRun, TrainSettings, Wishes, reopen, t
 PLANNED = "planned"
 """The name under which the planner's own network takes part."""
 METRICS = ("dice", "hd95")
+_TILES, _SECONDS = 9, 2.0
 
 
 class Entry(NamedTuple):
@@ -241,6 +245,7 @@ def _compared(
         batch=training.batch_size,
         steps=statistics.fmean(_steps(run) for run in runs.values()),
         patches_per_second=round(statistics.fmean(speeds), 3),
+        predicted_per_second=round(_tiles_per_second(next(iter(runs.values()))), 3),
         memory_gb=round(step_gigabytes(plan), 3),
         scores=scores,
         against_first=against,
@@ -250,6 +255,19 @@ def _compared(
 def _steps_per_second(run: TrainedRun) -> float:
     """The median over the rows of the journal: validations and pauses are not in it."""
     return statistics.median(float(event["steps_per_second"]) for event in run.run.events("step"))
+
+
+def _tiles_per_second(run: TrainedRun) -> float:
+    """How fast the trained network answers: the median of a few tiles of zeros, after one to warm up."""
+    plan, runtime = run.plan, run.model.predictor.runtime
+    tile = np.zeros((1, len(plan.data.channels), *plan.inference.tile_size), np.float32)
+    runtime.run(tile)
+    spent: list[float] = []
+    while len(spent) < _TILES and sum(spent) < _SECONDS:
+        started = time.perf_counter()
+        runtime.run(tile)
+        spent.append(time.perf_counter() - started)
+    return 1.0 / statistics.median(spent)
 
 
 def _steps(run: TrainedRun) -> int:

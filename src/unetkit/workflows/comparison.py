@@ -43,10 +43,11 @@ class Compared(Saved):
         runs: Its runs, one per seed.
         parameters: Weights that can be learned.
         multiply_adds: Of one patch, forward.
-        patch: Pixels per axis it was trained on.
+        patch: Pixels per axis it was trained on (with the first seed, where they differ).
         batch: Patches per step.
         steps: Steps made, mean over the seeds.
         patches_per_second: While training, median over the journal, mean over the seeds.
+        predicted_per_second: Tiles of the patch's size through the network alone, one at a time.
         memory_gb: Of a training step as counted, GB.
         scores: Metric → mean.
         against_first: Metric → difference to the first network; empty for itself.
@@ -60,6 +61,7 @@ class Compared(Saved):
     batch: int
     steps: float
     patches_per_second: float
+    predicted_per_second: float
     memory_gb: float
     scores: dict[str, Mean]
     against_first: dict[str, Against]
@@ -96,7 +98,8 @@ HEAD = (
     "multiply-adds",
     "patch × batch",
     "steps",
-    "patches/s",
+    "patches/s trained",
+    "tiles/s predicted",
     "memory of a step",
 )
 NOTE = (
@@ -120,6 +123,7 @@ def rows(found: Comparison) -> list[tuple[str, ...]]:
             f"{'×'.join(map(str, one.patch))} × {one.batch}",
             f"{one.steps:.0f}",
             f"{one.patches_per_second:.1f}",
+            f"{one.predicted_per_second:.1f}",
             f"{one.memory_gb:.2f} GB",
         )
         for one in found.networks
