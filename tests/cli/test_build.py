@@ -87,3 +87,36 @@ def test_demo_says_minutes_only_when_they_are_said(monkeypatch, tmp_path):
     assert main(["demo", "--out", str(tmp_path)]) == 2
     assert main(["demo", "--out", str(tmp_path), "--minutes", "0"]) == 2
     assert seen == [None, 0.0]
+
+
+def test_a_network_by_name_is_planned_and_said(wafers, tmp_path, capsys):
+    assert main(["plan", str(wafers), "--network", "residual", "--json", "-q", "--memory", "4"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["network"]["encoder"] == "residual"
+    assert made["reasons"]["network"] == "'residual' was asked for: the encoder 'residual'."
+    assert main(["plan", str(tmp_path / "none"), "--network", "residul"]) == 2
+    assert "there is no network 'residul'. Do this: use 'residual'" in capsys.readouterr().err
+    file = tmp_path / "plan.json"
+    file.write_text("{}")
+    words = ["train", str(wafers), "--plan", str(file), "--network", "residual", "--out", str(tmp_path / "r")]
+    assert main(words) == 2
+
+
+def test_a_comparison_says_what_it_would_do(wafers, tmp_path, capsys):
+    words = [
+        "train",
+        str(wafers),
+        "--compare",
+        "planned, residual",
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "c"),
+    ]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"would train planned, seed 0, into {tmp_path / 'c' / 'planned-seed0'}"
+    assert len(told) == 4
+    assert not (tmp_path / "c").exists()
+    assert main(["train", str(wafers), "--seeds", "2"]) == 2
+    assert "--seeds 2 is for a comparison" in capsys.readouterr().err

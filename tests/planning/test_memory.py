@@ -71,6 +71,12 @@ def test_the_extended_count_is_the_direct_one(patch, preset):
     assert counted == pytest.approx(directly_counted(network, patch, 3), rel=0.02)
 
 
+def test_a_batch_norm_at_a_coarsest_map_of_one_pixel_is_counted():
+    network = a_plan().network.model_copy(update={"norm": "batch"})
+    asked = {"rank": 2, "in_channels": 1, "classes": 2, "losses": CE}
+    assert saved_bytes(network, patch=(64, 64), **asked) > saved_bytes(network, patch=(32, 32), **asked)
+
+
 def test_an_odd_patch_is_counted_as_it_is_padded():
     network = a_plan().network
     sizes = [

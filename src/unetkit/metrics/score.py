@@ -256,6 +256,27 @@ def summarise(
     )
 
 
+def mean_interval(
+    values: Sequence[float], groups: Sequence[str], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """The 95 % bootstrap interval of a mean with whole groups resampled, as ``summarise`` gives it.
+
+    Args:
+        values: One per case, finite.
+        groups: Each case's group.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Its ends; None where there are fewer than two groups.
+
+    Example:
+        >>> mean_interval([0.5, 0.5, 0.5], ["a", "b", "b"])
+        (0.5, 0.5)
+    """
+    low, high = _intervals(np.asarray(values, float)[:, None, None], groups, seed)[:, 0, 0]
+    return None if np.isnan(low) else (float(low), float(high))
+
+
 def _table(cases: Sequence[CaseScores], classes: Sequence[str], metrics: Sequence[str]) -> np.ndarray:
     """Values ``(cases, classes + 1, metrics)``, NaN where undefined; the last class is the mean."""
     ids = [case.id for case in cases]

@@ -13,41 +13,13 @@ from unetkit.networks.matching import COUNTER, by_name, by_order, first_kernel, 
 from unetkit.networks.store import read_model
 from unetkit.networks.unet import UNet
 from unetkit.networks.weights import read_weights
-from unetkit.records.saved import Saved
+from unetkit.records.matched import Matched
 
 _ENOUGH = 0.6
 """Share of the encoder's kernels (or of the file's, where it has fewer) below which it is another network."""
 
 
-class WeightsReport(Saved):
-    """What became of the tensors of a file and of a network.
-
-    Args:
-        source: Where the weights come from.
-        matched: Names in the network that were filled, folded and inflated ones among them.
-        folded: Those of them that were folded to other image channels.
-        inflated: Those of them that were given a further axis.
-        left: Names in the network that stayed as they were, for want of a match.
-        unmatched: Names in the file that found no place.
-    """
-
-    source: str
-    matched: tuple[str, ...]
-    folded: tuple[str, ...]
-    inflated: tuple[str, ...]
-    left: tuple[str, ...]
-    unmatched: tuple[str, ...]
-
-    def sentence(self) -> str:
-        """All of it in one line."""
-        return (
-            f"{len(self.matched)} tensors from {self.source} ({len(self.folded)} folded, "
-            f"{len(self.inflated)} inflated), {len(self.left)} left as they were, "
-            f"{len(self.unmatched)} of the source unused"
-        )
-
-
-def start_from_imagenet(unet: UNet) -> WeightsReport:
+def start_from_imagenet(unet: UNet) -> Matched:
     """Give a ``timm`` encoder the weights timm has for its backbone, from the cache or the hub.
 
     The only function that may download anything; loading a trained model does not come here.
@@ -71,7 +43,7 @@ def start_from_imagenet(unet: UNet) -> WeightsReport:
     return adopt(unet, weights, source=source)
 
 
-def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> WeightsReport:
+def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> Matched:
     """Take what fits from a model folder or a file of weights; channels, classes, axes and plan may differ.
 
     Heads are taken over from a model folder alone, and only where it has the same classes in the same order.
@@ -106,7 +78,7 @@ def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> Weight
 
 def adopt(
     unet: UNet, weights: Mapping[str, Tensor], *, source: str, with_heads: bool = False
-) -> WeightsReport:
+) -> Matched:
     """Take what fits from a state_dict, by name, or for the encoder by order and shape where names differ.
 
     Args:
@@ -142,7 +114,7 @@ def adopt(
         for name, (value, _, _) in fits.items():
             state[name].copy_(value)
     used = {named[name] for name in fits}
-    return WeightsReport(
+    return Matched(
         source=source,
         matched=tuple(fits),
         folded=tuple(name for name, fit in fits.items() if fit[1]),

@@ -30,6 +30,7 @@ _FIXED_BYTES = 100_000_000
 _BYTES_PER_WEIGHT = 20  # weight, gradient, two moments of AdamW, the averaged weight
 _HALF = 0.6  # of the saved bytes stay when training runs in bfloat16: norms and losses keep float32
 _LEAST_BATCH = 2
+_SAMPLES = 2  # counted together: a batch norm wants more than one value per channel
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -203,17 +204,17 @@ def _count(
 def _counted(network_json: str, rank: int, in_channels: int, classes: int, objective_json: str) -> _Count:
     network = NetworkPlan.model_validate_json(network_json)
     losses = ObjectivePlan.model_validate_json(objective_json).losses
+    layout = Layout("float32", "channels_last")
     with torch.random.fork_rng(devices=[]):
         net = build(network, rank=rank, in_channels=in_channels, classes=classes).train()
+    layout.place(net, torch.device("cpu"))  # an image of one channel alone does not say how it lies
     divisors = _divisors(network)
     axis = divisors.index(max(divisors))
     rows = []
     for times in (2, 3):
         patch = tuple(d * (times if a == axis else 1) if d > 1 else 2 for a, d in enumerate(divisors))
-        pixels = torch.zeros((1, in_channels, *patch))
-        rows.append(
-            (math.prod(patch), _saved(net, Layout("float32", "channels_last").arrange(pixels), losses))
-        )
+        pixels = layout.arrange(torch.zeros((_SAMPLES, in_channels, *patch)))
+        rows.append((math.prod(patch), _saved(net, pixels, losses) / _SAMPLES))
     (small, few), (large, many) = rows
     slope = (many - few) / (large - small)
     return _Count(max(0.0, few - slope * small), slope, sum(p.numel() for p in net.parameters()))

@@ -125,6 +125,7 @@ def fit(
                 break
             batch = next(batches)
             seed_network(task.device, training.seed, state.step)
+            state.freezing.settle(state.progress)
             rate = set_learning_rate(state.optimizer, learning_rate(training, state.progress))
 
             terms = task.objective.terms(network, batch)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unetkit.errors import DataError
 from unetkit.records.plan import TrainingPlan
 from unetkit.training.averaging import Average
+from unetkit.training.freezing import Freezing
 from unetkit.training.horizon import Horizon
 from unetkit.training.optimizer import build_optimizer
 
@@ -25,6 +26,7 @@ class State:
         average: Its averaged weights.
         horizon: Where the schedule ends.
         optimizer_name: A name of ``OPTIMIZERS``.
+        freezing: What of the encoder learns.
         step: Steps done.
         best: Best validation Dice so far.
         best_step: Where that was.
@@ -38,6 +40,7 @@ class State:
     average: Average
     horizon: Horizon
     optimizer_name: str
+    freezing: Freezing
     step: int = 0
     best: float | None = None
     best_step: int = -1
@@ -53,9 +56,11 @@ class State:
     @staticmethod
     def fresh(network: nn.Module, training: TrainingPlan) -> State:
         """The state before the first step."""
+        freezing = Freezing(network, training)
         optimizer = build_optimizer(network, training)
         average = Average(network, training.ema_decay)
-        return State(network, optimizer, average, Horizon.planned(training), training.optimizer)
+        horizon = Horizon.planned(training)
+        return State(network, optimizer, average, horizon, training.optimizer, freezing)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averages and the optimiser's memory, by name."""

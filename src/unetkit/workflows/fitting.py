@@ -27,6 +27,7 @@ from unetkit.training.checkpoint import seconds_spent
 from unetkit.training.loop import Outcome, Task, fit
 from unetkit.training.objective import build_objective
 from unetkit.workflows.readying import Ready
+from unetkit.workflows.starting import start_network
 from unetkit.workflows.train import Wishes
 
 LEAST_SHARE = 0.25
@@ -80,6 +81,7 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     torch.manual_seed(plan.training.seed)
     data = plan.data
     network = build(plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+    start_network(network, plan, run, resume=wishes.resume, progress=progress)
     layout = _layout(network, plan, run, device, resume=wishes.resume)
     shown = f"{layout.precision}, {layout.memory_format}"
     progress.say(f"device: {device} with {threads} threads, {shown}")

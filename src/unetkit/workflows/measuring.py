@@ -26,6 +26,7 @@ from unetkit.workflows.pictures import save_pictures
 from unetkit.workflows.predict import OUTPUT_SUFFIX, SUFFIXES
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
+from unetkit.workflows.starting import read_start
 
 WORST, OTHERS = 9, 6
 
@@ -47,6 +48,9 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
         "steps": str(trained.outcome.step),
         **layout_facts(trained.device, trained.layout),
     }
+    start = read_start(run)
+    if start is not None and start.matched is not None:
+        facts["started from"] = start.matched.sentence()
     save_model(
         run.model, trained.network, plan, facts=facts
     )  # before measuring: nothing trained is ever lost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from unetkit.planning import rules
 from unetkit.records.files import write_text
@@ -12,6 +12,9 @@ from unetkit.records.plan import DataPlan, Plan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.train import PlanSettings, Wishes
+
+if TYPE_CHECKING:
+    from unetkit.planning.named import Wanted
 
 
 class PlanResult(Saved):
@@ -29,7 +32,13 @@ class PlanResult(Saved):
 
 
 def decide(
-    fingerprint: Fingerprint, data: DataPlan, *, minutes: float, memory_gb: float, device: str
+    fingerprint: Fingerprint,
+    data: DataPlan,
+    *,
+    minutes: float,
+    memory_gb: float,
+    device: str,
+    wanted: Wanted | None = None,
 ) -> Plan:
     """Make a plan for this data on this machine; the machine's speed is measured for about a second.
 
@@ -39,11 +48,14 @@ def decide(
         minutes: Time budget, 0 for none.
         memory_gb: Memory budget, 0 for none.
         device: Whose speed counts.
+        wanted: The network that was asked for; None for the planner's own.
     """
     from unetkit.planning.rate import measure_rate
 
     cost = measure_rate(device, rank=data.rank)
-    return rules.plan(fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost)
+    return rules.plan(
+        fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost, wanted=wanted
+    )
 
 
 def plan(

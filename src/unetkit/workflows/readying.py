@@ -21,10 +21,18 @@ from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import Plan, TrainingPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
-from unetkit.workflows.asked import FITTED, changed_given, given_plan, resumed_plan, wanted_split
+from unetkit.workflows.asked import (
+    FITTED,
+    changed_given,
+    given_plan,
+    resumed_plan,
+    wanted_network,
+    wanted_split,
+)
 from unetkit.workflows.plan import decide
 from unetkit.workflows.run_folder import replaced
 from unetkit.workflows.split_file import SplitFile
+from unetkit.workflows.starting import asked_start
 from unetkit.workflows.train import Wishes
 
 
@@ -94,7 +102,7 @@ def look(source: Path, wishes: Wishes, *, progress: Progress) -> Seen:
     """
     # A key that does not exist must not cost the time it takes to read a data set.
     given = given_plan(wishes)
-    wanted = wanted_split(wishes, given)
+    wanted, network = wanted_split(wishes, given), wanted_network(wishes)
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
     for problem in inspection.problems:
@@ -117,12 +125,16 @@ def look(source: Path, wishes: Wishes, *, progress: Progress) -> Seen:
     fingerprint = measure(seen)
     assert inspection.data is not None  # refused otherwise
     if given is None:
+        if network and network.rank not in (0, inspection.data.rank):
+            progress.say(f"warning: {network.name} is for {network.rank} axes; a network is planned anew")
+            network = None
         made = decide(
             fingerprint,
             inspection.data,
             minutes=wishes.minutes,
             memory_gb=wishes.memory_gb,
             device=wishes.device,
+            wanted=network,
         )
         return Seen(source, inspection, sides, fingerprint, made.with_values(wishes.every_change()))
     if given.data.rank != inspection.data.rank:
@@ -166,6 +178,7 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
     if wishes.resume and run.plan.is_file() and run.split.is_file():
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
+        start = asked_start(wishes.init)
         seen = look(source, wishes, progress=progress)
         plan, inspection, sides = _fitted(seen.plan, wishes, progress), seen.inspection, seen.split
         file = SplitFile(
@@ -177,6 +190,8 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
             label_digests={facts.id: facts.label_digest for facts in inspection.facts},
         )
         with replaced(run) if wishes.overwrite else nullcontext():
+            if start is not None:  # before the plan: a run that is killed now still knows its start
+                write_text(run.start, start.to_json())
             write_text(run.fingerprint, seen.fingerprint.to_json())
             write_text(run.split, file.to_json())
             write_text(run.plan, plan.to_json())

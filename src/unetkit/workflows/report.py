@@ -23,6 +23,7 @@ from unetkit.workflows.gallery import gallery, number, worst_first
 from unetkit.workflows.manifest import Manifest
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.pictures import CasePictures
+from unetkit.workflows.starting import Start, read_start
 
 _Kind = TypeVar("_Kind", bound=Saved)
 
@@ -50,6 +51,7 @@ class _Material:
     fingerprint: Fingerprint | None
     scores: Scores | None
     manifest: Manifest | None
+    start: Start | None
     pictures: tuple[CasePictures, ...]
 
 
@@ -91,6 +93,7 @@ def _read(run: Run) -> _Material:
         _record(run.fingerprint, Fingerprint),
         _record(run.model / "scores.json", Scores),
         _record(run.manifest, Manifest),
+        read_start(run),
         tuple(CasePictures.model_validate(row) for row in rows),
     )
 
@@ -117,6 +120,7 @@ def _page(material: _Material) -> str:
                 gallery(material.run, material.plan.data.classes, material.scores, material.pictures),
             ),
             ("Learning", _curves(material)),
+            ("Start", _start(material)),
             ("Every case, worst first", _case_table(material)),
             ("Can the confidence be trusted?", _calibration(material)),
             ("Data", _data(material)),
@@ -157,10 +161,6 @@ def _headline(material: _Material) -> str:
         )
         items.append(("Steps", f"{int(steps[-1].get('step', len(steps)))}", note))
     return page.cards(items)
-
-
-def _pictures(material: _Material) -> str:
-    return gallery(material.run, material.plan.data.classes, material.scores, material.pictures)
 
 
 def _class_table(material: _Material) -> str:
@@ -248,6 +248,25 @@ def _curves(material: _Material) -> str:
         page.chart("Learning rate", [Line("rate", along(steps, "learning_rate", "lr"))], x_name="steps"),
     )  # fmt: skip
     return f'<div class="charts">{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _start(material: _Material) -> str:
+    """What the weights started from, tensor by tensor; nothing where they started from chance."""
+    start = material.start
+    if start is None or start.matched is None:
+        return ""
+    matched = start.matched
+    kinds = (
+        ("taken over", matched.matched),
+        ("of these folded to other channels", matched.folded),
+        ("of these inflated to another axis", matched.inflated),
+        ("left as they were", matched.left),
+        ("of the source, unused", matched.unmatched),
+    )
+    rows = [(kind, len(names), ", ".join(names)) for kind, names in kinds if names]
+    table = page.table(("tensors", "n", "names"), rows, numbers=(1,))
+    words = f"<p>{escape(matched.sentence())}.</p>"
+    return f"{words}<details><summary>Every tensor</summary>{table}</details>"
 
 
 def _running(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -35,6 +35,7 @@ class PlanSettings(TypedDict, total=False):
         fold: Which part is held out: its number (from 0) and how many parts there are.
         device: ``auto``, ``cpu``, ``cuda`` …
         seed: Of every random number.
+        network: Name of a preset, a backbone or parts, such as ``unetpp`` or ``residual+attention``.
     """
 
     minutes: float
@@ -43,6 +44,7 @@ class PlanSettings(TypedDict, total=False):
     fold: tuple[int, int] | None
     device: str
     seed: int | None
+    network: str | None
 
 
 class TrainSettings(PlanSettings, total=False):
@@ -52,12 +54,14 @@ class TrainSettings(PlanSettings, total=False):
         plan: A plan to train with instead of making one.
         resume: Go on with the run in the folder; only ``minutes`` and ``training.…`` may change.
         overwrite: Replace the run in the folder.
+        init: A model, or a run that holds one, whose weights to start from.
         cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
     """
 
     plan: str | Path | Plan | None
     resume: bool
     overwrite: bool
+    init: str | Path | None
     cache: str | Path | None
 
 
@@ -72,8 +76,10 @@ class Wishes:
     fold: tuple[int, int] | None = None
     device: str = "auto"
     seed: int | None = None
+    network: str | None = None
     resume: bool = False
     overwrite: bool = False
+    init: str | Path | None = None
     cache: str | Path | None = None
 
     @staticmethod
