@@ -83,7 +83,7 @@ class Watcher:
     def __init__(self):
         self.done, self.total, self.ended = 0.0, None, False
 
-    def begin(self, task, total=None):
+    def begin(self, task, total=None, *, done=0.0):
         self.total = total
 
     def advance(self, amount=1.0, /, **shown):

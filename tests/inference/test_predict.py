@@ -12,6 +12,7 @@ from unetkit.errors import DataError, UsageError
 from unetkit.inference.predict import Predictor, raw_values
 from unetkit.records.case import Grid, Intensity, Placement, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, Normalization, PreparationPlan
+from unetkit.spatial.tiles import Tiling
 
 
 class Pointwise:
@@ -254,6 +255,44 @@ def test_a_large_picture_needs_little_memory():
     tracemalloc.stop()
     assert np.array_equal(labels, pixels[0] > 4)
     assert peak < 20 * 2**20  # labels 4 MiB, sums 4 MiB, bands of it and a few tiles
+
+
+class Watcher:
+    """Notes what a watcher is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def begin(self, task, total=None, *, done=0.0):
+        self.told.append((task, total, done))
+
+    def advance(self, amount=1.0, /, **shown):
+        self.told.append(amount)
+
+    def end(self):
+        self.told.append("end")
+
+
+def test_a_watcher_counts_the_tiles_of_an_image_that_takes_several():
+    for batch_size in (1, 3):
+        watcher = Watcher()
+        predictor(Pointwise(), batch_size=batch_size).sample(raw((20, 8)), progress=watcher)
+        tiles = len(Tiling.over((20, 8), (8, 8), 0.5).boxes)
+        assert watcher.told == [("tiles of case", tiles, 0.0), *[1] * tiles, "end"]
+    watcher = Watcher()
+    predictor(Pointwise()).sample(raw((8, 8)), progress=watcher)
+    assert watcher.told == []  # one tile has no part that could be told
+
+
+def test_a_watchers_task_ends_where_the_network_fails():
+    class Broken(Pointwise):
+        def run(self, batch):
+            return super().run(batch) * np.nan
+
+    watcher = Watcher()
+    with pytest.raises(DataError, match="finite logits"):
+        predictor(Broken()).sample(raw((20, 8)), progress=watcher)
+    assert watcher.told[-1] == "end"
 
 
 def test_raw_values_are_the_data_sets_own():

@@ -403,8 +403,8 @@ def test_progress_adds_up_to_the_whole(small, run):
     class Watcher:
         done, total, over = 0.0, None, False
 
-        def begin(self, task, total=None):
-            self.total = total
+        def begin(self, task, total=None, *, done=0.0):
+            self.total, self.done = total, done
 
         def advance(self, amount=1.0, /, **shown):
             self.done += amount

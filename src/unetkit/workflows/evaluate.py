@@ -133,7 +133,7 @@ def score_model(
         reference, known, grid = read_label(case, plan.data)
         prepared = sample(case) if sample else prepare(case, plan.data, plan.preparation)
         affordable = reference.size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
-        prediction = model.predictor.sample(prepared, mirror=tta, probabilities=affordable)
+        prediction = model.predictor.sample(prepared, mirror=tta, probabilities=affordable, progress=watch)
         rows.append(
             score_case(
                 case.id,

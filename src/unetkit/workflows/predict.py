@@ -127,17 +127,18 @@ def predict(
     ready = model if isinstance(model, Model) else load(place, device=device)
     written: list[Written] = []
     refused: list[Refused] = []
-    watch.begin("predicting", len(inputs))
+    several = watch if len(inputs) > 1 else Quiet()  # of a single image, its tiles are the progress
+    several.begin("predicting", len(inputs))
     for each in inputs:
         try:
-            written.append(_one(ready, each, tta=tta, probabilities=probabilities))
+            written.append(_one(ready, each, tta=tta, probabilities=probabilities, progress=watch))
         except DataError as wrong:
             row = Refused(
                 id=each.id, where=wrong.where or str(each.paths[0]), problem=wrong.problem, cure=wrong.cure
             )
             refused.append(row)
-        watch.advance(1, case=each.id)
-    watch.end()
+        several.advance(1, case=each.id)
+    several.end()
     return PredictResult(
         model=place, device=ready.device, out=target, written=tuple(written), refused=tuple(refused)
     )
@@ -222,9 +223,11 @@ def _with_neighbours(path: Path) -> list[Path]:
     return [each for each in beside if (other := _CHANNEL.fullmatch(stem_of(each))) and other[1] == hit[1]]
 
 
-def _one(model: Model, each: Input, *, tta: bool, probabilities: bool) -> Written:
+def _one(model: Model, each: Input, *, tta: bool, probabilities: bool, progress: Progress) -> Written:
     start = time.monotonic()
-    prediction = model.predictor.file(each.paths, each.id, mirror=tta, probabilities=probabilities)
+    prediction = model.predictor.file(
+        each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
+    )
     model.save(prediction, each.target)
     beside: Path | None = None
     if prediction.probabilities is not None:
