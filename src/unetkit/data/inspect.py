@@ -21,7 +21,7 @@ from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 
 GEOMETRY_TOLERANCE_MM = 1e-3
-__all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "raise_if_refused"]
+__all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "inspect_unlabelled", "raise_if_refused"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,40 @@ def inspect(catalog: Catalog, *, progress: Progress | None = None) -> Inspection
     return Inspection(catalog, kept, tuple(problems), data)
 
 
+def inspect_unlabelled(inspection: Inspection, *, progress: Progress | None = None) -> tuple[Problem, ...]:
+    """Read every image that has no label; a training does not open them, so nothing here stops one.
+
+    Args:
+        inspection: What was seen of the labelled cases.
+        progress: Who watches.
+
+    Returns:
+        A warning per image that is damaged, holds NaN or is of another kind than the labelled ones.
+    """
+    watcher = progress or Quiet()
+    cases = [case for case in inspection.catalog.unlabelled if all(path.is_file() for path in case.images)]
+    problems: list[Problem] = []
+    watcher.begin("Reading images without a label", len(cases))
+    try:
+        for case in cases:
+            pixels = _image(case, problems)[0]
+            if pixels is not None and inspection.data is not None:
+                problems += _other_kind(case, pixels, inspection.data)
+            watcher.advance(1)
+    finally:
+        watcher.end()
+    return tuple(replace(problem, severity="warning") for problem in problems)
+
+
+def _other_kind(case: Case, pixels: np.ndarray, data: DataPlan) -> list[Problem]:
+    channels = (1, 3) if data.channels == COLOURS else (len(data.channels),)
+    if pixels.ndim - 1 == data.rank and len(pixels) in channels:
+        return []
+    text = f"an image without a label that differs from the labelled ones: {len(pixels)} channel(s) and "
+    text += f"{pixels.ndim - 1} axes, they have {len(data.channels)} and {data.rank}"
+    return [warning("unlabelled-kind", case.images[0], text, "take it out, or convert it")]
+
+
 def raise_if_refused(inspection: Inspection) -> None:
     """Raise what stops the work, the first findings worded in full.
 
@@ -96,15 +130,10 @@ def raise_if_refused(inspection: Inspection) -> None:
 def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, list[Path]]) -> CaseFacts | None:
     """Read one case; what is wrong with it goes to ``problems``."""
     before = len(problems)
-    pixels = values = None
-    grid = label_grid = Grid.plain(2)
-    try:
-        pixels, grid = read_pixels(case)
+    values, label_grid = None, Grid.plain(2)
+    pixels, grid = _image(case, problems)
+    if pixels is not None:
         _take_notes(case.images, said)
-    except DataError as wrong:
-        problems.append(
-            from_error("nan-pixels" if "NaN" in wrong.problem else "image", wrong, case.images[0])
-        )
     try:
         values, label_grid = read_values(case)
         if case.label is not None:
@@ -126,6 +155,17 @@ def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, lis
         text = f"every pixel has the same value ({fact.minima[0]:g})"
         problems.append(warning("constant", case.images[0], text, "check the picture"))
     return fact
+
+
+def _image(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, Grid]:
+    """The pixels of one case and where they lie; None where they cannot be read."""
+    try:
+        return read_pixels(case)
+    except DataError as wrong:
+        problems.append(
+            from_error("nan-pixels" if "NaN" in wrong.problem else "image", wrong, case.images[0])
+        )
+        return None, Grid.plain(2)
 
 
 def _take_notes(paths: Iterable[Path], said: dict[str, list[Path]]) -> None:
