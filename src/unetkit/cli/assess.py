@@ -97,7 +97,12 @@ def evaluate(
     ],
     second: Annotated[Path, typer.Argument(metavar="LABELS|DATA", help="Folder of labels, or a data set.")],
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per case and class.")] = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="Tolerance of NSD in mm.")] = 1.0,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance", min=0.0, help="Tolerance of NSD in mm (pixels where no file states a spacing)."
+        ),
+    ] = 1.0,
     at_least: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,7 +151,7 @@ def _show_scores(scores: Scores) -> None:
     rows = []
     for name, row in scores.summary.items():
         for metric, one in row.items():
-            rows.append((name, metric, shown(one), one.n, one.missed, one.undefined))
+            rows.append((name, scores.heading(metric), shown(one), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
     give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
     cases = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +18,10 @@ from unetkit.data.prepare import prepare
 from unetkit.data.problems import raise_refusals
 from unetkit.data.tables import Declared, read_dataset_json, read_rows
 from unetkit.errors import DataError, UsageError
+from unetkit.metrics import METRICS
 from unetkit.metrics.calibration import Row, calibration
 from unetkit.metrics.score import score_case, summarise
+from unetkit.metrics.table import to_csv
 from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
@@ -33,7 +33,6 @@ from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
 from unetkit.workflows.split_file import SplitFile
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "volume_error")
 CALIBRATION_BYTES = 1 << 28
 
 Seen = Callable[[Case, np.ndarray, Prediction], None]
@@ -65,7 +64,7 @@ def evaluate(
         first: A folder of predicted label files, or a model (folder, run, or loaded).
         second: The folder of the reference labels, or the data set.
         csv_file: Also write one row per case and class.
-        tolerance_mm: The τ of NSD@τ.
+        tolerance_mm: The τ of NSD@τ; in pixels where no file states a spacing.
         tta: With a model: average over mirrored images.
         device: With a model: where to compute.
         progress: Who watches.
@@ -134,6 +133,7 @@ def score_model(
         prepared = sample(case) if sample else prepare(case, plan.data, plan.preparation)
         affordable = reference.size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
         prediction = model.predictor.sample(prepared, mirror=tta, probabilities=affordable, progress=watch)
+        place = _stated_grid(grid, prediction.grid)
         rows.append(
             score_case(
                 case.id,
@@ -142,9 +142,9 @@ def score_model(
                 prediction.labels,
                 classes=plan.data.classes[1:],
                 known=known,
-                spacing_mm=_stated_grid(grid, prediction.grid).spacing_mm,
+                spacing_mm=place.spacing_mm,
                 tolerance_mm=tolerance_mm,
-                metrics=METRICS,
+                calibrated=place.calibrated,
             )
         )
         if prediction.probabilities is not None:
@@ -153,10 +153,14 @@ def score_model(
             seen(case, reference, prediction)
         watch.advance(1, case=case.id)
     watch.end()
-    scores = summarise(
-        rows, classes=plan.data.classes[1:], metrics=METRICS, tolerance_mm=tolerance_mm, split=split
+    return summarise(
+        rows,
+        classes=plan.data.classes[1:],
+        metrics=tuple(METRICS),
+        tolerance_mm=tolerance_mm,
+        split=split,
+        calibration=bins,
     )
-    return scores.model_copy(update={"calibration": bins})
 
 
 def _relation(folder: Path, digests: Mapping[str, str]) -> str:
@@ -208,7 +212,7 @@ def folder_scores(
         watch.advance(1, case=stem)
     watch.end()
     return summarise(
-        rows, classes=data.classes[1:], metrics=METRICS, tolerance_mm=tolerance_mm, split="unknown"
+        rows, classes=data.classes[1:], metrics=tuple(METRICS), tolerance_mm=tolerance_mm, split="unknown"
     )
 
 
@@ -235,7 +239,7 @@ def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, toler
         known=known,
         spacing_mm=grid.spacing_mm,
         tolerance_mm=tolerance_mm,
-        metrics=METRICS,
+        calibrated=grid.calibrated,
     )
 
 
@@ -349,17 +353,3 @@ def _whole(words: set[str], where: Path) -> int:
             where=where,
         )
     return int(next(iter(words)))
-
-
-def to_csv(scores: Scores) -> str:
-    """Scores as a table: one row per case and class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "group", "class", *scores.metrics, "missed", "spurious", "absent"])
-    for case in scores.cases:
-        for name in scores.classes:
-            values = [case.values[name].get(metric) for metric in scores.metrics]
-            shown = ["" if value is None else f"{value:.6g}" for value in values]
-            flags = [int(name in case.missed), int(name in case.spurious), int(case.absent)]
-            writer.writerow([case.id, case.group, name, *shown, *flags])
-    return text.getvalue()
