@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unetkit.cli import options
 from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
 from unetkit.cli.options import Data, Device, DryRun, Json, Memory, Minutes, Quiet, Set
+
+if TYPE_CHECKING:
+    from unetkit.workflows.train import TrainPreview
 
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/<name>-<n> when not given.")
@@ -120,10 +123,7 @@ def train(
         if as_json:
             give_json(seen.model_dump(mode="json"))
             return
-        _show_plan(seen.plan.flat(), seen.plan.reasons)
-        give_line(f"would train on {seen.train} cases, hold out {seen.held_out} ({seen.split})")
-        give_line(f"would need about {seen.memory_gb:g} GB of memory")
-        give_line(f"would write into {seen.out}: {', '.join(seen.files)}")
+        _show_preview(seen)
         return
     run = work(data, out, progress=watcher(quiet=quiet), **settings)
     facts = run.facts()
@@ -134,6 +134,20 @@ def train(
     give_line(f"report: {facts['report']}")
     give_line(f"model:  {facts['model']}")
     tell(f"next: {program()} predict {facts['model']} IMAGES --out predictions", quiet=quiet)
+
+
+def _show_preview(seen: TrainPreview) -> None:
+    _show_plan(seen.plan.flat(), seen.plan.reasons)
+    if seen.finished:
+        give_line(f"{seen.out} is finished already ({seen.steps_done} steps); nothing is left to do")
+        return
+    if seen.resumed:
+        total = "" if seen.steps_left is None else f" of {seen.steps_done + seen.steps_left}"
+        left = f"{seen.minutes_left:g} minutes" if seen.steps_left is None else f"{seen.steps_left} steps"
+        give_line(f"would go on with {seen.out} after step {seen.steps_done}{total}: {left} left")
+    give_line(f"would train on {seen.train} cases, hold out {seen.held_out} ({seen.split})")
+    give_line(f"would need about {seen.memory_gb:g} GB of memory")
+    give_line(f"would write into {seen.out}: {', '.join(seen.files)}")
 
 
 def _show_dice(facts: dict[str, Any]) -> None:

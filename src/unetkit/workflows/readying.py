@@ -57,6 +57,23 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Again:
+    """A run that was looked at to go on with it.
+
+    Args:
+        own: The plan the run was started with.
+        plan: The same with what is asked for now.
+        inspection: What was seen of the data, which is what it was.
+        split: The run's own.
+    """
+
+    own: Plan
+    plan: Plan
+    inspection: Inspection
+    split: Split
+
+
+@dataclass(frozen=True)
 class Ready:
     """Everything a training needs from the data side.
 
@@ -160,7 +177,7 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         progress: Who watches.
     """
     started = time.monotonic()
-    if wishes.resume and run.plan.is_file() and run.split.is_file():
+    if wishes.resume and is_started(run):
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
         seen = look(source, wishes, progress=progress)
@@ -225,8 +242,24 @@ def _leaks(inspection: Inspection, sides: Split) -> tuple[str, ...]:
     return tuple(f"'{one}' (training) and '{other}' (held out) belong together" for one, other in pairs[:3])
 
 
-def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
-    """What an interrupted run had decided, with what is asked for now; the data must be what it was."""
+def is_started(run: Run) -> bool:
+    """Whether a run has come as far as its plan and its split."""
+    return run.plan.is_file() and run.split.is_file()
+
+
+def look_again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> Again:
+    """Read what an interrupted run had decided, with what is asked for now; nothing is written.
+
+    Args:
+        source: The data set; it must be what it was.
+        run: It ``is_started``.
+        wishes: What was asked for.
+        progress: Who watches.
+
+    Raises:
+        DataError: The data has changed.
+        UsageError: Something was asked for that would make it another run.
+    """
     own = Plan.from_json(run.plan.read_bytes(), where=run.plan)
     file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
     plan = resumed_plan(own, wishes, where=run.folder)
@@ -244,10 +277,19 @@ def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tup
         before, after = own.flat(), plan.flat()
         for key in (key for key in after if after[key] != before[key]):
             progress.say(f"{key} is now {after[key]}, it was {before[key]}")
+    return Again(own, plan, inspection, Split(file.train, file.held_out, file.how))
+
+
+def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
+    """What an interrupted run goes on with, its plan written down where it is another now."""
+    seen = look_again(source, run, wishes, progress=progress)
+    plan = seen.plan
+    if plan != seen.own:
+        before, after = seen.own.flat(), plan.flat()
         if any(after[key] != before[key] for key in FITTED):
             plan = _fitted(plan, wishes, progress)
         write_text(run.plan, plan.to_json())
-    return plan, inspection, Split(file.train, file.held_out, file.how)
+    return plan, seen.inspection, seen.split
 
 
 def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) -> None:
