@@ -181,7 +181,7 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
         seen = look(source, wishes, progress=progress)
-        plan, inspection, sides = _fitted(seen.plan, wishes, progress), seen.inspection, seen.split
+        plan, inspection, sides = fitted(seen.plan, wishes, progress=progress), seen.inspection, seen.split
         file = SplitFile(
             source=str(source),
             train=sides.train,
@@ -210,15 +210,22 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
     )
 
 
-def _fitted(plan: Plan, wishes: Wishes, progress: Progress) -> Plan:
-    """The plan after one real step: shrunk where memory does not hold it."""
+def fitted(plan: Plan, wishes: Wishes, *, progress: Progress, step: bool = True) -> Plan:
+    """The plan, shrunk where memory does not hold it.
+
+    Args:
+        plan: The plan.
+        wishes: Device.
+        progress: Told what had to be smaller.
+        step: Whether one real step decides; else what is counted, in no time.
+    """
     from unetkit.planning.memory import fit_to_memory
 
-    fitted = fit_to_memory(plan, plan.training.memory_gb, wishes.device)
-    for key, value in fitted.flat().items():
+    smaller = fit_to_memory(plan, plan.training.memory_gb, wishes.device, step=step)
+    for key, value in smaller.flat().items():
         if plan.flat()[key] != value:
-            progress.say(f"{key} is now {value}: {fitted.reasons.get(key, 'memory')}")
-    return fitted
+            progress.say(f"{key} is now {value}: {smaller.reasons.get(key, 'memory')}")
+    return smaller
 
 
 def step_gigabytes(plan: Plan) -> float:
@@ -287,7 +294,7 @@ def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tup
     if plan != seen.own:
         before, after = seen.own.flat(), plan.flat()
         if any(after[key] != before[key] for key in FITTED):
-            plan = _fitted(plan, wishes, progress)
+            plan = fitted(plan, wishes, progress=progress)
         write_text(run.plan, plan.to_json())
     return plan, seen.inspection, seen.split
 

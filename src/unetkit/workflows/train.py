@@ -275,7 +275,7 @@ def preview(
         UsageError: A setting is wrong, or the folder holds a run already.
         DataError: The data set is refused.
     """
-    from unetkit.workflows.readying import is_started, look, look_again, step_gigabytes
+    from unetkit.workflows.readying import fitted, is_started, look, look_again, step_gigabytes
     from unetkit.workflows.run_folder import OURS
 
     wishes = Wishes.of(settings)
@@ -286,7 +286,7 @@ def preview(
     where: dict[str, Any] = {}
     if not (wishes.resume and is_started(run)):
         seen = look(Path(source), wishes, progress=watch)
-        plan, sides = seen.plan, seen.split
+        plan, sides = fitted(seen.plan, wishes, progress=watch, step=False), seen.split
     elif (finished := reopen(run)) is not None:
         _refuse_more(finished, wishes)
         file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
