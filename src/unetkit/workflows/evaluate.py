@@ -29,9 +29,9 @@ from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
+from unetkit.records.split import SplitFile
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
-from unetkit.workflows.split_file import SplitFile
 
 CALIBRATION_BYTES = 1 << 28
 

@@ -20,10 +20,10 @@ from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import Plan, TrainingPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
+from unetkit.records.split import SplitFile
 from unetkit.workflows.asked import FITTED, changed_given, given_plan, resumed_plan, wanted_split
 from unetkit.workflows.plan import decide
 from unetkit.workflows.run_folder import replaced
-from unetkit.workflows.split_file import SplitFile
 from unetkit.workflows.train import Wishes
 
 

@@ -15,13 +15,13 @@ from unetkit.errors import UsageError
 from unetkit.metrics.calibration import calibration_error
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
+from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
 from unetkit.workflows.gallery import gallery, number, worst_first
-from unetkit.workflows.manifest import Manifest
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.pictures import CasePictures
 

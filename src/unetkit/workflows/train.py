@@ -18,9 +18,9 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
+from unetkit.records.split import SplitFile
 from unetkit.training.signals import Preemptible
 from unetkit.workflows.run_folder import RunLog, next_folder, open_run, refuse_taken
-from unetkit.workflows.split_file import SplitFile
 
 if TYPE_CHECKING:
     from unetkit.workflows.model import Model
