@@ -18,6 +18,8 @@ from unetkit.spatial.tiles import Tiling
 class Pointwise:
     """Two classes from each pixel alone; keeps the shapes it was given."""
 
+    notes = ()
+
     def __init__(self, classes=2):
         self.classes, self.shapes = classes, []
 
@@ -272,6 +274,9 @@ class Watcher:
     def end(self):
         self.told.append("end")
 
+    def say(self, text):
+        self.told.append(text)
+
 
 def test_a_watcher_counts_the_tiles_of_an_image_that_takes_several():
     for batch_size in (1, 3):
@@ -282,6 +287,24 @@ def test_a_watcher_counts_the_tiles_of_an_image_that_takes_several():
     watcher = Watcher()
     predictor(Pointwise()).sample(raw((8, 8)), progress=watcher)
     assert watcher.told == []  # one tile has no part that could be told
+
+
+def test_what_a_runtime_did_differently_is_said_once():
+    class Short(Pointwise):
+        def __init__(self):
+            super().__init__()
+            self.notes = []
+
+        def run(self, batch):
+            if len(self.notes) < 2:
+                self.notes.append(f"smaller batches {len(self.notes)}")
+            return super().run(batch)
+
+    watcher, road = Watcher(), predictor(Short())
+    road.sample(raw((8, 8)))
+    road.sample(raw((8, 8)), progress=watcher)
+    road.sample(raw((8, 8)), progress=watcher)
+    assert watcher.told == ["smaller batches 0", "smaller batches 1"]
 
 
 def test_a_watchers_task_ends_where_the_network_fails():

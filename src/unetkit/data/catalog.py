@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unetkit.data.formats import stem_of, suffix_of
+from unetkit.data.formats import channel_of, stem_of, suffix_of
 from unetkit.data.problems import Problem, refused, warning
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows
 from unetkit.errors import DataError
@@ -16,7 +15,6 @@ from unetkit.records.case import Case
 
 LAYOUTS = (("imagesTr", "labelsTr"), ("images", "masks"), ("images", "labels"))
 INDEX = "index.csv"
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 _EXPECTED = (
     "put the pictures in images/ and the masks, under the same names, in masks/; or use imagesTr/ and "
     "labelsTr/; or give a CSV with the columns id,image,label,group,split"
@@ -158,12 +156,12 @@ def _unique(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
 def _by_case(images: list[Path], labels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Case id to its image files: one file of the label's name, or ``_0000``, ``_0001`` … behind it."""
     stems = _unique(images, images[0].parent)
-    channelled = any((hit := _CHANNEL.fullmatch(stem)) and hit[1] in labels for stem in stems)
+    channelled = any((hit := channel_of(path)) and hit[0] in labels for path in stems.values())
     grouped: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for stem, path in stems.items():
-        hit = _CHANNEL.fullmatch(stem)
-        if hit and stem not in labels and (hit[1] in labels or channelled):
-            grouped[hit[1]].append((int(hit[2]), path))
+        hit = channel_of(path)
+        if hit and stem not in labels and (hit[0] in labels or channelled):
+            grouped[hit[0]].append((hit[1], path))
         else:
             grouped[stem].append((-1, path))
     for id, parts in grouped.items():

@@ -38,6 +38,7 @@ class Predictor:
     Example:
         >>> from unetkit.records.plan import EXAMPLE, Plan
         >>> class Bright:
+        ...     notes = ()
         ...     def run(self, batch):
         ...         return np.concatenate([0 * batch, batch], axis=1)
         >>> plan = Plan.model_validate(EXAMPLE)
@@ -64,6 +65,7 @@ class Predictor:
         self.data = data
         self.preparation = preparation
         self.inference = inference
+        self._told = 0
 
     def sample(
         self,
@@ -104,6 +106,7 @@ class Predictor:
             )
         finally:
             watch.end()
+            self._tell(progress)
 
     def file(
         self,
@@ -173,6 +176,13 @@ class Predictor:
                 cure=f"give these channels in this order; an array is shaped ({len(names)}, *S)",
                 where=where,
             )
+
+    def _tell(self, progress: Progress | None) -> None:
+        """Say once what the runtime did differently from what was asked."""
+        if progress is not None:
+            for text in self.runtime.notes[self._told :]:
+                progress.say(text)
+            self._told = len(self.runtime.notes)
 
     def _tiling(self, shape: tuple[int, ...]) -> Tiling:
         """The tiles of a prepared image ``*S``."""

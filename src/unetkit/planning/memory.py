@@ -77,15 +77,14 @@ def step_bytes(plan: Plan, *, device: str = "cpu") -> int:
     """
     data, network, training = plan.data, plan.network, plan.training
     channels, classes = len(data.channels), len(data.classes)
-    count = _count(
-        network, rank=data.rank, in_channels=channels, classes=classes, losses=plan.objective.losses
-    )
+    known = {"rank": data.rank, "in_channels": channels, "classes": classes}
+    saved = saved_bytes(network, **known, patch=training.patch_size, losses=plan.objective.losses)
+    weights = _count(network, **known, losses=plan.objective.losses).weights
     pixels = math.prod(_padded(training.patch_size, network))
-    saved = count.fixed + count.per_pixel * pixels
     half = device.startswith("cuda") and training.precision != "float32"
     passing = 2 * 4 * max(2 * network.widths[0], channels, classes) * pixels
     sample = (saved + passing) * (_HALF if half else 1.0) + 4 * channels * pixels
-    return round(training.batch_size * sample + _BYTES_PER_WEIGHT * count.weights + _FIXED_BYTES)
+    return round(training.batch_size * sample + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES)
 
 
 def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, step: bool = True) -> Plan:

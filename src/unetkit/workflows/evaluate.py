@@ -204,19 +204,48 @@ def folder_scores(
         )
     stated = _stated(labels)
     data = _classes(labels, wanted, found, stated, progress=watch)
+    cases = [
+        Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
+        for stem, path in wanted.items()
+    ]
+    return score_files(cases, found, data, split="unknown", tolerance_mm=tolerance_mm, progress=watch)
+
+
+def score_files(
+    cases: Sequence[Case],
+    predictions: Mapping[str, Path],
+    data: DataPlan,
+    *,
+    split: str,
+    tolerance_mm: float = 1.0,
+    progress: Progress | None = None,
+) -> Scores:
+    """Measure label files against the labels of cases.
+
+    Args:
+        cases: Labelled cases.
+        predictions: Case id → its predicted label file; a case that is not in it is an absent prediction.
+        data: Which value is which class, in both.
+        split: What the cases are to whatever predicted: ``held-out``, ``training``, ``unknown``.
+        tolerance_mm: The τ of NSD@τ.
+        progress: Who watches.
+
+    Raises:
+        DataError: A file is damaged, holds a value that is no class, or lies elsewhere than its label.
+    """
+    watch = progress or Quiet()
     rows: list[CaseScores] = []
-    watch.begin("measuring", len(wanted))
-    for stem, path in wanted.items():
-        case = Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
-        rows.append(_pair(case, path, found.get(stem), data, tolerance_mm))
-        watch.advance(1, case=stem)
+    watch.begin("measuring", len(cases))
+    for case in cases:
+        rows.append(_pair(case, predictions.get(case.id), data, tolerance_mm))
+        watch.advance(1, case=case.id)
     watch.end()
     return summarise(
-        rows, classes=data.classes[1:], metrics=tuple(METRICS), tolerance_mm=tolerance_mm, split="unknown"
+        rows, classes=data.classes[1:], metrics=tuple(METRICS), tolerance_mm=tolerance_mm, split=split
     )
 
 
-def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, tolerance_mm: float) -> CaseScores:
+def _pair(case: Case, predicted: Path | None, data: DataPlan, tolerance_mm: float) -> CaseScores:
     reference, known, grid = read_label(case, data)
     prediction: np.ndarray | None = None
     if predicted is not None:
@@ -228,7 +257,7 @@ def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, toler
                 cure="predict the image the label belongs to",
                 where=predicted,
             )
-        _refuse_other_place(label, grid, predicted, place)
+        _refuse_other_place(case, grid, predicted, place)
         grid = _stated_grid(grid, place)
     return score_case(
         case.id,
@@ -248,7 +277,7 @@ def _stated_grid(label: Grid, other: Grid) -> Grid:
     return other if other.calibrated and not label.calibrated else label
 
 
-def _refuse_other_place(label: Path, expected: Grid, predicted: Path, got: Grid) -> None:
+def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) -> None:
     """Refuse a prediction that lies elsewhere than its label, as far as both files state where."""
     if not (expected.calibrated and got.calibrated) or expected.matches(got):
         return
@@ -260,7 +289,8 @@ def _refuse_other_place(label: Path, expected: Grid, predicted: Path, got: Grid)
         mine, theirs = np.ravel(getattr(expected, name)), np.ravel(getattr(got, name))
         if not np.allclose(mine, theirs, rtol=0, atol=1e-3):
             raise DataError(
-                f"expected the {word} of its label {label.name}, {_numbers(mine)}, got {_numbers(theirs)}",
+                f"expected the {word} of its label {Path(case.label or case.id).name}, {_numbers(mine)}, "
+                f"got {_numbers(theirs)}",
                 cure="predict the image the label belongs to, or resample the prediction onto its grid",
                 where=predicted,
             )
