@@ -140,6 +140,21 @@ def crop(array: np.ndarray, box: Sequence[tuple[int, int]]) -> np.ndarray:
     return array[(..., *(slice(start, stop) for start, stop in box))]
 
 
+def mirrors_edges(rank: int) -> bool:
+    """Whether a patch beyond an image's edges goes on mirrored (pictures) or with zeros (volumes).
+
+    A picture is a cut-out of a surface that goes on; around a volume there is air.
+
+    Args:
+        rank: Spatial axes.
+
+    Example:
+        >>> mirrors_edges(2), mirrors_edges(3)
+        (True, False)
+    """
+    return rank == 2
+
+
 def spline_matrix(coordinates: np.ndarray, length: int, *, order: int, exact: bool = True) -> np.ndarray:
     """Weights with which each of ``length`` values on a line enters the spline at each coordinate.
 
