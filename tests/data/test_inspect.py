@@ -131,6 +131,18 @@ def test_images_without_a_label_are_opened_and_stop_nothing(tmp_path):
     assert not seen.refused
 
 
+def test_an_alpha_that_counts_as_a_channel_is_said(root):
+    for number, id in enumerate("abc"):
+        write(root / f"images/{id}.png", picture(number, 12, 16, 2))
+    seen = look(root)
+    assert seen.data is not None
+    assert len(seen.data.channels) == 2
+    said = [each.problem for each in seen.problems if "alpha" in each.problem]
+    assert said == [
+        "its alpha is not opaque everywhere: it counts as one more channel (and so in 3 files in all)"
+    ]
+
+
 def test_missing_mask(root):
     (root / "masks/b.png").unlink()
     problem = only_refusal(root)

@@ -21,12 +21,12 @@ def test_a_plan_is_made_changed_and_written(wafers, tmp_path):
 
 def test_memory_is_counted_and_no_step_is_made(wafers, tiny, monkeypatch):
     monkeypatch.setattr(memory, "try_step", lambda *_: pytest.fail("a step was made"))
-    wide = {**tiny, "network.widths": "[32,64]", "training.batch_size": "64"}
+    wide = {**tiny, "network.widths": "[32,64]", "training.batch_size": "400"}
     made = plan(wafers, changes=wide, memory_gb=0.25).plan
-    assert 2 <= made.training.batch_size < 64
+    assert 2 <= made.training.batch_size < 400
     assert memory.step_bytes(made) <= 0.25e9
     assert made.training.memory_gb == 0.25
-    assert "64 did not fit" in made.reasons["training.batch_size"]
+    assert "400 did not fit" in made.reasons["training.batch_size"]
     assert "Training makes one real step first" in made.reasons["training.memory_gb"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from unetkit.data.catalog import Catalog
 from unetkit.data.classes import Classes, decide_classes
 from unetkit.data.facts import FEWEST_SAMPLES, MOST_SAMPLES, MOST_SAMPLES_TOGETHER, CaseFacts, take_facts
-from unetkit.data.formats import format_of
+from unetkit.data.formats import SUFFIXES, format_of, suffix_of
 from unetkit.data.labels import COLOURS, read_pixels, read_values
 from unetkit.data.problems import Problem, from_error, note, raise_refusals, refused, warning
 from unetkit.errors import DataError
@@ -150,6 +150,12 @@ def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, lis
         problems.append(refused("empty", case.images[0], "the image has no pixels", "remove it"))
     if len(problems) > before:
         return None
+    if (
+        len(case.images) == 1
+        and len(pixels) in (2, 4)
+        and SUFFIXES[suffix_of(case.images[0]) or ""] == "raster"
+    ):
+        said["its alpha is not opaque everywhere: it counts as one more channel"].append(case.images[0])
     fact = take_facts(case, pixels, values, grid, samples=samples)
     if fact.minima == fact.maxima:
         text = f"every pixel has the same value ({fact.minima[0]:g})"
