@@ -318,6 +318,19 @@ def test_a_watchers_task_ends_where_the_network_fails():
     assert watcher.told[-1] == "end"
 
 
+@pytest.mark.parametrize(
+    ("channels", "got", "cure"),
+    [
+        (1, 3, "save it as a grey picture"),
+        (3, 4, "save it as a picture without alpha"),
+        (2, 3, "these chann"),
+    ],
+)
+def test_other_channels_are_refused_with_what_to_do(channels, got, cure):
+    with pytest.raises(DataError, match=rf"expected {channels} channel.*got {got}\. Do this: .*{cure}"):
+        predictor(Pointwise(), channels=channels).array(np.zeros((got, 8, 8), np.uint8))
+
+
 def test_raw_values_are_the_data_sets_own():
     def data(*values):
         names = tuple(f"k{i}" for i in range(len(values)))

@@ -43,6 +43,15 @@ def test_numbers_by_hand(tmp_path):
     assert scores.heading("hd95") == "hd95 (px)"
 
 
+def test_a_data_set_beside_predictions_is_answered_with_its_folder_of_labels(tmp_path):
+    (tmp_path / "data").mkdir()
+    labels = write(tmp_path / "data" / "masks", a=square())
+    (tmp_path / "data" / "images").mkdir()
+    found = write(tmp_path / "found", a=square())
+    with pytest.raises(UsageError, match=f"Do this: name the folder of the labels itself: .* {labels}"):
+        folder_scores(found, tmp_path / "data")
+
+
 def test_an_absent_prediction_takes_the_worst_value(tmp_path):
     labels = write(tmp_path / "labels", a=square(), b=square())
     found = write(tmp_path / "found", a=square())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unetkit.cli import options
-from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
 from unetkit.cli.options import Data, Device, DryRun, Json, Memory, Minutes, Quiet, Set
 
 if TYPE_CHECKING:
@@ -153,9 +153,8 @@ def _show_preview(seen: TrainPreview) -> None:
 def _show_dice(facts: dict[str, Any]) -> None:
     rows = [(name, "–" if value is None else f"{value:.4f}") for name, value in facts["dice"].items()]
     if rows:
-        give_table(
-            f"Dice on {facts.get('cases', '')} held-out cases".replace("  ", " "), ("class", "mean"), rows
-        )
+        cases = counted(facts["cases"], "held-out case") if "cases" in facts else "held-out cases"
+        give_table(f"Dice on {cases}", ("class", "mean"), rows)
 
 
 def demo(

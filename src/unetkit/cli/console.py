@@ -198,7 +198,8 @@ class Bar:
             self._live = self._display()
             self._live.start()
         outermost = not self._open
-        self._open.append(self._live.add_task(task, total=total, completed=done, visible=outermost, shown=""))
+        self._open.append(self._live.add_task(task, total=total, visible=outermost, shown=""))
+        self._live.update(self._open[-1], completed=done)
         self._shown.append({})
         self._started.append(time.monotonic())
 

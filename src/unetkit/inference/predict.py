@@ -171,9 +171,13 @@ class Predictor:
                 where=where,
             )
         if len(pixels) != len(names):
+            cure = f"give these channels in this order; an array is shaped ({len(names)}, *S)"
+            if rank == 2 and (len(names), len(pixels)) in ((1, 3), (1, 4), (1, 2), (3, 4)):
+                kind = "grey picture" if len(names) == 1 else "picture without alpha"
+                cure = f"save it as a {kind}, as the pictures of the training were"
             raise DataError(
                 f"expected {len(names)} channel(s) ({', '.join(names)}), got {len(pixels)}",
-                cure=f"give these channels in this order; an array is shaped ({len(names)}, *S)",
+                cure=cure,
                 where=where,
             )
 

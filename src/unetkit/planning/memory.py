@@ -273,7 +273,7 @@ def _resident(key: str) -> int:
 
 def _explained(plan: Plan, before: Plan, *, counted: float, tried: float | None, budget: float) -> Plan:
     """The plan with its memory budget and what the fitting did to it; ``tried`` None: no step was made."""
-    measured = f", {tried / 1e9:.2g} GB measured in a real step" if tried else ""
+    measured = f", {max(tried / 1e9, 0.01):.2g} GB measured in a real step" if tried else ""
     fact = f"A step needs {counted / 1e9:.2g} GB as counted{measured}, of {budget / 1e9:.2g} GB."
     if tried is None:
         fact += " Training makes one real step first, and takes a smaller batch or patch if that needs more."

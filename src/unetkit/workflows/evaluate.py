@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.catalog import find_cases
+from unetkit.data.catalog import LAYOUTS, find_cases
 from unetkit.data.classes import decide_classes
 from unetkit.data.formats import format_of, stem_of, suffix_of
 from unetkit.data.inspect import inspect, raise_if_refused
@@ -197,10 +197,12 @@ def folder_scores(
     watch = progress or Quiet()
     found, wanted = _label_files(predictions), _label_files(labels)
     if not set(found) & set(wanted):
+        cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
+        inside = next((labels / name for _, name in LAYOUTS if (labels / name).is_dir()), None)
+        if found and inside is not None:
+            cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside}"
         raise UsageError(
-            "no prediction has the stem of a label, and there is no model here",
-            cure="name the folder of predictions (or a model) first, the labels (or a data set) second",
-            where=predictions,
+            "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
         )
     stated = _stated(labels)
     data = _classes(labels, wanted, found, stated, progress=watch)
