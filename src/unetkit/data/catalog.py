@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetkit.data.formats import SUFFIXES, channel_of, stem_of, suffix_of
 from unetkit.data.problems import Problem, refused, warning
-from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows
+from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
 from unetkit.records.case import Case
 
@@ -321,16 +321,8 @@ def _declared(folder: Path, found: _Found, rows: Iterable[Row]) -> Declared:
     if path.is_file():
         found.notes.append("dataset.json was used for names, channels and the ignore label")
     found.notes.extend(declared.notes)
-    stated = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
-    if not stated:
-        return declared
-    if len(stated) > 1 or not next(iter(stated)).isdigit():
-        raise DataError(
-            f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(stated)[:5])}",
-            cure="write the same value in every row, or leave it empty",
-            where=folder,
-        )
-    return Declared(declared.channels, declared.names, int(stated.pop()), declared.notes)
+    ignore = stated_ignore(rows, where=folder)
+    return declared if ignore is None else replace(declared, ignore_value=ignore)
 
 
 def _catalog(source: Path, layout: str, found: _Found, declared: Declared) -> Catalog:

@@ -20,7 +20,6 @@ from unetkit.records.case import Case, Grid
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 
-GEOMETRY_TOLERANCE_MM = 1e-3
 __all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "inspect_unlabelled", "raise_if_refused"]
 
 
@@ -144,8 +143,8 @@ def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, lis
         return None
     if values.shape != pixels.shape[1:]:
         problems.append(_other_size(case, pixels.shape[1:], values.shape))
-    elif not _same_place(grid, label_grid):
-        problems.append(_other_place(case, grid, label_grid))
+    elif grid.calibrated and label_grid.calibrated and (differing := grid.difference(label_grid)):
+        problems.append(_other_place(case, "{} {} and {}".format(*differing)))
     if values.size == 0:
         problems.append(refused("empty", case.images[0], "the image has no pixels", "remove it"))
     if len(problems) > before:
@@ -184,12 +183,6 @@ def _often(text: str, count: int) -> str:
     return text if count == 1 else f"{text} (and so in {count} files in all)"
 
 
-def _same_place(image: Grid, label: Grid) -> bool:
-    """Whether both grids agree, as far as both files state one."""
-    stated = image.calibrated and label.calibrated
-    return not stated or image.matches(label, tolerance=GEOMETRY_TOLERANCE_MM)
-
-
 def _other_size(case: Case, image: tuple[int, ...], label: tuple[int, ...]) -> Problem:
     turned = len(image) == len(label) and sorted(image) == sorted(label)
     return refused(
@@ -202,16 +195,7 @@ def _other_size(case: Case, image: tuple[int, ...], label: tuple[int, ...]) -> P
     )
 
 
-def _other_place(case: Case, image: Grid, label: Grid) -> Problem:
-    differing = next(
-        f"{word} {_numbers(mine)} and {_numbers(theirs)}"
-        for word, mine, theirs in (
-            ("spacing (mm)", image.spacing_mm, label.spacing_mm),
-            ("origin (mm)", image.origin_mm, label.origin_mm),
-            ("direction", sum(image.direction, ()), sum(label.direction, ())),
-        )
-        if len(mine) != len(theirs) or max(abs(a - b) for a, b in zip(mine, theirs, strict=True)) > 1e-3
-    )
+def _other_place(case: Case, differing: str) -> Problem:
     return refused(
         "label-geometry",
         case.label or case.id,
@@ -222,10 +206,6 @@ def _other_place(case: Case, image: Grid, label: Grid) -> Problem:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
 
 
 def _across(facts: Sequence[CaseFacts], stated: tuple[str, ...]) -> list[Problem]:

@@ -16,7 +16,7 @@ from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
 from unetkit.data.problems import raise_refusals
-from unetkit.data.tables import Declared, read_dataset_json, read_rows
+from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
 from unetkit.metrics import METRICS
 from unetkit.metrics.calibration import Row, calibration
@@ -281,25 +281,13 @@ def _stated_grid(label: Grid, other: Grid) -> Grid:
 
 def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) -> None:
     """Refuse a prediction that lies elsewhere than its label, as far as both files state where."""
-    if not (expected.calibrated and got.calibrated) or expected.matches(got):
-        return
-    for name, word in (
-        ("spacing_mm", "spacing (mm)"),
-        ("origin_mm", "origin (mm)"),
-        ("direction", "direction"),
-    ):
-        mine, theirs = np.ravel(getattr(expected, name)), np.ravel(getattr(got, name))
-        if not np.allclose(mine, theirs, rtol=0, atol=1e-3):
-            raise DataError(
-                f"expected the {word} of its label {Path(case.label or case.id).name}, {_numbers(mine)}, "
-                f"got {_numbers(theirs)}",
-                cure="predict the image the label belongs to, or resample the prediction onto its grid",
-                where=predicted,
-            )
-
-
-def _numbers(values: np.ndarray) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+    if expected.calibrated and got.calibrated and (differing := expected.difference(got)):
+        word, mine, theirs = differing
+        raise DataError(
+            f"expected the {word} of its label {Path(case.label or case.id).name}, {mine}, got {theirs}",
+            cure="predict the image the label belongs to, or resample the prediction onto its grid",
+            where=predicted,
+        )
 
 
 def _label_files(folder: Path) -> dict[str, Path]:
@@ -365,7 +353,7 @@ def _stated(labels: Path) -> _Stated:
     index, declaration = beside("index.csv"), beside("dataset.json")
     rows = read_rows(index, needed=()) if index else []
     declared = read_dataset_json(declaration) if declaration else Declared()
-    ignore = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
+    ignore = stated_ignore(rows, where=labels)
     return _Stated(
         groups={
             row.values["id"]: row.values["group"]
@@ -373,15 +361,5 @@ def _stated(labels: Path) -> _Stated:
             if row.values.get("id") and row.values.get("group")
         },
         names=declared.names or {},
-        ignore_value=_whole(ignore, labels) if ignore else declared.ignore_value,
+        ignore_value=declared.ignore_value if ignore is None else ignore,
     )
-
-
-def _whole(words: set[str], where: Path) -> int:
-    if len(words) > 1 or not next(iter(words)).isdigit():
-        raise DataError(
-            f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(words)[:5])}",
-            cure="write the same value in every row, or leave it empty",
-            where=where,
-        )
-    return int(next(iter(words)))

@@ -159,10 +159,6 @@ def _headline(material: _Material) -> str:
     return page.cards(items)
 
 
-def _pictures(material: _Material) -> str:
-    return gallery(material.run, material.plan.data.classes, material.scores, material.pictures)
-
-
 def _class_table(material: _Material) -> str:
     scores = material.scores
     if scores is None:
