@@ -231,7 +231,7 @@ def test_what_is_no_data_set_is_refused_clearly(tmp_path):
     ):
         find_cases(tmp_path)
     lay(tmp_path, "images/readme.txt", "masks/readme.txt")
-    with pytest.raises(DataError, match="images: this is an empty folder: it holds no picture"):
+    with pytest.raises(DataError, match="images: this folder holds no picture that can be read, only readme"):
         find_cases(tmp_path)
     (tmp_path / "d.csv").write_bytes(b"\x89PNG\xff")
     with pytest.raises(DataError, match=r"d\.csv: this file is no CSV: it is not UTF-8 text"):
