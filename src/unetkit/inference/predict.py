@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from unetkit.data.labels import read_pixels
 from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
+from unetkit.inference.cleanup import cleaned
 from unetkit.inference.restore import to_original
 from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits, watched
 from unetkit.records.case import Case, Grid, Sample
@@ -86,7 +88,8 @@ class Predictor:
             progress: Who watches; the tiles of an image that takes more than one are counted.
 
         Returns:
-            Labels on the original grid, background outside the crop.
+            Labels on the original grid, background outside the crop, without objects below
+            ``inference.minimum_pixels``.
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
@@ -97,7 +100,7 @@ class Predictor:
         watch = progress if progress is not None and count > 1 else Quiet()
         watch.begin(f"tiles of {prepared.id}", count)
         try:
-            return to_original(
+            found = to_original(
                 self._bands(prepared, tiling, mirror, watch),
                 prepared,
                 order=self.preparation.order_label,
@@ -107,6 +110,7 @@ class Predictor:
         finally:
             watch.end()
             self._tell(progress)
+        return replace(found, labels=cleaned(found.labels, self.inference.minimum_pixels))
 
     def file(
         self,

@@ -246,6 +246,8 @@ def infer(
         if flips
         else "None: nothing was mirrored in training.",
         "whole_image_pixels": f"Up to {whole} pixels fit through the network in one piece, without seams.",
+        "minimum_pixels": "Fitted after training: how small an object may be and still be believed.",
+        "fit_cases": "Enough training cases to tell; never held-out ones.",
         "runtime": "The trained network itself.",
     }
     return plan, _under("inference", reasons)

@@ -241,6 +241,9 @@ class InferencePlan(Saved):
         batch_size: Tiles per network call.
         mirror_axes: Axes mirrored for test-time augmentation when it is asked for.
         whole_image_pixels: Up to this many pixels an image is predicted in one piece, without tiles.
+        minimum_pixels: Pixels that an object needs to stay, one number per foreground class; empty: fitted
+            after training on ``fit_cases`` training cases, and every object stays until then.
+        fit_cases: At most this many training cases tell ``minimum_pixels``; 0: every object stays.
         runtime: A name of ``runtimes.RUNTIMES``.
     """
 
@@ -249,6 +252,8 @@ class InferencePlan(Saved):
     batch_size: int = Field(default=1, ge=1)
     mirror_axes: Axes = ()
     whole_image_pixels: int = 0
+    minimum_pixels: Axes = ()
+    fit_cases: int = Field(default=64, ge=0)
     runtime: str = "pytorch"
 
 

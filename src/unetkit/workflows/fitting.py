@@ -31,6 +31,8 @@ from unetkit.workflows.train import Wishes
 
 LEAST_SHARE = 0.25
 """Share of a time budget that is trained however long reading and preparing took."""
+FITTING_SHARE = 0.02
+"""Share of a time budget kept for fitting object sizes after the last step."""
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -139,8 +141,10 @@ def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: P
     seconds = plan.training.minutes * 60
     if not seconds:
         return None
-    deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     least = time.monotonic() + LEAST_SHARE * seconds
+    if plan.inference.fit_cases and not plan.inference.minimum_pixels:
+        seconds *= 1 - FITTING_SHARE
+    deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     if resume or deadline >= least:
         return deadline
     late = f"{LEAST_SHARE:.0%} of the {plan.training.minutes:g} minutes are trained all the same"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class Ready:
         source: As the data set was named.
         plan: What was decided.
         train: Training samples.
+        trained_on: The cases they come from.
         held_out: Cases that are only measured.
         cache: Where prepared samples lie.
         digests: Case id → hash of its pixels and label.
@@ -92,6 +94,7 @@ class Ready:
     source: Path
     plan: Plan
     train: tuple[Sample, ...]
+    trained_on: tuple[Case, ...]
     held_out: tuple[Case, ...]
     cache: Cache
     digests: dict[str, str]
@@ -197,12 +200,14 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
     looked = time.monotonic()
     cache = Cache(Path(wishes.cache) if wishes.cache else run.folder / "cache", plan.data, plan.preparation)
     by_id = {case.id: case for case in inspection.catalog.cases}
-    train = _prepared(cache, [by_id[id] for id in sides.train], progress=progress)
+    trained_on = tuple(by_id[id] for id in sides.train)
+    train = _prepared(cache, trained_on, progress=progress)
     return Ready(
         run=run,
         source=source,
         plan=plan,
         train=train,
+        trained_on=trained_on,
         held_out=tuple(by_id[id] for id in sides.held_out),
         cache=cache,
         digests={facts.id: facts.content_digest for facts in inspection.facts},
@@ -315,7 +320,7 @@ def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) ->
         )
 
 
-def _prepared(cache: Cache, cases: list[Case], *, progress: Progress) -> tuple[Sample, ...]:
+def _prepared(cache: Cache, cases: Sequence[Case], *, progress: Progress) -> tuple[Sample, ...]:
     progress.begin("Preparing samples", len(cases))
     samples = []
     try:

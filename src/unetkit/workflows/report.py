@@ -85,9 +85,11 @@ def report(folder: Path | str, *, out: Path | str | None = None) -> ReportResult
 def _read(run: Run) -> _Material:
     index = run.folder / "pictures" / "index.json"
     rows = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else []
+    fitted = run.model / "plan.json"
+    plan = fitted if fitted.is_file() else run.plan
     return _Material(
         run,
-        Plan.from_json(run.plan.read_bytes(), where=run.plan),
+        Plan.from_json(plan.read_bytes(), where=plan),
         _record(run.fingerprint, Fingerprint),
         _record(run.model / "scores.json", Scores),
         _record(run.manifest, Manifest),

@@ -148,7 +148,7 @@ class TrainedRun:
 
     Args:
         run: Its folder.
-        plan: What was trained.
+        plan: The model's plan: what was trained, with what was fitted after the last step.
         scores: How good it is on held-out cases; None when none were held out.
     """
 
@@ -234,21 +234,24 @@ def train(
         with RunLog(run):
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.measuring import finish
+            from unetkit.workflows.object_sizes import fit_object_sizes
             from unetkit.workflows.readying import make_ready
 
             ready = make_ready(Path(source), run, wishes, progress=watch)
             preemptible.check()
             trained = train_network(ready, wishes, started=started, progress=watch)
             preemptible.check()
+            trained = fit_object_sizes(trained, progress=watch)
             scores = finish(trained, progress=watch)
-    return TrainedRun(run, ready.plan, scores)
+    return TrainedRun(run, trained.ready.plan, scores)
 
 
 def _refuse_more(finished: TrainedRun, wishes: Wishes) -> None:
     """A schedule that has run out cannot be prolonged."""
     from unetkit.workflows.asked import resumed_plan
 
-    if resumed_plan(finished.plan, wishes, where=finished.folder) != finished.plan:
+    own = Plan.from_json(finished.run.plan.read_bytes(), where=finished.run.plan)
+    if resumed_plan(own, wishes, where=finished.folder) != own:
         raise UsageError(
             "this run is finished, its schedule cannot be changed any more",
             cure="train anew (--overwrite, or another folder), or leave the changes out",
@@ -329,8 +332,9 @@ def reopen(run: Run) -> TrainedRun | None:
     ):
         return None
     scores = run.model / "scores.json"
+    fitted = run.model / "plan.json"
     return TrainedRun(
         run,
-        Plan.from_json(run.plan.read_bytes(), where=run.plan),
+        Plan.from_json(fitted.read_bytes(), where=fitted),
         Scores.from_json(scores.read_bytes(), where=scores) if scores.is_file() else None,
     )
