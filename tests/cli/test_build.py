@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -31,6 +32,20 @@ def test_dry_runs_write_nothing(wafers, tmp_path, tiny_words, capsys):
     assert main(["demo", "--dry-run", "--out", str(tmp_path / "d")]) == 0
     assert "would write" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_resume_says_how_far_the_run_is(wafers, finished, tmp_path, capsys):
+    words = ["train", str(wafers), "--resume", "--dry-run"]
+    assert main([*words, "--out", str(finished)]) == 0
+    told = capsys.readouterr().out
+    assert f"{finished} is finished already (6 steps); nothing is left to do" in told
+    assert "would" not in told
+    run = shutil.copytree(finished, tmp_path / "r")
+    (run / "manifest.json").unlink()
+    assert main([*words, "--out", str(run), "--set", "training.steps=8"]) == 0
+    told = capsys.readouterr().out
+    assert f"would go on with {run} after step 6 of 8: 2 steps left" in told
+    assert "would train on 8 cases, hold out 4" in told
 
 
 def test_an_unknown_key_costs_no_reading(tmp_path, capsys):

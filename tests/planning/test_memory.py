@@ -144,6 +144,21 @@ def test_a_step_above_the_budget_shrinks_too(monkeypatch):
     assert fit_to_memory(a_plan(batch=4), 3.0).training.batch_size == 3
 
 
+def test_without_a_step_the_count_decides_and_says_so(monkeypatch):
+    def never(plan, device):
+        raise AssertionError("a step was made")
+
+    monkeypatch.setattr(memory, "try_step", never)
+    plan = a_plan(patch=(128, 128), batch=8)
+    budget = (step_bytes(plan.with_values({"training.batch_size": "3"})) + 1000) / 1e9
+    counted = fit_to_memory(plan, budget, step=False)
+    assert counted.training.batch_size < 8
+    assert counted.training.memory_gb == plan.training.memory_gb
+    assert "8 did not fit into" in counted.reasons["training.batch_size"]
+    assert "Training makes one real step first" in counted.reasons["training.memory_gb"]
+    assert "measured" not in counted.reasons["training.memory_gb"]
+
+
 def test_nothing_fits_is_said():
     with pytest.raises(ResourceError, match=r"more memory than the budget of 0\.0001 GB"):
         fit_to_memory(a_plan(), 0.0001)

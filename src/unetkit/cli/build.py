@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unetkit.cli import options
-from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
 from unetkit.cli.options import Data, Device, DryRun, Json, Planning, Quiet, Seed, Set, Telling, grouped
 from unetkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from unetkit.workflows.train import TrainSettings
+    from unetkit.workflows.train import TrainPreview, TrainSettings
 
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/<name>-<n> when not given.")
@@ -135,10 +135,7 @@ def _preview(data: Path, out: Path | None, settings: TrainSettings, telling: Tel
     if telling.as_json:
         give_json(seen.model_dump(mode="json"))
         return
-    _show_plan(seen.plan.flat(), seen.plan.reasons)
-    give_line(f"would train on {seen.train} cases, hold out {seen.held_out} ({seen.split})")
-    give_line(f"would need about {seen.memory_gb:g} GB of memory")
-    give_line(f"would write into {seen.out}: {', '.join(seen.files)}")
+    _show_preview(seen)
 
 
 def _compare(
@@ -166,12 +163,25 @@ def _compare(
     tell(f"wrote {found.folder}/compare.json, .md and .html", quiet=telling.quiet)
 
 
+def _show_preview(seen: TrainPreview) -> None:
+    _show_plan(seen.plan.flat(), seen.plan.reasons)
+    if seen.finished:
+        give_line(f"{seen.out} is finished already ({seen.steps_done} steps); nothing is left to do")
+        return
+    if seen.resumed:
+        total = "" if seen.steps_left is None else f" of {seen.steps_done + seen.steps_left}"
+        left = f"{seen.minutes_left:g} minutes" if seen.steps_left is None else f"{seen.steps_left} steps"
+        give_line(f"would go on with {seen.out} after step {seen.steps_done}{total}: {left} left")
+    give_line(f"would train on {seen.train} cases, hold out {seen.held_out} ({seen.split})")
+    give_line(f"would need about {seen.memory_gb:g} GB of memory")
+    give_line(f"would write into {seen.out}: {', '.join(seen.files)}")
+
+
 def _show_dice(facts: dict[str, Any]) -> None:
     rows = [(name, "–" if value is None else f"{value:.4f}") for name, value in facts["dice"].items()]
     if rows:
-        give_table(
-            f"Dice on {facts.get('cases', '')} held-out cases".replace("  ", " "), ("class", "mean"), rows
-        )
+        cases = counted(facts["cases"], "held-out case") if "cases" in facts else "held-out cases"
+        give_table(f"Dice on {cases}", ("class", "mean"), rows)
 
 
 def demo(

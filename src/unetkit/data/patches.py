@@ -19,6 +19,7 @@ from unetkit.data.mix import mix, mixes
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
+from unetkit.spatial.grid import mirrors_edges
 from unetkit.spatial.intensity import apply_intensity
 
 _TRIES = 16
@@ -201,7 +202,7 @@ class Batches:
         middle = np.stack([pick.start for pick in picks]) + (self._patch - 1) / 2
         reach = moves.reach(self._training.patch_size)
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
-        if not _mirrors_edges(len(self._patch)):
+        if not mirrors_edges(len(self._patch)):
             low = np.maximum(low, 0)
             high = np.minimum(high, np.stack([pick.sample.pixels.shape[1:] for pick in picks]))
         sizes = high - low
@@ -256,11 +257,6 @@ def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int) -> 
             )
 
 
-def _mirrors_edges(rank: int) -> bool:
-    """Whether an image goes on mirrored beyond its edges (pictures) or with zeros (volumes)."""
-    return rank == 2
-
-
 def _place(sample: Sample, value: int, chance: float) -> np.ndarray:
     """One of the stored pixels of a class."""
     places = sample.foreground[value]
@@ -283,7 +279,7 @@ def _read(sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarr
     whole = bool((high - low == size).all())
     if whole:
         pixels[...] = apply_intensity(sample.pixels[(slice(None), *source)], sample.intensity)
-    elif _mirrors_edges(len(shape)):
+    elif mirrors_edges(len(shape)):
         lines = [_reflected(first, n, length) for first, n, length in zip(start, size, shape, strict=True)]
         pixels[...] = apply_intensity(_gathered(sample.pixels, lines), sample.intensity)
     else:

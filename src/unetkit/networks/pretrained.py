@@ -76,9 +76,7 @@ def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> Matche
     )
 
 
-def adopt(
-    unet: UNet, weights: Mapping[str, Tensor], *, source: str, with_heads: bool = False
-) -> Matched:
+def adopt(unet: UNet, weights: Mapping[str, Tensor], *, source: str, with_heads: bool = False) -> Matched:
     """Take what fits from a state_dict, by name, or for the encoder by order and shape where names differ.
 
     Args:

@@ -107,7 +107,7 @@ def fit(
     judge = Judge(task.validate, training, run, progress, timed=clock.deadline is not None)
 
     network = task.layout.place(task.network, task.device).train()
-    state = State.fresh(network, training)
+    state = State.fresh(network, training, task.objective)
     points.open(state, resume=resume)
     state.horizon = clock.begin(state.horizon, state.step)
     diary = Diary(run, progress, state)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from unetkit.data.formats import format_of, suffix_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
@@ -66,6 +67,7 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
         source=ready.source,
         seed=plan.training.seed,
         device=str(trained.device),
+        threads=torch.get_num_threads(),
         layout=f"{trained.layout.precision} {trained.layout.memory_format}",
         data=ready.digests,
         seconds={**trained.seconds, "measuring": time.monotonic() - begun},

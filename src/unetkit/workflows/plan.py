@@ -68,7 +68,7 @@ def plan(
     """Decide everything about one training.
 
     The data is split as ``train`` splits it and only the training cases are measured: nothing in a plan
-    comes from a case on which the model is scored.
+    comes from a case on which the model is scored. Memory is counted; ``train`` also makes a real step.
 
     Args:
         source: The data set.
@@ -79,10 +79,13 @@ def plan(
     Raises:
         DataError: The data set is refused.
         UsageError: A setting is wrong, a key of ``changes`` is unknown or a value does not fit.
+        ResourceError: Not even the smallest patch fits into the memory.
     """
-    from unetkit.workflows.readying import look
+    from unetkit.workflows.readying import fitted, look
 
-    seen = look(Path(source), Wishes.of(settings, verb="plan"), progress=progress or Quiet())
+    wishes, watch = Wishes.of(settings, verb="plan"), progress or Quiet()
+    seen = look(Path(source), wishes, progress=watch)
+    made = fitted(seen.plan, wishes, progress=watch, step=False)
     if out is not None:
-        write_text(Path(out), seen.plan.to_json())
-    return PlanResult(plan=seen.plan, fingerprint=seen.fingerprint, path=None if out is None else Path(out))
+        write_text(Path(out), made.to_json())
+    return PlanResult(plan=made, fingerprint=seen.fingerprint, path=None if out is None else Path(out))

@@ -21,6 +21,7 @@ from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import Plan, TrainingPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
+from unetkit.records.split import SplitFile
 from unetkit.workflows.asked import (
     FITTED,
     changed_given,
@@ -31,7 +32,6 @@ from unetkit.workflows.asked import (
 )
 from unetkit.workflows.plan import decide
 from unetkit.workflows.run_folder import replaced
-from unetkit.workflows.split_file import SplitFile
 from unetkit.workflows.starting import asked_start
 from unetkit.workflows.train import Wishes
 
@@ -63,6 +63,23 @@ class Seen:
     def digests(self) -> dict[str, str]:
         """Case id → hash of its pixels."""
         return {facts.id: facts.digest for facts in self.inspection.facts}
+
+
+@dataclass(frozen=True)
+class Again:
+    """A run that was looked at to go on with it.
+
+    Args:
+        own: The plan the run was started with.
+        plan: The same with what is asked for now.
+        inspection: What was seen of the data, which is what it was.
+        split: The run's own.
+    """
+
+    own: Plan
+    plan: Plan
+    inspection: Inspection
+    split: Split
 
 
 @dataclass(frozen=True)
@@ -175,12 +192,12 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         progress: Who watches.
     """
     started = time.monotonic()
-    if wishes.resume and run.plan.is_file() and run.split.is_file():
+    if wishes.resume and is_started(run):
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
         start = asked_start(wishes.init)
         seen = look(source, wishes, progress=progress)
-        plan, inspection, sides = _fitted(seen.plan, wishes, progress), seen.inspection, seen.split
+        plan, inspection, sides = fitted(seen.plan, wishes, progress=progress), seen.inspection, seen.split
         file = SplitFile(
             source=str(source),
             train=sides.train,
@@ -213,15 +230,22 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
     )
 
 
-def _fitted(plan: Plan, wishes: Wishes, progress: Progress) -> Plan:
-    """The plan after one real step: shrunk where memory does not hold it."""
+def fitted(plan: Plan, wishes: Wishes, *, progress: Progress, step: bool = True) -> Plan:
+    """The plan, shrunk where memory does not hold it.
+
+    Args:
+        plan: The plan.
+        wishes: Device.
+        progress: Told what had to be smaller.
+        step: Whether one real step decides; else what is counted, in no time.
+    """
     from unetkit.planning.memory import fit_to_memory
 
-    fitted = fit_to_memory(plan, plan.training.memory_gb, wishes.device)
-    for key, value in fitted.flat().items():
+    smaller = fit_to_memory(plan, plan.training.memory_gb, wishes.device, step=step)
+    for key, value in smaller.flat().items():
         if plan.flat()[key] != value:
-            progress.say(f"{key} is now {value}: {fitted.reasons.get(key, 'memory')}")
-    return fitted
+            progress.say(f"{key} is now {value}: {smaller.reasons.get(key, 'memory')}")
+    return smaller
 
 
 def step_gigabytes(plan: Plan) -> float:
@@ -245,8 +269,24 @@ def _leaks(inspection: Inspection, sides: Split) -> tuple[str, ...]:
     return tuple(f"'{one}' (training) and '{other}' (held out) belong together" for one, other in pairs[:3])
 
 
-def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
-    """What an interrupted run had decided, with what is asked for now; the data must be what it was."""
+def is_started(run: Run) -> bool:
+    """Whether a run has come as far as its plan and its split."""
+    return run.plan.is_file() and run.split.is_file()
+
+
+def look_again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> Again:
+    """Read what an interrupted run had decided, with what is asked for now; nothing is written.
+
+    Args:
+        source: The data set; it must be what it was.
+        run: It ``is_started``.
+        wishes: What was asked for.
+        progress: Who watches.
+
+    Raises:
+        DataError: The data has changed.
+        UsageError: Something was asked for that would make it another run.
+    """
     own = Plan.from_json(run.plan.read_bytes(), where=run.plan)
     file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
     plan = resumed_plan(own, wishes, where=run.folder)
@@ -264,10 +304,19 @@ def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tup
         before, after = own.flat(), plan.flat()
         for key in (key for key in after if after[key] != before[key]):
             progress.say(f"{key} is now {after[key]}, it was {before[key]}")
+    return Again(own, plan, inspection, Split(file.train, file.held_out, file.how))
+
+
+def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
+    """What an interrupted run goes on with, its plan written down where it is another now."""
+    seen = look_again(source, run, wishes, progress=progress)
+    plan = seen.plan
+    if plan != seen.own:
+        before, after = seen.own.flat(), plan.flat()
         if any(after[key] != before[key] for key in FITTED):
-            plan = _fitted(plan, wishes, progress)
+            plan = fitted(plan, wishes, progress=progress)
         write_text(run.plan, plan.to_json())
-    return plan, inspection, Split(file.train, file.held_out, file.how)
+    return plan, seen.inspection, seen.split
 
 
 def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) -> None:

@@ -12,19 +12,21 @@ from typing import TypeVar
 import numpy as np
 
 from unetkit.errors import UsageError
+from unetkit.metrics.calibration import calibration_error
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
+from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
 from unetkit.workflows.gallery import gallery, number, worst_first
-from unetkit.workflows.manifest import Manifest
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.pictures import CasePictures
 from unetkit.workflows.starting import Start, read_start
 
+_NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
 _Kind = TypeVar("_Kind", bound=Saved)
 
 
@@ -180,24 +182,15 @@ def _class_table(material: _Material) -> str:
             row.append("–" if one is None else _with_interval(one, metric))
         rows.append(row)
     head = ["class", "n", "missed", "undefined"]
-    head += [_metric_name(metric, scores.tolerance_mm) for metric in scores.metrics]
+    head += [
+        scores.heading(metric, _NAMES.get(metric, metric.replace("_", " "))) for metric in scores.metrics
+    ]
     table = page.table(head, rows, numbers=range(1, len(head)))
     return (
         f'{table}<p class="soft">Mean over cases; below it the 95 % bootstrap interval, groups resampled.</p>'
         f'<details><summary>How missed and empty cases count</summary><p class="soft">'
         f"{escape(scores.convention)}</p></details>"
     )
-
-
-def _metric_name(metric: str, tolerance_mm: float) -> str:
-    known = {
-        "dice": "Dice",
-        "iou": "IoU",
-        "hd95": "HD95 (mm)",
-        "assd": "ASSD (mm)",
-        "nsd": f"NSD @ {tolerance_mm:g} mm",
-    }
-    return known.get(metric, metric.replace("_", " "))
 
 
 def _with_interval(one: Summary, metric: str) -> Html:
@@ -287,10 +280,9 @@ def _calibration(material: _Material) -> str:
     if not rows:
         return ""
     total = sum(count for _, _, count in rows)
-    gap = sum(abs(confidence - right) * count for confidence, right, count in rows) / total
     text = (
         "<p>On the dashed line the model is as often right as it claims. "
-        f"Mean gap {gap:.1%} over {total:,} pixels; "
+        f"Mean gap {calibration_error(rows) or 0:.1%} over {total:,} pixels; "
         "below the line it is too sure of itself. The larger a dot, the more pixels.</p>"
     )
     return f'{text}<div class="charts">{page.calibration_chart(rows)}</div>'

@@ -18,6 +18,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
+from unetkit.records.split import SplitFile
 from unetkit.training.signals import Preemptible
 from unetkit.workflows.run_folder import RunLog, next_folder, open_run, refuse_taken
 
@@ -126,6 +127,11 @@ class TrainPreview(Saved):
         split: How they were split.
         files: What would be written.
         memory_gb: Memory of a training step, GB, roughly.
+        resumed: Whether it would go on with the run in the folder; the plan and the split are the run's then.
+        steps_done: Steps of that run that are done and saved.
+        steps_left: Steps that are left; None where a time budget decides.
+        minutes_left: Minutes of the time budget that are left; None where a number of steps decides.
+        finished: Whether nothing is left to do.
     """
 
     out: Path
@@ -135,6 +141,11 @@ class TrainPreview(Saved):
     split: str
     files: tuple[str, ...]
     memory_gb: float
+    resumed: bool = False
+    steps_done: int = 0
+    steps_left: int | None = None
+    minutes_left: float | None = None
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,22 +284,47 @@ def preview(
         UsageError: A setting is wrong, or the folder holds a run already.
         DataError: The data set is refused.
     """
-    from unetkit.workflows.readying import look, step_gigabytes
+    from unetkit.workflows.readying import fitted, is_started, look, look_again, step_gigabytes
     from unetkit.workflows.run_folder import OURS
 
     wishes = Wishes.of(settings)
+    watch = progress or Quiet()
     target = Path(out) if out is not None else next_folder(Path(source))
-    refuse_taken(Run(target), resume=wishes.resume, overwrite=wishes.overwrite)
-    seen = look(Path(source), wishes, progress=progress or Quiet())
+    run = Run(target)
+    refuse_taken(run, resume=wishes.resume, overwrite=wishes.overwrite)
+    where: dict[str, Any] = {}
+    if not (wishes.resume and is_started(run)):
+        seen = look(Path(source), wishes, progress=watch)
+        plan, sides = fitted(seen.plan, wishes, progress=watch, step=False), seen.split
+    elif (finished := reopen(run)) is not None:
+        _refuse_more(finished, wishes)
+        file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
+        plan, sides, where = finished.plan, file, {**_left(run, finished.plan), "finished": True}
+    else:
+        again = look_again(Path(source), run, wishes, progress=watch)
+        plan, sides, where = again.plan, again.split, _left(run, again.plan)
     return TrainPreview(
         out=target,
-        plan=seen.plan,
-        train=len(seen.split.train),
-        held_out=len(seen.split.held_out),
-        split=seen.split.how,
+        plan=plan,
+        train=len(sides.train),
+        held_out=len(sides.held_out),
+        split=sides.how,
         files=tuple(name for name in OURS if name != "log.txt"),
-        memory_gb=round(step_gigabytes(seen.plan), 2),
+        memory_gb=round(step_gigabytes(plan), 2),
+        **where,
     )
+
+
+def _left(run: Run, plan: Plan) -> dict[str, Any]:
+    """How far a run is, by its newest resume point, as values of ``TrainPreview``."""
+    from unetkit.training.checkpoint import read
+
+    found = read(run.checkpoints, "last")
+    numbers = {"step": 0, "seconds": 0.0} if found is None else found.numbers
+    left: dict[str, Any] = {"resumed": True, "steps_done": numbers["step"]}
+    if plan.training.steps:
+        return {**left, "steps_left": max(0, plan.training.steps - numbers["step"])}
+    return {**left, "minutes_left": round(max(0.0, plan.training.minutes - numbers["seconds"] / 60), 2)}
 
 
 def reopen(run: Run) -> TrainedRun | None:
