@@ -32,7 +32,7 @@ def test_a_plan_gives_patch_channels_and_classes(tmp_path):
     file.write_text(plan.to_json())
     found = models(plan=file)
     assert (found.patch, found.batch, found.channels, found.classes) == ((32, 32), 2, 1, 2)
-    part = next(row for row in found.rows if row.family == "decoder")
+    part = next(row for row in found.rows if (row.family, row.name) == ("decoder", "unet"))
     assert part.parameters == 6562
     assert models(plan=plan, patch=(64, 32)).patch == (64, 32)
 

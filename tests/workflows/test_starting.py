@@ -63,12 +63,18 @@ def test_a_run_starts_with_the_models_weights_and_its_network(
 
 
 def test_another_network_takes_what_fits(wafers, two_steps, finished, tmp_path):
-    wider = {**two_steps, "network.widths": "[4,12]"}
-    run = uk.train(wafers, tmp_path / "r", init=finished, changes=wider, fold=(0, 3))
+    deeper = {**two_steps, "network.blocks": "[1,2]"}
+    run = uk.train(wafers, tmp_path / "r", init=finished, changes=deeper, fold=(0, 3))
     matched = read_start(run.run).matched
-    assert run.plan.network.widths == (4, 12)
-    assert "encoder.stages.0.0.conv.weight" in matched.matched
-    assert "encoder.stages.1.0.conv.weight" in matched.left
+    assert run.plan.network.blocks == (1, 2)
+    assert "encoder.stages.1.0.conv.weight" in matched.matched
+    assert "encoder.stages.1.1.conv.weight" in matched.left
+
+
+def test_a_network_of_other_widths_is_another_architecture(wafers, two_steps, finished, tmp_path):
+    wider = {**two_steps, "network.widths": "[12,24]"}
+    with pytest.raises(DataError, match="0 fit: this is another architecture"):
+        uk.train(wafers, tmp_path / "r", init=finished, changes=wider, fold=(0, 3))
 
 
 def test_a_run_killed_before_its_first_step_still_knows_its_start(wafers, two_steps, finished, tmp_path):
