@@ -82,7 +82,7 @@ class Wanted:
         if network.widths != full.widths:
             share = f"{network.widths[0]} of {full.widths[0]} channels first, and so on"
             why["network.widths"] = f"Those of '{self.name}' made to fit, {share}. {widest}"
-        elif self.fixed:
+        elif self.fixed or network.backbone:
             why["network.widths"] = f"Those of '{self.name}', which are fixed; patch and batch make it fit."
         if any(p > math.ceil(m) for p, m in zip(patch, terms.median, strict=True)):
             stride = "×".join(map(str, choice.candidate.shape.divisors))

@@ -29,7 +29,7 @@ class ModelRow(Saved):
         parameters: Weights that can be learned; of a part: of the plain U-Net that has it.
         multiply_adds: Of one patch, forward.
         memory_gb: Of a training step, GB.
-        published: Parameters as published, 0 where nobody stated them.
+        published: Parameters as published, 0 where nobody stated them or for other axes than the patch's.
         remark: Its paper, or why it was not counted.
     """
 
@@ -123,7 +123,10 @@ class _Bench:
         row = ModelRow(family=family, name=name)
         if family == PRESET:
             preset = PRESETS[name]
-            row = row.model_copy(update={"published": preset.parameters, "remark": preset.paper})
+            same = preset.rank == len(self.patch)
+            published = {"published": preset.parameters, "remark": preset.paper}
+            other = {"remark": f"{preset.paper} (published for {preset.rank} axes)"}
+            row = row.model_copy(update=published if same else other)
         try:
             if family == PRESET:
                 found = self._count(PRESETS[name].plan(len(self.patch)))
