@@ -11,10 +11,10 @@ from PIL import Image
 from torch.nn import functional as F
 
 from unetkit.errors import DataError, UsageError
-from unetkit.networks.pretrained import adopt, settle_norms, start_from, start_from_imagenet
+from unetkit.networks.pretrained import adopt, folded_norms, settle_norms, start_from, start_from_imagenet
 from unetkit.networks.store import save_model
 from unetkit.networks.unet import build
-from unetkit.networks.weights import read_weights
+from unetkit.networks.weights import NORM_EPS, read_weights
 from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
 
 WHOLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights"
@@ -217,6 +217,15 @@ def test_settled_norms_answer_alike_in_both_modes():
         torch.testing.assert_close(network(images), wanted, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(network.train()(images), wanted, rtol=1e-3, atol=1e-3)
     assert (apart - wanted).abs().max() > 0.1
+
+
+def test_only_norms_that_were_folded_away_are_found():
+    network = torch.nn.Sequential(*(torch.nn.BatchNorm2d(4) for _ in range(3)))
+    with torch.no_grad():
+        for norm in network[:2]:
+            norm.bias.normal_()
+        network[0].running_var.fill_(1 - NORM_EPS)  # as read_weights gives them
+    assert folded_norms(network) == (network[0],)
 
 
 @pytest.mark.real_data

@@ -12,7 +12,7 @@ from unetkit.errors import DataError, UsageError
 from unetkit.networks.matching import COUNTER, by_name, by_order, first_kernel, fitted, transposed_kernels
 from unetkit.networks.store import read_model
 from unetkit.networks.unet import UNet
-from unetkit.networks.weights import read_weights
+from unetkit.networks.weights import NORM_EPS, read_weights
 from unetkit.records.matched import Matched
 
 _ENOUGH = 0.6
@@ -159,7 +159,32 @@ def _another(unet: UNet, encoder: Mapping[str, Tensor], fits: Mapping[str, objec
     )
 
 
-def settle_norms(network: nn.Module, images: Iterable[Tensor]) -> int:
+def folded_norms(network: nn.Module) -> tuple[nn.Module, ...]:
+    """Batch norms that only shift: what is left of one that was folded into the convolution before it.
+
+    Args:
+        network: The network.
+    """
+    return tuple(module for module in _norms(network) if _only_shifts(module))
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [
+        module
+        for module in network.modules()
+        if getattr(module, "running_var", None) is not None and getattr(module, "weight", None) is not None
+    ]
+
+
+def _only_shifts(norm: nn.Module) -> bool:
+    """Whether a norm has the statistics of none, and yet is not a new one."""
+    plain = not norm.running_mean.any() and bool((norm.weight == 1).all())  # pyright: ignore
+    return plain and bool(norm.bias.any()) and bool((norm.running_var + NORM_EPS == 1).all())  # pyright: ignore
+
+
+def settle_norms(
+    network: nn.Module, images: Iterable[Tensor], norms: Sequence[nn.Module] | None = None
+) -> int:
     """Move batch norms to the statistics of ``images`` without changing what the network computes.
 
     Weights whose norms were folded away, or were gathered on other images, give one thing in ``eval`` mode
@@ -170,15 +195,12 @@ def settle_norms(network: nn.Module, images: Iterable[Tensor]) -> int:
     Args:
         network: The network, changed in place, left in ``eval`` mode.
         images: Batches ``(B, C, *S)``.
+        norms: Which of its norms; None: all that have statistics.
 
     Returns:
         How many norms were moved.
     """
-    norms = [
-        module
-        for module in network.modules()
-        if getattr(module, "running_var", None) is not None and getattr(module, "weight", None) is not None
-    ]
+    norms = _norms(network) if norms is None else norms
     sums = {norm: (0.0, torch.zeros(()), torch.zeros(())) for norm in norms}
 
     def watch(norm: nn.Module, given: tuple[Tensor, ...]) -> None:

@@ -32,6 +32,8 @@ from unetkit.workflows.train import Wishes
 
 LEAST_SHARE = 0.25
 """Share of a time budget that is trained however long reading and preparing took."""
+SETTLING_STEPS = 8
+"""Batches on which batch norms are settled that a file of weights had folded away."""
 FITTING_SHARE = 0.02
 """Share of a time budget kept for fitting object sizes after the last step."""
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -81,12 +83,13 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     torch.manual_seed(plan.training.seed)
     data = plan.data
     network = build(plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
-    start_network(network, plan, run, resume=wishes.resume, progress=progress)
+    batches = Batches(ready.train, plan.training, plan.augmentation, classes=len(data.classes), device=device)
+    images = (batches.at(step).pixels.cpu() for step in range(SETTLING_STEPS))
+    start_network(network, plan, run, images=images, resume=wishes.resume, progress=progress)
     layout = _layout(network, plan, run, device, resume=wishes.resume)
     shown = f"{layout.precision}, {layout.memory_format}"
     progress.say(f"device: {device} with {threads} threads, {shown}")
     layout.place(network, device)
-    batches = Batches(ready.train, plan.training, plan.augmentation, classes=len(data.classes), device=device)
     task = Task(
         network=network,
         objective=build_objective(plan.objective, layout),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from unetkit.records.saved import Saved
 from unetkit.workflows.model_folder import model_folder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from unetkit.networks.unet import UNet
 
 IMAGENET = "ImageNet"
@@ -78,13 +81,19 @@ def refuse_other_start(run: Run, init: str | Path | None) -> None:
         )
 
 
-def start_network(network: UNet, plan: Plan, run: Run, *, resume: bool, progress: Progress) -> None:
+def start_network(
+    network: UNet, plan: Plan, run: Run, *, images: Iterable[Tensor], resume: bool, progress: Progress
+) -> None:
     """Give a new network its first weights, and write down which; a resume point's own weights win.
+
+    Batch norms that had been folded away are moved to the statistics of ``images``: they answer as before,
+    and training begins from what the weights know instead of from what a new normalisation makes of it.
 
     Args:
         network: Changed in place.
         plan: The plan.
         run: Its ``start.json`` says what was asked for, and afterwards what became of it.
+        images: Batches ``(B, C, *S)`` as in training; looked at only where norms were folded away.
         resume: Whether the run goes on.
         progress: Told what was taken over.
 
@@ -92,7 +101,7 @@ def start_network(network: UNet, plan: Plan, run: Run, *, resume: bool, progress
         UsageError: The encoder has no ImageNet weights.
         DataError: The model has changed since it was named, is damaged, or nothing of it fits.
     """
-    from unetkit.networks.pretrained import start_from, start_from_imagenet
+    from unetkit.networks.pretrained import folded_norms, settle_norms, start_from, start_from_imagenet
 
     if resume and (run.checkpoints / "last.json").is_file():
         return
@@ -106,6 +115,9 @@ def start_network(network: UNet, plan: Plan, run: Run, *, resume: bool, progress
         return
     write_text(run.start, start.model_copy(update={"matched": report}).to_json())
     progress.say(f"start: {report.sentence()}")
+    if norms := folded_norms(network.encoder):  # pyright: ignore[reportArgumentType] - a module
+        settle_norms(network.encoder, images, norms)  # pyright: ignore[reportArgumentType] - a module
+        progress.say(f"start: {len(norms)} batch norms had been folded away and were settled on this data")
 
 
 def _refuse_changed(start: Start) -> None:
