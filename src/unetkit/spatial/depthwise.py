@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from unetkit.spatial.layers import LAYERS, SLOPE, memory_format
+from unetkit.spatial.tracing import traced
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
 
@@ -129,8 +130,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, *, stride: Sequence[int])
 
 def _plain(x: Tensor) -> bool:
     """Whether torch's own operation is wanted: on a GPU, or where a compiler or an exporter is watching."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return traced or x.device.type != "cpu"
+    return traced() or x.device.type != "cpu"
 
 
 def _spread(x: Tensor, stride: Sequence[int]) -> Tensor:

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from unetkit.spatial.memory_format import channels_last
+from unetkit.spatial.tracing import exported, traced
 
 SLOPE = 1e-2
 """Slope of every LeakyReLU below zero; also what the He initialisation assumes."""
@@ -59,6 +60,8 @@ def memory_format(x: Tensor) -> torch.memory_format:
         >>> memory_format(torch.zeros(2, 3, 4, 4))
         torch.contiguous_format
     """
+    if exported():
+        return torch.contiguous_format
     wanted = channels_last(x.ndim - 2)
     is_last = not x.is_contiguous() and x.is_contiguous(memory_format=wanted)
     return wanted if is_last else torch.contiguous_format
@@ -96,7 +99,7 @@ def cropped(x: Tensor, size: Sequence[int]) -> Tensor:
         size: Pixels per axis.
     """
     for axis, length in enumerate(size, start=2):
-        if x.shape[axis] != length:
+        if exported() or x.shape[axis] != length:
             x = x.narrow(axis, 0, length)
     return x
 
@@ -146,8 +149,10 @@ class AveragePool(nn.Module):
         """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up: the last block may be a smaller one."""
         if len(self.stride) == 2:
             return F.avg_pool2d(x, self.stride, ceil_mode=True)
+        if exported():
+            return F.avg_pool3d(x, self.stride, ceil_mode=True)
         whole = all(length % by == 0 for length, by in zip(x.shape[2:], self.stride, strict=True))
-        if memory_format(x) == torch.contiguous_format or _traced() or not whole:
+        if memory_format(x) == torch.contiguous_format or traced() or not whole:
             # torch refuses a block larger than the image where it has 3 axes
             stride = [min(length, by) for length, by in zip(x.shape[2:], self.stride, strict=True)]
             pooled = F.avg_pool3d(x, stride, ceil_mode=True)
@@ -178,7 +183,7 @@ class Upsampling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, out_channels, *S · stride)`` in the same memory format."""
         rank = len(self.stride)
-        if _traced() or x.device.type != "cpu" or memory_format(x) == torch.contiguous_format:
+        if traced() or x.device.type != "cpu" or memory_format(x) == torch.contiguous_format:
             return LAYERS[rank].convolve_transposed(x, self.weight, self.bias, self.stride)
         kernel = self.weight.movedim((0, 1), (-1, -2)).flatten(0, -2)
         blocks = F.linear(x.movedim(1, -1), kernel, self.bias.repeat(math.prod(self.stride)))
@@ -235,7 +240,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, out_channels, *S)`` in the same memory format."""
-        if _traced():
+        if traced():
             kernel = self.weight[(..., *[None] * (x.ndim - 2))]
             return LAYERS[x.ndim - 2].convolve(x, kernel, self.bias)
         if memory_format(x) != torch.contiguous_format:
@@ -296,7 +301,7 @@ def instance_norm(
     Returns:
         ``(B, C, *S)`` in the memory format of ``x``.
     """
-    if _traced():
+    if traced():
         y = torch.instance_norm(x, weight, bias, None, None, True, 0.0, eps, False)
         return y if slope == 1.0 else F.leaky_relu(y, slope)
     fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
@@ -309,11 +314,6 @@ def instance_norm(
         y = torch.instance_norm(x, weight, bias, None, None, True, 0.0, eps, True)
     y = y.contiguous(memory_format=memory_format(x))
     return y if slope == 1.0 else F.leaky_relu_(y, slope)
-
-
-def _traced() -> bool:
-    """Whether a compiler or an exporter is watching, who wants plain operations."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 class _SampleNorm(torch.autograd.Function):
