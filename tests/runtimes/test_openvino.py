@@ -51,6 +51,15 @@ def test_an_answer_stays_when_the_next_one_comes(files):
     assert np.array_equal(first, kept)
 
 
+def test_a_stale_answer_is_refused(files):
+    runtime = OpenvinoRuntime.load(files)
+    stale = np.zeros((1, 4, 16, 12), np.float32)
+    runtime._compiled = lambda batch: [stale]
+    assert runtime.run(np.zeros((1, 1, 16, 12), np.float32)) is stale
+    with pytest.raises(DataError, match="cannot compute a tile of 16×11 pixels"):
+        runtime.run(np.zeros((1, 1, 16, 11), np.float32))
+
+
 def test_nothing_is_sent_anywhere(files, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)

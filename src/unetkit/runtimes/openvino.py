@@ -88,8 +88,21 @@ class OpenvinoRuntime:
 
         Returns:
             ``(B, K, *S)`` float32, C-contiguous.
+
+        Raises:
+            DataError: OpenVINO has no answer for this size; it then gives the previous one, which is refused.
         """
-        return self._compiled(np.require(batch, np.float32, ["C"]))[0]
+        try:
+            logits = self._compiled(np.require(batch, np.float32, ["C"]))[0]
+        except RuntimeError:
+            logits = np.empty(0)
+        if logits.shape[:1] + logits.shape[2:] != batch.shape[:1] + batch.shape[2:]:
+            size = "×".join(map(str, batch.shape[2:]))
+            raise DataError(
+                f"OpenVINO cannot compute a tile of {size} pixels with this network",
+                cure="predict this image with the model folder itself, or export to onnx",
+            )
+        return logits
 
     @staticmethod
     def export(network: nn.Module, plan: Plan, folder: Path) -> None:

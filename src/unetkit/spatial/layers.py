@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from unetkit.spatial.memory_format import channels_last
-from unetkit.spatial.tracing import exported, traced
+from unetkit.spatial.tracing import beyond, exported, traced
 
 SLOPE = 1e-2
 """Slope of every LeakyReLU below zero; also what the He initialisation assumes."""
@@ -147,10 +147,13 @@ class AveragePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up: the last block may be a smaller one."""
+        if exported():  # OpenVINO refuses a block larger than the image: fill up, then divide by the share
+            pool = F.avg_pool2d if len(self.stride) == 2 else F.avg_pool3d
+            edge = beyond(x, self.stride)
+            shares = pool(F.pad(torch.ones_like(x[:1, :1]), edge), self.stride)
+            return pool(F.pad(x, edge), self.stride) / shares
         if len(self.stride) == 2:
             return F.avg_pool2d(x, self.stride, ceil_mode=True)
-        if exported():
-            return F.avg_pool3d(x, self.stride, ceil_mode=True)
         whole = all(length % by == 0 for length, by in zip(x.shape[2:], self.stride, strict=True))
         if memory_format(x) == torch.contiguous_format or traced() or not whole:
             # torch refuses a block larger than the image where it has 3 axes

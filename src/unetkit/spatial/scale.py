@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unetkit.spatial.layers import LAYERS, cropped, memory_format
+from unetkit.spatial.tracing import beyond, exported
 
 _MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -34,6 +35,8 @@ def max_pooled(x: Tensor, stride: Sequence[int]) -> Tensor:
     """
     if all(step == 1 for step in stride):
         return x
+    if exported():  # OpenVINO refuses a block larger than the image
+        return _MAX_POOL[len(stride)](F.pad(x, beyond(x, stride), value=-math.inf), tuple(stride))
     pooled = _MAX_POOL[len(stride)](x, tuple(stride), ceil_mode=True)
     return pooled.contiguous(memory_format=memory_format(x))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 
 def traced() -> bool:
@@ -26,3 +29,18 @@ def exported() -> bool:
         False
     """
     return torch.compiler.is_exporting()
+
+
+def beyond(x: Tensor, stride: Sequence[int]) -> list[int]:
+    """What ``F.pad`` takes to make every axis a multiple of the stride, at its end; right for any size.
+
+    Args:
+        x: ``(B, C, *S)``.
+        stride: Pixels per axis.
+
+    Example:
+        >>> beyond(torch.zeros(1, 1, 5, 6), (2, 4))
+        [0, 2, 0, 1]
+    """
+    short = [-length % step for length, step in zip(x.shape[2:], stride, strict=True)]
+    return [number for missing in reversed(short) for number in (0, missing)]
