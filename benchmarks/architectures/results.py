@@ -28,8 +28,8 @@ def compared(name: str, row: dict[str, Any]) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        "| network | Dice | HD95 | against the first | p | parameters | multiply-adds | patch × batch | steps "
-        "| patches/s trained | tiles/s predicted | memory of a step, GB |",
+        "| network | Dice | HD95 | against the first | p | parameters | multiply-adds | patch × batch "
+        "| steps | patches/s trained | tiles/s predicted | memory of a step, GB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in row["networks"]:
@@ -84,10 +84,10 @@ def write(folder: Path, page: Path) -> None:
     lines = [
         "# The family, measured",
         "",
-        "Mean Dice over held-out cases in points (95 % bootstrap interval, groups resampled); a case's value is",
-        "the mean over classes and over the seeds that held it out. HD95 in mm, in pixels for pictures.",
-        "p: two-sided Wilcoxon signed-rank test over the same cases, not corrected for the number of rows.",
-        "Minutes: every network is fitted to the same budget by the planner. Steps: the same steps, patch and",
+        "Mean Dice over held-out cases in points (95 % bootstrap interval over groups); the value of a case is",
+        "the mean over classes and the seeds that held it out. HD95 in mm, in pixels for pictures.",
+        "p: two-sided Wilcoxon signed-rank test over the same cases, not corrected for the number.",
+        "Minutes: each network is fitted to one budget by the planner. Steps: the same steps, patch and",
         "batch for all.",
         "",
         PAPERS,
