@@ -84,8 +84,8 @@ def write(folder: Path, page: Path) -> None:
     lines = [
         "# The family, measured",
         "",
-        "Mean Dice over held-out cases in points (95 % bootstrap interval over groups); the value of a case is",
-        "the mean over classes and the seeds that held it out. HD95 in mm, in pixels for pictures.",
+        "Mean Dice over held-out cases, points (95 % bootstrap interval over groups); a case's value is the",
+        "mean over classes and the seeds that held it out. HD95 in mm, in pixels for pictures.",
         "p: two-sided Wilcoxon signed-rank test over the same cases, not corrected for the number.",
         "Minutes: each network is fitted to one budget by the planner. Steps: the same steps, patch and",
         "batch for all.",

@@ -85,6 +85,20 @@ def test_true_small_objects_keep_every_object():
     assert smallest_believable(right + wrong).pixels == 0
 
 
+def test_a_size_that_fits_one_case_alone_is_not_asked_for():
+    """The mean is best without the object of 30 pixels of one odd case, but not by a standard error."""
+    speck, blob, odd, empty = np.zeros((4, 12, 12), np.uint8)
+    speck[0, 0] = 1
+    blob[2:10, 2:10] = 1
+    odd[2:8, 2:7] = 1
+    rows = [objects(blob | speck, blob, None, classes=2)[0]] * 6
+    rows += [objects(speck, empty, None, classes=2)[0]] * 6
+    rows += [objects(odd, empty, None, classes=2)[0]]
+    found = smallest_believable(rows)
+    assert found.pixels == 30
+    assert found.after < 1.0  # the odd one stays
+
+
 def test_few_cases_or_a_small_gain_change_nothing():
     assert smallest_believable(cases(4, 4)).pixels == 0
     large, near = np.zeros((2, 40, 40), np.uint8)

@@ -13,6 +13,7 @@ LEAST_GAIN = 0.01
 """Mean Dice that a minimum has to bring on the training cases."""
 _LEAST_CASES = 5
 _CANDIDATES = 64
+_ROUNDING = 1e-9
 
 
 def cleaned(labels: np.ndarray, minimum_pixels: Sequence[int]) -> np.ndarray:
@@ -119,33 +120,49 @@ class Minimum:
 
 
 def smallest_believable(rows: Sequence[Objects]) -> Minimum:
-    """Choose the minimum size with the best mean Dice over cases, for one class.
+    """Choose the minimum size of a class's objects: the smallest that is as good as the best.
 
     A case counts where the class is predicted or present, as in every score of this package, so that an
-    object in a case without the class costs as much as a missed one. Of equally good sizes the smallest is
-    taken, and none at all below a gain of ``LEAST_GAIN``.
+    object in a case without the class costs as much as a missed one. A size is as good as the best where the
+    cases lose, in the mean, no more than one standard error by it; a few cases thus cannot ask for a size
+    that only fits them. Nothing is asked for below a gain of ``LEAST_GAIN``.
 
     Args:
         rows: The class's objects, case by case.
+
+    Reference:
+        Breiman et al., Classification and Regression Trees, 1984: the rule of one standard error.
 
     Example:
         >>> case = objects(np.array([1, 1, 0, 1]), np.array([1, 1, 0, 0]), None, classes=2)[0]
         >>> smallest_believable([case] * 5)
         Minimum(pixels=2, cases=5, before=0.8, after=1.0)
     """
-    before, cases = _mean_dice(rows, 0)
-    best = Minimum(0, cases, before, before)
-    if sum(row.actual > 0 for row in rows) < _LEAST_CASES:
-        return best
-    found = np.unique(np.concatenate([row.pixels for row in rows]))
-    steps = np.unique(np.linspace(0, len(found) - 1, min(_CANDIDATES, len(found))).round().astype(int))
-    for least in found[steps]:
-        after, _ = _mean_dice(rows, int(least))
-        if after > max(best.after, before + LEAST_GAIN):
-            best = Minimum(int(least), cases, before, after)
-    return best
+    if not rows:
+        return Minimum(0, 0, 0.0, 0.0)
+    sizes_found = np.unique(np.concatenate([row.pixels for row in rows]))
+    steps = np.linspace(0, len(sizes_found) - 1, min(_CANDIDATES, len(sizes_found))).round().astype(int)
+    candidates = [0, *(int(size) for size in sizes_found[np.unique(steps)])]
+    table = np.array([[_value(row, least) for row in rows] for least in candidates])
+    defined = ~np.isnan(table)
+    cases = int(defined[0].sum())
+    means = np.where(defined, table, 0).sum(1) / np.maximum(defined.sum(1), 1)
+    best = int(means.argmax())
+    nothing = Minimum(0, cases, float(means[0]), float(means[0]))
+    if sum(row.actual > 0 for row in rows) < _LEAST_CASES or means[best] < means[0] + LEAST_GAIN:
+        return nothing
+    chosen = next(at for at in range(best + 1) if _as_good(table[at], table[best]))
+    if means[chosen] < means[0] + LEAST_GAIN:
+        return nothing
+    return Minimum(candidates[chosen], cases, float(means[0]), float(means[chosen]))
 
 
-def _mean_dice(rows: Sequence[Objects], least: int) -> tuple[float, int]:
-    values = [value for row in rows if (value := row.dice(least)) is not None]
-    return (float(np.mean(values)) if values else 0.0), len(values)
+def _value(row: Objects, least: int) -> float:
+    found = row.dice(least)
+    return np.nan if found is None else found
+
+
+def _as_good(one: np.ndarray, best: np.ndarray) -> bool:
+    """Whether the mean loses no more than a standard error; a case from which the class is gone is right."""
+    apart = np.nan_to_num(best, nan=1.0) - np.nan_to_num(one, nan=1.0)
+    return float(apart.mean()) <= float(apart.std(ddof=1)) / np.sqrt(len(apart)) + _ROUNDING
