@@ -236,7 +236,7 @@ class InferencePlan(Saved):
     mirror_axes: Axes = ()
     whole_image_pixels: int = 0
     minimum_pixels: Axes = ()
-    fit_cases: int = Field(default=64, ge=0)
+    fit_cases: int = Field(default=256, ge=0)
     runtime: str = "pytorch"
 
 
