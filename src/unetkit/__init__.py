@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from unetkit.records.prediction import Prediction
     from unetkit.records.scores import Scores
     from unetkit.workflows.check import check
+    from unetkit.workflows.compare import compare
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
     from unetkit.workflows.evaluate import evaluate
     from unetkit.workflows.info import info
     from unetkit.workflows.model import Model, load
+    from unetkit.workflows.models import models
     from unetkit.workflows.plan import plan
     from unetkit.workflows.predict import predict
     from unetkit.workflows.report import report
@@ -54,11 +56,13 @@ __all__ = [
     "UnetkitError",
     "UsageError",
     "check",
+    "compare",
     "demo",
     "doctor",
     "evaluate",
     "info",
     "load",
+    "models",
     "plan",
     "predict",
     "report",

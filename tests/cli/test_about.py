@@ -39,3 +39,15 @@ def test_doctor_names_problems(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "doctor", lambda full: found)
     assert main(["doctor"]) == 0
     assert "problem: no disk" in capsys.readouterr().out
+
+
+def test_models_lists_what_network_takes(capsys):
+    assert main(["models", "--patch", "64x64", "-q"]) == 0
+    told = capsys.readouterr().out
+    assert "Networks and parts at 64 × 64" in told
+    assert "residual" in told
+    assert main(["models", "--patch", "64,64", "--json", "-q"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {"preset", "encoder", "bottleneck", "fusion", "decoder"} == {row["family"] for row in rows}
+    assert main(["models", "--patch", "large"]) == 2
+    assert "'--patch large' is no patch" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_every_verb_has_json_and_quiet_and_every_writer_has_dry_run(capsys):
     for name, verb in command.commands.items():
         known = {word for each in verb.params for word in each.opts}
         assert {"--json", "--quiet"} <= known, name
-        assert name in ("info", "doctor") or "--dry-run" in known, name
+        assert name in ("info", "models", "doctor") or "--dry-run" in known, name
 
 
 def test_help_loads_nothing_heavy_and_is_quick():

@@ -32,6 +32,22 @@ def test_check_of_bad_data_is_refused_with_exit_3(tmp_path, capsys):
     assert "a.png" in capsys.readouterr().err
 
 
+def test_check_says_what_pixels_are_and_shows_few_findings_of_one_kind(tmp_path, capsys):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / folder / f"{number}.png")
+    assert main(["check", str(tmp_path), "-q"]) == 0
+    assert "pixels: uint8, 1 channel (image)\n" in capsys.readouterr().out
+    for number in range(12):
+        (tmp_path / "images" / f"more{number}.png").touch()
+    assert main(["check", str(tmp_path), "-q"]) == 3
+    told = capsys.readouterr().out
+    assert told.count("missing mask: expected") == 10
+    assert "… 2 more" in told
+    assert "3 labelled cases in 3 groups, 12 unlabelled" in told
+
+
 def test_predict_names_what_it_wrote_and_refused(finished, wafers, tmp_path, capsys):
     inputs = tmp_path / "in"
     inputs.mkdir()

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -31,6 +32,20 @@ def test_dry_runs_write_nothing(wafers, tmp_path, tiny_words, capsys):
     assert main(["demo", "--dry-run", "--out", str(tmp_path / "d")]) == 0
     assert "would write" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_resume_says_how_far_the_run_is(wafers, finished, tmp_path, capsys):
+    words = ["train", str(wafers), "--resume", "--dry-run"]
+    assert main([*words, "--out", str(finished)]) == 0
+    told = capsys.readouterr().out
+    assert f"{finished} is finished already (6 steps); nothing is left to do" in told
+    assert "would" not in told
+    run = shutil.copytree(finished, tmp_path / "r")
+    (run / "manifest.json").unlink()
+    assert main([*words, "--out", str(run), "--set", "training.steps=8"]) == 0
+    told = capsys.readouterr().out
+    assert f"would go on with {run} after step 6 of 8: 2 steps left" in told
+    assert "would train on 8 cases, hold out 4" in told
 
 
 def test_an_unknown_key_costs_no_reading(tmp_path, capsys):
@@ -87,3 +102,36 @@ def test_demo_says_minutes_only_when_they_are_said(monkeypatch, tmp_path):
     assert main(["demo", "--out", str(tmp_path)]) == 2
     assert main(["demo", "--out", str(tmp_path), "--minutes", "0"]) == 2
     assert seen == [None, 0.0]
+
+
+def test_a_network_by_name_is_planned_and_said(wafers, tmp_path, capsys):
+    assert main(["plan", str(wafers), "--network", "residual", "--json", "-q", "--memory", "4"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["network"]["encoder"] == "residual"
+    assert made["reasons"]["network"] == "'residual' was asked for: the encoder 'residual'."
+    assert main(["plan", str(tmp_path / "none"), "--network", "residul"]) == 2
+    assert "there is no network 'residul'. Do this: use 'residual'" in capsys.readouterr().err
+    file = tmp_path / "plan.json"
+    file.write_text("{}")
+    words = ["train", str(wafers), "--plan", str(file), "--network", "residual", "--out", str(tmp_path / "r")]
+    assert main(words) == 2
+
+
+def test_a_comparison_says_what_it_would_do(wafers, tmp_path, capsys):
+    words = [
+        "train",
+        str(wafers),
+        "--compare",
+        "planned, residual",
+        "--seeds",
+        "2",
+        "--out",
+        str(tmp_path / "c"),
+    ]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"would train planned, seed 0, into {tmp_path / 'c' / 'planned-seed0'}"
+    assert len(told) == 4
+    assert not (tmp_path / "c").exists()
+    assert main(["train", str(wafers), "--seeds", "2"]) == 2
+    assert "--seeds 2 is for a comparison" in capsys.readouterr().err

@@ -41,6 +41,60 @@ def test_work_of_unknown_length_tells_no_time(monkeypatch, capsys):
     assert capsys.readouterr().err == "searching: 2.5\n"
 
 
+def test_long_work_inside_other_work_stands_on_the_same_line(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    watch = console.Lines()
+    watch.begin("predicting", 2)
+    watch.begin("tiles of a", 4)  # shorter than two seconds: not worth a word
+    clock[0] += 1.0
+    watch.advance(4)
+    watch.end()
+    watch.advance(1, case="a")
+    watch.begin("tiles of b", 8)
+    clock[0] += 4.0
+    watch.advance(2)
+    assert (
+        capsys.readouterr().err
+        == "predicting: 1/2 · 50% · 5 s left · case a | tiles of b: 2/8 · 25% · 12 s left\n"
+    )
+    watch.end()
+    assert capsys.readouterr().err == ""
+    watch.end()
+    assert capsys.readouterr().err == "predicting: done in 5 s\n"
+
+
+def test_the_time_left_of_work_that_goes_on_is_told_from_what_was_done_now(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    watch = console.Lines()
+    watch.begin("training", 1.0, done=0.5)
+    clock[0] = 10.0
+    watch.advance(0.1)
+    assert capsys.readouterr().err == "training: 60% · 40 s left\n"
+
+
+def test_a_bar_inside_a_bar_shows_after_two_seconds(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    watch = console.Bar()
+    watch.begin("predicting", 2, done=1)
+    watch.begin("tiles", 3)
+    try:
+        tasks = watch._live.tasks
+        watch.advance()
+        assert [(task.description, task.visible) for task in tasks] == [
+            ("predicting", True),
+            ("tiles", False),
+        ]
+        clock[0] = 2.5
+        watch.advance()
+        assert [(task.completed, task.visible) for task in tasks] == [(1, True), (2, True)]
+    finally:
+        watch.close()
+
+
 def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)

@@ -1,9 +1,11 @@
 """Every row of the network families meets its contract, in 2 and 3 axes."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
+from jaxtyping import config
 
 from unetkit.lookup import pick
 from unetkit.networks.bottlenecks import BOTTLENECKS
@@ -25,8 +27,28 @@ ROWS = sorted(
 CASES = list(itertools.product(ROWS, (2, 3)))
 
 
+def backbone_plan(rank: int) -> dict:
+    """The finest three stages of the smallest backbone timm has."""
+    pytest.importorskip("timm", reason="timm is not installed")
+    from unetkit.networks.encoders.timm import plan_of
+
+    asked = plan_of("test_resnet", rank)
+    return {"backbone": asked["backbone"], "widths": asked["widths"][:3], "strides": asked["strides"][:3]}
+
+
+def keep_statistics(network: torch.nn.Module) -> None:
+    """Batch norms as they are in use; a backbone brings its own."""
+    for module in network.modules():
+        if getattr(module, "running_mean", None) is not None:
+            module.eval()
+
+
 def network_plan(row: tuple[str, ...], rank: int, **changes) -> NetworkPlan:
     encoder, bottleneck, fusion, decoder = row
+    if encoder == "timm":
+        changes = {**backbone_plan(rank), **changes}
+    if encoder == "hybrid":  # a unit is a quarter as wide inside, where one channel may well be dead
+        changes = {"widths": (16, 24, 32), **changes}
     return NetworkPlan(
         **{
             "encoder": encoder,
@@ -89,6 +111,7 @@ def test_a_strided_first_stage_still_answers_at_the_images_size(decoder, upsampl
 def test_heads_beyond_the_finest_are_for_training_only(row, rank):
     network = build(network_plan(row, rank, deep_supervision=2), rank=rank, in_channels=1, classes=2)
     x = torch.randn(2, 1, *(8, 16, 16)[-rank:])
+    keep_statistics(network)
     trained = network(x)
     torch.testing.assert_close(network.eval()(x), trained[0], rtol=1e-4, atol=1e-5)
     with torch.no_grad():
@@ -169,9 +192,28 @@ def test_it_can_be_exported_as_a_graph(row):
     torch.testing.assert_close(graph(x), network(x), rtol=1e-3, atol=1e-4)
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """A compiler cannot look through the checks of shapes that tests wrap around every function."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_a_compiler_sees_one_graph(decoder):
     network, x = simple(("residual", "identity", "attention", decoder)), torch.randn(1, 1, 13, 18)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), network(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("pyramid", "widths"), [("input", ()), ("levels", (4, 4, 6))])
+def test_a_compiler_sees_pyramids_and_last_stages(pyramid, widths):
+    row = ("plain", "identity", "light", "unet")
+    plan = network_plan(row, 2, pyramid=pyramid, strides=((2, 2),) * 3, decoder_widths=widths)
+    network, x = build(plan, rank=2, in_channels=1, classes=2).eval(), torch.randn(1, 1, 13, 18)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), network(x), rtol=1e-3, atol=1e-4)
 
@@ -212,6 +254,26 @@ def test_an_encoder_says_what_it_gives(name, rank):
     for feature, stride in zip(features, encoder.strides, strict=True):
         size = tuple(length // step for length, step in zip(size, stride, strict=True))
         assert feature.shape[2:] == size
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_each_weight_of_an_encoder_is_in_one_stage_and_moves_no_finer_feature(name, rank):
+    encoder = pick("encoder", ENCODERS, name)(network_plan((name, "", "", ""), rank), rank, 2).eval()
+    stages = encoder.blocks_by_stage()
+    assert len(stages) == len(encoder.channels)
+    weights = [[weight for block in stage for weight in block.parameters()] for stage in stages]
+    assert sorted(id(weight) for stage in weights for weight in stage) == sorted(
+        map(id, encoder.parameters())
+    )
+    x = torch.randn(1, 2, *(8, 16, 16)[-rank:])
+    with torch.no_grad():
+        before = encoder(x)
+        for weight in weights[1]:
+            weight.add_(torch.randn_like(weight))
+        after = encoder(x)
+    same = [torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+    assert same == [True] + [False] * (len(stages) - 1)
 
 
 @pytest.mark.parametrize("rank", [2, 3])

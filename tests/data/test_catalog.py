@@ -94,6 +94,42 @@ def test_a_missing_mask_is_a_refusal_that_names_both(tmp_path):
     assert [case.id for case in catalog.unlabelled] == ["b"]
 
 
+def test_masks_of_nearly_the_same_name_are_offered(tmp_path):
+    names = ("images/a1.png", "masks/a1_mask.PNG", "images/b.nii.gz", "masks/b_seg.nii.gz", "images/a.png")
+    catalog = find_cases(lay(tmp_path, *names))
+    third, first, second, orphans = catalog.problems  # 'a' is not nearly 'a1_mask'
+    assert first.problem.endswith("found none (there is 'a1_mask.PNG')")
+    assert first.cure == "give every mask the name of its image: rename 'a1_mask.PNG' to 'a1.png'"
+    assert second.cure.endswith("rename 'b_seg.nii.gz' to 'b.nii.gz'")
+    assert third.cure.startswith("add the mask")
+    assert orphans.code == "missing-image"
+
+
+@pytest.mark.parametrize(
+    ("names", "cure"),
+    [
+        (["image/a.png", "mask/a.png"], "rename the folder 'image' to 'images' and 'mask' to 'masks'"),
+        (["Images/a.png", "Labels/a.png"], "rename the folder 'Images' to 'images' and 'Labels' to 'masks'"),
+        (["image/a.png", "x/a.png"], "put the pictures in images/"),
+    ],
+)
+def test_folders_of_nearly_the_right_name_are_recognised(tmp_path, names, cure):
+    with pytest.raises(DataError, match=f"no known layout.*Do this: {cure}"):
+        find_cases(lay(tmp_path, *names))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["images/a.webp", "images/b.webp"], "only a.webp, b.webp. Do this: convert the pictures to one of"),
+        (["images/sub/a.png"], "only sub. Do this: put the pictures into images/ itself"),
+    ],
+)
+def test_a_folder_without_readable_pictures_says_what_it_holds(tmp_path, names, words):
+    with pytest.raises(DataError, match=f"this folder holds no picture that can be read, {words}"):
+        find_cases(lay(tmp_path, *names, "masks/a.png"))
+
+
 def test_an_indexed_case_without_image_is_a_refusal(tmp_path):
     lay(tmp_path, "images/a.png", "masks/a.png")
     (tmp_path / "index.csv").write_text("id,group\na,1\nz,1\n")
@@ -195,7 +231,7 @@ def test_what_is_no_data_set_is_refused_clearly(tmp_path):
     ):
         find_cases(tmp_path)
     lay(tmp_path, "images/readme.txt", "masks/readme.txt")
-    with pytest.raises(DataError, match="images: this is an empty folder: it holds no picture"):
+    with pytest.raises(DataError, match="images: this folder holds no picture that can be read, only readme"):
         find_cases(tmp_path)
     (tmp_path / "d.csv").write_bytes(b"\x89PNG\xff")
     with pytest.raises(DataError, match=r"d\.csv: this file is no CSV: it is not UTF-8 text"):

@@ -115,3 +115,16 @@ def test_label_digests_do_not_depend_on_how_the_label_is_walked(monkeypatch):
     whole = facts_of(values[None], values).label_digest
     monkeypatch.setattr(module, "_CHUNK", 5)
     assert facts_of(values[None], values).label_digest == whole
+
+
+def test_the_width_of_tubes_by_hand():
+    values = np.zeros((20, 30), int)
+    values[4:7] = 1  # 3 wide, from edge to edge: 2 · 90 / 60
+    values[10:15, 5:10] = 2  # a square of 5: 2 · 25 / 20
+    facts = facts_of(values[None], values)
+    assert facts.thickness == {1: 3.0, 2: 2.5}
+    tube = np.zeros((12, 9, 9), int)
+    tube[:, 2:5, 3:6] = 1
+    assert facts_of(tube[None], tube).thickness == {1: 3.0}  # 4 · 108 / 144
+    everywhere = np.ones((4, 4), int)
+    assert facts_of(everywhere[None], everywhere).thickness == {1: 0.0}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from unetkit.data.catalog import find_cases
-from unetkit.data.inspect import inspect, raise_if_refused
+from unetkit.data.inspect import inspect, inspect_unlabelled, raise_if_refused
 from unetkit.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -83,7 +84,7 @@ class Watcher:
     def __init__(self):
         self.done, self.total, self.ended = 0.0, None, False
 
-    def begin(self, task, total=None):
+    def begin(self, task, total=None, *, done=0.0):
         self.total = total
 
     def advance(self, amount=1.0, /, **shown):
@@ -100,6 +101,46 @@ def test_progress_counts_cases(root):
     watcher = Watcher()
     inspect(find_cases(root), progress=watcher)
     assert (watcher.done, watcher.total, watcher.ended) == (3, 3, True)
+
+
+def test_images_without_a_label_are_opened_and_stop_nothing(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.png", np.eye(8, dtype=np.uint8) * 9)
+        write(tmp_path / f"{name}_mask.png", np.eye(8, dtype=np.uint8))
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    write(tmp_path / "fine.png", np.ones((4, 6), np.uint8))
+    write(tmp_path / "colour.png", np.ones((4, 6, 3), np.uint8))
+    write(tmp_path / "nan.tif", np.full((4, 4), np.nan, np.float32))
+    rows = ["image,label", "a.png,a_mask.png", "b.png,b_mask.png"]
+    rows += [f"{name}," for name in ("cut.png", "fine.png", "colour.png", "nan.tif", "gone.png")]
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    catalog = find_cases(tmp_path / "cases.csv")
+    seen = inspect(replace(catalog, problems=()))
+    watcher = Watcher()
+    found = inspect_unlabelled(seen, progress=watcher)
+    assert [(Path(each.where).name, each.severity, each.code) for each in found] == [
+        ("colour.png", "warning", "unlabelled-kind"),
+        ("cut.png", "warning", "image"),
+        ("nan.tif", "warning", "nan-pixels"),
+    ]
+    assert "3 channel(s) and 2 axes, they have 1 and 2" in found[0].problem
+    assert "truncated" in found[1].problem
+    assert found[2].problem == "NaN pixels: 16 of 16 values are not finite"
+    assert (watcher.done, watcher.total, watcher.ended) == (4, 4, True)  # the missing file is named already
+    assert not seen.refused
+
+
+def test_an_alpha_that_counts_as_a_channel_is_said(root):
+    for number, id in enumerate("abc"):
+        write(root / f"images/{id}.png", picture(number, 12, 16, 2))
+    seen = look(root)
+    assert seen.data is not None
+    assert len(seen.data.channels) == 2
+    said = [each.problem for each in seen.problems if "alpha" in each.problem]
+    assert said == [
+        "its alpha is not opaque everywhere: it counts as one more channel (and so in 3 files in all)"
+    ]
 
 
 def test_missing_mask(root):

@@ -12,7 +12,7 @@ import torch
 import unetkit.data.patches as room
 from unetkit.data.foreground import foreground
 from unetkit.data.patches import Batches
-from unetkit.errors import DataError
+from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Grid, Intensity, Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
 
@@ -373,3 +373,52 @@ def test_no_sample_other_axes_and_classes_beyond_are_refused():
     with pytest.raises(DataError, match="expected class ids below 2, got 4") as wrong:
         batches([sample("scan 4", (16, 16), classes=(4,))])
     assert wrong.value.where == "scan 4"
+
+
+MIXING = {"mixup": 0.5, "cutmix": 0.5, "copy_paste": 0.5}
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_mixed_batches_depend_on_seed_and_step_alone(rank):
+    samples, patch = SETS[rank]
+    plan = EVERYTHING.model_copy(update=MIXING)
+    made, again = batches(samples, plan, patch=patch), batches(samples, plan, patch=patch)
+    forward = [made.at(step) for step in range(4)]
+    for step in (3, 0, 2, 1):
+        assert equal(again.at(step), forward[step])
+        assert torch.equal(again.at(step).borrowed, forward[step].borrowed)
+    soft = [batch for batch in forward if batch.target.is_floating_point()]
+    assert soft
+    for batch in soft:
+        assert batch.target.shape == (4, 2, *patch)
+        known = torch.ones(4, *patch) if batch.known is None else batch.known.float()
+        assert torch.equal(batch.target.sum(1), known)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_without_mixing_a_batch_is_what_it_was(rank):
+    """Mixing draws after all else, from numbers of its own: pasting nothing leaves every bit alone."""
+    samples, patch = SETS[rank]
+    plain = batches(samples, EVERYTHING, patch=patch).at(2)
+    off = EVERYTHING.model_copy(update={"cutmix": 1e-12})
+    assert equal(plain, batches(samples, off, patch=patch).at(2))
+    assert plain.borrowed is None
+
+
+def test_one_patch_per_batch_cannot_be_mixed():
+    plan = PLAIN.model_copy(update={"mixup": 0.5})
+    with pytest.raises(
+        UsageError, match=r"training.batch_size of at least 2 .* got 1.* set augmentation.mixup"
+    ):
+        batches([sample("a", (16, 16))], plan, batch_size=1)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_the_balance_evens_the_classes_out(balance):
+    samples = [sample(f"common {i}", (16, 16)) for i in range(9)] + [sample("rare", (16, 16), classes=(2,))]
+    made = batches(
+        samples, patch=(4, 4), batch_size=50, foreground_fraction=1.0, classes=3, class_balance=balance
+    )
+    cases = [case for step in range(20) for case in made.at(step).cases]
+    wanted = {0.0: 1 / 10, 0.5: 1 / 4, 1.0: 1 / 2}[balance]
+    assert cases.count("rare") / len(cases) == pytest.approx(wanted, abs=0.04)

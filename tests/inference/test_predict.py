@@ -12,10 +12,13 @@ from unetkit.errors import DataError, UsageError
 from unetkit.inference.predict import Predictor, raw_values
 from unetkit.records.case import Grid, Intensity, Placement, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, Normalization, PreparationPlan
+from unetkit.spatial.tiles import Tiling
 
 
 class Pointwise:
     """Two classes from each pixel alone; keeps the shapes it was given."""
+
+    notes = ()
 
     def __init__(self, classes=2):
         self.classes, self.shapes = classes, []
@@ -254,6 +257,78 @@ def test_a_large_picture_needs_little_memory():
     tracemalloc.stop()
     assert np.array_equal(labels, pixels[0] > 4)
     assert peak < 20 * 2**20  # labels 4 MiB, sums 4 MiB, bands of it and a few tiles
+
+
+class Watcher:
+    """Notes what a watcher is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def begin(self, task, total=None, *, done=0.0):
+        self.told.append((task, total, done))
+
+    def advance(self, amount=1.0, /, **shown):
+        self.told.append(amount)
+
+    def end(self):
+        self.told.append("end")
+
+    def say(self, text):
+        self.told.append(text)
+
+
+def test_a_watcher_counts_the_tiles_of_an_image_that_takes_several():
+    for batch_size in (1, 3):
+        watcher = Watcher()
+        predictor(Pointwise(), batch_size=batch_size).sample(raw((20, 8)), progress=watcher)
+        tiles = len(Tiling.over((20, 8), (8, 8), 0.5).boxes)
+        assert watcher.told == [("tiles of case", tiles, 0.0), *[1] * tiles, "end"]
+    watcher = Watcher()
+    predictor(Pointwise()).sample(raw((8, 8)), progress=watcher)
+    assert watcher.told == []  # one tile has no part that could be told
+
+
+def test_what_a_runtime_did_differently_is_said_once():
+    class Short(Pointwise):
+        def __init__(self):
+            super().__init__()
+            self.notes = []
+
+        def run(self, batch):
+            if len(self.notes) < 2:
+                self.notes.append(f"smaller batches {len(self.notes)}")
+            return super().run(batch)
+
+    watcher, road = Watcher(), predictor(Short())
+    road.sample(raw((8, 8)))
+    road.sample(raw((8, 8)), progress=watcher)
+    road.sample(raw((8, 8)), progress=watcher)
+    assert watcher.told == ["smaller batches 0", "smaller batches 1"]
+
+
+def test_a_watchers_task_ends_where_the_network_fails():
+    class Broken(Pointwise):
+        def run(self, batch):
+            return super().run(batch) * np.nan
+
+    watcher = Watcher()
+    with pytest.raises(DataError, match="finite logits"):
+        predictor(Broken()).sample(raw((20, 8)), progress=watcher)
+    assert watcher.told[-1] == "end"
+
+
+@pytest.mark.parametrize(
+    ("channels", "got", "cure"),
+    [
+        (1, 3, "save it as a grey picture"),
+        (3, 4, "save it as a picture without alpha"),
+        (2, 3, "these chann"),
+    ],
+)
+def test_other_channels_are_refused_with_what_to_do(channels, got, cure):
+    with pytest.raises(DataError, match=rf"expected {channels} channel.*got {got}\. Do this: .*{cure}"):
+        predictor(Pointwise(), channels=channels).array(np.zeros((got, 8, 8), np.uint8))
 
 
 def test_raw_values_are_the_data_sets_own():

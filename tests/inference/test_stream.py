@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from unetkit.inference.stream import finished_rows, largest, softmax, tile_logits
+from unetkit.inference.stream import finished_rows, largest, softmax, tile_logits, watched
+from unetkit.records.progress import Quiet
 from unetkit.spatial.tiles import Tiling
 
 axes = some.lists(some.tuples(some.integers(1, 20), some.integers(1, 9)), min_size=1, max_size=3)
@@ -63,6 +64,18 @@ def test_batches_hold_the_tiles_in_order(batch_size):
     assert sum(sizes) == len(tiling.boxes)
     for box, tile in zip(tiling.boxes, found, strict=True):
         assert np.array_equal(tile, 2 * pixels[(slice(None), *box)])
+
+
+def test_tiles_are_told_after_they_were_used():
+    events = []
+
+    class Watcher(Quiet):
+        def advance(self, amount=1.0, /, **shown):
+            events.append(amount)
+
+    for tile in watched([np.zeros(1), np.ones(1)], Watcher()):
+        events.append(tile[0])
+    assert events == [0.0, 1, 1.0, 1]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7, 300])

@@ -104,7 +104,7 @@ KINDS = {
     "RGB mask": (
         lambda data: save(data / "masks" / "1.png", np.stack([mask()] * 3, axis=-1)),
         "an RGB mask: expected one channel of class numbers",
-        "save the mask as a grey or palette PNG",
+        "its three channels are equal: keep one",
     ),
     "float labels": (
         lambda data: save(data / "masks" / "1.tif", mask() * np.float32(0.5)),

@@ -166,3 +166,33 @@ def test_focal_tversky_has_a_finite_gradient_where_all_is_right():
     logits = (200.0 * torch.stack([1 - target, target], 1)).requires_grad_()
     (gradient,) = torch.autograd.grad(focal_tversky(logits, target), logits)
     assert gradient.isfinite().all()
+
+
+def test_lovasz_of_a_soft_target_by_the_definition():
+    """Each pixel may lose what it has or gain what it lacks: Lovász extension over those moves."""
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(1, 2, 6, 2, generator=generator, dtype=torch.float64)
+    truth = torch.rand(1, 1, 6, 2, generator=generator, dtype=torch.float64)
+    truth[0, 0, :2] = truth[0, 0, :2].round()
+    shares, t = logits.softmax(1)[0, 1].flatten().numpy(), truth.flatten().numpy()
+
+    def jaccard_loss(wrong: set[int]) -> float:
+        worst = np.where(shares < t, 0.0, 1.0)
+        guess = np.where([i in wrong for i in range(len(t))], worst, t)
+        return 1 - np.minimum(guess, t).sum() / np.maximum(guess, t).sum()
+
+    errors = np.abs(t - shares) / np.maximum(np.where(shares < t, t, 1 - t), 1e-15)
+    total, wrong = 0.0, set()
+    for i in np.argsort(-errors):
+        before = jaccard_loss(wrong)
+        wrong.add(int(i))
+        total += errors[i] * (jaccard_loss(wrong) - before)
+    soft = torch.cat((1 - truth, truth), dim=1)
+    assert lovasz(logits, soft, background=0).item() == pytest.approx(total)
+
+
+def test_dice_of_a_soft_target_by_hand():
+    # shares (1/2, 1/2); class 1 of the target 0.2, 0.6, 1: shared 0.2 + 0.5 + 0.5, areas 1.5 and 1.8
+    share = torch.tensor([0.2, 0.6, 1.0]).view(1, 1, 3, 1)
+    loss = dice(torch.zeros(1, 2, 3, 1), torch.cat((1 - share, share), dim=1), smooth=0)
+    assert loss.item() == pytest.approx(1 - 2 * 1.2 / (1.5 + 1.8))

@@ -2,7 +2,7 @@
 
 from unetkit.networks.card import model_card
 from unetkit.records.plan import EXAMPLE, Plan
-from unetkit.records.scores import Scores, Summary
+from unetkit.records.scores import CaseScores, Scores, Summary
 
 PLAN = Plan.model_validate(EXAMPLE).with_values({"network.norm": "batch"}, reason="large batches")
 
@@ -24,8 +24,15 @@ def scores() -> Scores:
 def test_scores_stand_with_what_was_missed_and_undefined():
     card = model_card(PLAN, scores(), {})
     assert "| defect | dice | 0.8125 | 0.7 … 0.9 | 0.85 | 12 | 2 | 3 |" in card
-    assert "| defect | hd95 | – | – | – | 0 | 0 | 15 |" in card
-    assert "Cases: 0 (held-out). Surface tolerance: 1.5 mm. A missed object takes the worst value." in card
+    assert "| defect | hd95 (mm) | – | – | – | 0 | 0 | 15 |" in card
+    assert "Cases: 0 (held-out). A missed object takes the worst value." in card
+
+
+def test_distances_of_pictures_are_in_pixels():
+    case = CaseScores(id="a", group="a", values={"defect": {"dice": 1.0, "hd95": 0.0}}, calibrated=False)
+    card = model_card(PLAN, scores().model_copy(update={"cases": (case,)}), {})
+    assert "| defect | hd95 (px) |" in card
+    assert " mm" not in card.partition("## Scores")[2].partition("## How")[0]
 
 
 def test_without_scores_it_says_so():

@@ -30,6 +30,9 @@ class Closed(nn.Module):
     def forward(self, x):
         return self.inner(x)
 
+    def blocks_by_stage(self):
+        return self.inner.blocks_by_stage()
+
 
 def image(*size: int) -> torch.Tensor:
     return torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -97,3 +100,15 @@ def test_a_network_with_a_pyramid(encoder, pyramid):
         assert not unexpected
         x = torch.randn(1, 2, 11, 9)
         torch.testing.assert_close(network(x), without(x))
+
+
+def test_the_gradient_reaches_every_projection_of_a_new_pyramid():
+    plan = PLAN.model_copy(update={"pyramid": "levels"})
+    network = build(plan, rank=2, in_channels=2, classes=3)
+    with torch.no_grad():  # a residual block starts with a scale of zero, behind which nothing moves yet
+        for value in network.encoder.parameters():
+            value.add_(0.1 * torch.randn_like(value))
+    network(torch.randn(2, 2, 8, 16)).square().mean().backward()
+    for projection in network.levels.projections:
+        assert projection.weight.abs().max() == 0
+        assert projection.weight.grad.abs().max() > 0

@@ -137,3 +137,15 @@ def test_a_whole_weight_counts_like_copies():
     values, weights = np.array([1.0, 5.0, 9.0]), np.array([1.0, 98.0, 1.0])
     assert weighted_quantiles(values, weights, [0.5])[0] == 5.0
     assert weighted_quantiles(np.array([4.0]), np.ones(1), [0.1, 0.9]).tolist() == [4.0, 4.0]
+
+
+def test_thickness_and_elongation_are_medians_over_the_cases_that_have_the_class():
+    found = measure(
+        inspection(
+            facts("a", [[1]], object_sizes={255: (90,)}, thickness={255: 3.0}),
+            facts("b", [[1]], object_sizes={255: (40, 60)}, thickness={255: 2.0}),
+            facts("c", [[1]], object_sizes={}),
+        )
+    )
+    assert found.thickness == (2.5,)
+    assert found.elongation == ((90 / 9 + 50 / 4) / 2,)

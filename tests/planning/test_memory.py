@@ -71,6 +71,12 @@ def test_the_extended_count_is_the_direct_one(patch, preset):
     assert counted == pytest.approx(directly_counted(network, patch, 3), rel=0.02)
 
 
+def test_a_batch_norm_at_a_coarsest_map_of_one_pixel_is_counted():
+    network = a_plan().network.model_copy(update={"norm": "batch"})
+    asked = {"rank": 2, "in_channels": 1, "classes": 2, "losses": CE}
+    assert saved_bytes(network, patch=(64, 64), **asked) > saved_bytes(network, patch=(32, 32), **asked)
+
+
 def test_an_odd_patch_is_counted_as_it_is_padded():
     network = a_plan().network
     sizes = [
@@ -136,6 +142,21 @@ def test_out_of_memory_shrinks_until_the_step_goes_through(monkeypatch):
 def test_a_step_above_the_budget_shrinks_too(monkeypatch):
     monkeypatch.setattr(memory, "try_step", lambda plan, device: 1e9 * plan.training.batch_size)
     assert fit_to_memory(a_plan(batch=4), 3.0).training.batch_size == 3
+
+
+def test_without_a_step_the_count_decides_and_says_so(monkeypatch):
+    def never(plan, device):
+        raise AssertionError("a step was made")
+
+    monkeypatch.setattr(memory, "try_step", never)
+    plan = a_plan(patch=(128, 128), batch=8)
+    budget = (step_bytes(plan.with_values({"training.batch_size": "3"})) + 1000) / 1e9
+    counted = fit_to_memory(plan, budget, step=False)
+    assert counted.training.batch_size < 8
+    assert counted.training.memory_gb == plan.training.memory_gb
+    assert "8 did not fit into" in counted.reasons["training.batch_size"]
+    assert "Training makes one real step first" in counted.reasons["training.memory_gb"]
+    assert "measured" not in counted.reasons["training.memory_gb"]
 
 
 def test_nothing_fits_is_said():

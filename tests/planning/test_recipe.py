@@ -208,3 +208,19 @@ def test_inference():
     assert (plan.overlap_fraction, plan.batch_size, plan.mirror_axes) == (0.5, 4, ())
     assert plan.whole_image_pixels == 2 * 32 * 48 * 32
     assert reasons["inference.mirror_axes"].startswith("None")
+
+
+def test_thin_and_long_classes_are_named_and_change_no_loss():
+    plain, _ = lose(fingerprint())
+    for thick, long, named in ((3.0, 60.0, True), (3.0, 5.0, False), (20.0, 60.0, False), (0.0, 0.0, False)):
+        plan, reasons = lose(fingerprint(thickness=(thick, 4.0), elongation=(long, 5.0)))
+        assert plan == plain
+        assert ("a (3 pixels thick, 60 times as long); cldice" in reasons["objective.losses"]) == named
+        assert "b (" not in reasons["objective.losses"]
+
+
+def test_mixing_is_off_and_says_so():
+    terms = Terms((1.0, 1.0), (256, 256), 100, 1, 2)
+    plan, reasons = augment_for(terms, chosen(terms), minutes=30)
+    assert (plan.mixup, plan.cutmix, plan.copy_paste) == (0, 0, 0)
+    assert reasons["augmentation.mixup"].startswith("Off")

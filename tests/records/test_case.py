@@ -26,3 +26,13 @@ def test_a_grid_without_a_place_is_compared_by_its_spacing():
     assert placed.matches(Grid.plain(2))
     assert Grid.plain(2).matches(placed)
     assert not placed.matches(replace(Grid.plain(2), spacing_mm=(1.0, 1.2)))
+
+
+def test_the_difference_is_said_with_both_values():
+    grid = replace(Grid.plain(2), calibrated=True, placed=True)
+    turned = replace(grid, direction=((0.0, 1.0), (1.0, 0.0)))
+    assert grid.difference(grid) is None
+    assert grid.difference(turned) == ("direction", "(1, 0, 0, 1)", "(0, 1, 1, 0)")
+    assert grid.difference(replace(turned, placed=False)) is None
+    assert grid.difference(replace(turned, origin_mm=(0.5, 0.0)))[0] == "origin (mm)"
+    assert grid.difference(Grid.plain(3)) == ("number of axes", "2", "3")

@@ -14,7 +14,7 @@ from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
-from unetkit.workflows.split_file import SplitFile
+from unetkit.records.split import SplitFile
 
 
 def _name_split(tree: dict) -> dict:

@@ -11,7 +11,6 @@ from scipy import ndimage
 from unetkit.spatial.grid import (
     crop,
     nonzero_box,
-    pad_to,
     resample,
     resample_label,
     resampled_shape,
@@ -100,16 +99,6 @@ def test_nonzero_box_and_crop(rank):
     assert crop(pixels, box).shape == (2, *(5,) * rank)
     assert np.shares_memory(crop(pixels, box), pixels)
     assert nonzero_box(np.zeros((1, 3, 4))) == ((0, 3), (0, 4))
-
-
-@pytest.mark.parametrize("mode", ["constant", "reflect"])
-def test_padding_can_be_cropped_away_again(mode):
-    array = np.arange(24).reshape(2, 3, 4)
-    padded, box = pad_to(array, (8, 2), mode=mode)
-    assert padded.shape == (2, 8, 4)
-    assert box == ((2, 5), (0, 4))
-    assert np.array_equal(crop(padded, box), array)
-    assert pad_to(array, (3, 4), mode=mode)[0] is array
 
 
 def test_control_points_never_leave_their_range_and_weights_add_up_to_one():

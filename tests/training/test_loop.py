@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,54 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(small, tmp_pat
     resumed = small.SmallBatches()
     assert small.differing(whole, once(tmp_path / "cut", resume=True, batches=resumed)) == []
     assert resumed.handed == [9, 10, 11]
+
+
+class Remembers:
+    """An objective with a state that every later loss depends on, as a teacher's weights are."""
+
+    def __init__(self, inner, *, forgetful=False):
+        self._inner, self._forgetful = inner, forgetful
+        self.pace: torch.Tensor | None = None
+
+    def terms(self, network, batch):
+        if self.pace is None:  # as a teacher is made: at the first step
+            self.pace = torch.ones(2)
+        terms = self._inner.terms(network, batch)
+        total = torch.stack(list(terms.values())).sum()
+        self.pace = 0.9 * self.pace + 0.1 * total.detach()
+        return {name: term * self.pace[0] for name, term in terms.items()}
+
+    def after_step(self):
+        self.pace = self.pace * 1.01
+
+    def state(self):
+        return {} if self.pace is None or self._forgetful else {"pace": self.pace}
+
+    def load(self, tensors):
+        self.pace = tensors.get("pace")
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+def test_what_an_objective_remembers_is_resumed(small, tmp_path, forgetful):
+    def once(folder, *, resume=False, batches=None):
+        task = small.small_task(batches=batches)
+        task = replace(task, objective=Remembers(task.objective, forgetful=forgetful))
+        fit(task, Run(folder), resume=resume)
+        return small.weights_of(task.network)
+
+    whole = once(tmp_path / "whole")
+    for step in (2, 7):  # before the first resume point with a state, and after it
+        with pytest.raises(PreemptedError):
+            once(tmp_path / "cut", resume=step > 2, batches=small.SmallBatches(stop_at(step)))
+    same = small.differing(whole, once(tmp_path / "cut", resume=True)) == []
+    assert same is not forgetful  # the state matters: without it the resumed run is another one
+
+
+def test_a_state_that_is_not_the_objectives_own_is_refused(small, tmp_path):
+    task = small.small_task()
+    fit(replace(task, objective=Remembers(task.objective)), Run(tmp_path))
+    with pytest.raises(DataError, match=r"another objective's state \(pace\).*Do this: resume with the plan"):
+        fit(small.small_task(), Run(tmp_path), resume=True)
 
 
 def test_a_run_cut_off_between_resume_points_takes_its_steps_again(small, tmp_path):
@@ -230,6 +279,9 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_and_names_the_cases(small, 
 
         def after_step(self):
             self.step += 1
+
+        def state(self):
+            return {}
 
     task = small.small_task(objective=Spoilt())
     with pytest.raises(
@@ -403,8 +455,8 @@ def test_progress_adds_up_to_the_whole(small, run):
     class Watcher:
         done, total, over = 0.0, None, False
 
-        def begin(self, task, total=None):
-            self.total = total
+        def begin(self, task, total=None, *, done=0.0):
+            self.total, self.done = total, done
 
         def advance(self, amount=1.0, /, **shown):
             self.done += amount

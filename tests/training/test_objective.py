@@ -175,3 +175,21 @@ def test_unknown_names_are_answered_with_the_nearest():
         build_objective(ObjectivePlan(name="supervise"), Layout())
     with pytest.raises(UsageError, match=r"there is no loss 'dise'.*use 'dice'"):
         build_objective(ObjectivePlan(losses=(LossTerm(name="dise"),)), Layout())
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 6, 8)])
+def test_shares_of_classes_are_seen_by_every_resolution(size):
+    """A soft target of 0 and 1 trains like class ids, and a coarser output sees the shares at its pixels."""
+    batch, half = batch_of(*size, known=True), tuple(length // 2 for length in size)
+    hot = nn.functional.one_hot(batch.target, 3).movedim(-1, 1).float()
+    soft = Batch(batch.pixels, hot, batch.known, batch.cases)
+    coarse = at_size(hot, half)
+    assert torch.equal(coarse.argmax(1), at_size(batch.target, half))
+    assert torch.equal(coarse, hot[(..., *(slice(None, None, 2),) * len(size))])
+    network, objective = (
+        Fixed(logits_of(*size), logits_of(*half, seed=1)),
+        build_objective(ObjectivePlan(), Layout()),
+    )
+    hard_terms, soft_terms = objective.terms(network, batch), objective.terms(network, soft)
+    for name, term in hard_terms.items():
+        torch.testing.assert_close(soft_terms[name], term)

@@ -88,6 +88,15 @@ def test_a_collapse_is_told(small, run):
     }  # fmt: skip
 
 
+def test_what_never_learnt_anything_does_not_collapse(small, run):
+    judge, state, points = judge_of(small, run, [{"dice": 0.04}, {"dice": 0.01}], progress=Teller())
+    for step in (1, 2):
+        state.step = step
+        judge.judge(state, points, interrupt=lambda step: None)
+    assert judge._progress.said == []
+    assert list(run.events("collapse")) == []
+
+
 def test_scores_are_understood(small, run):
     row = Summary(mean=0.25, median=0.2, low=0.1, high=0.3, n=2, missed=0, undefined=0)
     scores = Scores(

@@ -42,6 +42,17 @@ def test_every_problem_is_listed_and_names_are_escaped(tmp_path):
     assert "a&b" not in text
 
 
+def test_a_damaged_image_without_a_label_is_named(wafers, tmp_path):
+    (tmp_path / "cut.png").write_bytes(next((wafers / "images").iterdir()).read_bytes()[:500])
+    names = sorted(path.name for path in (wafers / "images").iterdir())[:3]
+    rows = [f"{wafers}/images/{name},{wafers}/masks/{name}" for name in names]
+    (tmp_path / "cases.csv").write_text("\n".join(["image,label", *rows, "cut.png,"]))
+    result = check(tmp_path / "cases.csv")
+    assert (result.cases, result.unlabelled, result.refused) == (3, 1, False)
+    (one,) = (row for row in result.problems if row.where.endswith("cut.png"))
+    assert (one.severity, "truncated" in one.problem) == ("warning", True)
+
+
 def test_nothing_at_all_is_an_error(tmp_path):
     with pytest.raises(DataError):
         check(tmp_path)

@@ -10,7 +10,7 @@ from unetkit.data.formats import format_of
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Grid
 from unetkit.records.progress import Quiet
-from unetkit.workflows.evaluate import evaluate, folder_scores, to_csv
+from unetkit.workflows.evaluate import evaluate, folder_scores
 from unetkit.workflows.model import load
 
 
@@ -37,8 +37,19 @@ def test_numbers_by_hand(tmp_path):
     assert values["c"]["dice"] is None
     one = scores.summary["foreground"]["dice"]
     assert (one.n, one.missed, one.undefined) == (2, 0, 1)
-    rows = list(csv.DictReader(to_csv(scores).splitlines()))
+    evaluate(found, labels, csv_file=tmp_path / "scores.csv")
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [row["dice"] for row in rows] == ["1", "0.25", ""]
+    assert scores.heading("hd95") == "hd95 (px)"
+
+
+def test_a_data_set_beside_predictions_is_answered_with_its_folder_of_labels(tmp_path):
+    (tmp_path / "data").mkdir()
+    labels = write(tmp_path / "data" / "masks", a=square())
+    (tmp_path / "data" / "images").mkdir()
+    found = write(tmp_path / "found", a=square())
+    with pytest.raises(UsageError, match=f"Do this: name the folder of the labels itself: .* {labels}"):
+        folder_scores(found, tmp_path / "data")
 
 
 def test_an_absent_prediction_takes_the_worst_value(tmp_path):
@@ -143,6 +154,7 @@ def test_millimetres_are_those_of_the_file_that_states_them(tmp_path, label, fou
     labels = volume(tmp_path / "labels" / label, 2, THICK)
     scores = folder_scores(volume(tmp_path / "found" / found, 3, THICK), labels)
     assert scores.cases[0].values["foreground"]["hd95"] == pytest.approx(5)
+    assert scores.heading("hd95") == "hd95 (mm)"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout
 from unetkit.workflows import fitting
-from unetkit.workflows.fitting import _deadline, _layout, spread
+from unetkit.workflows.fitting import FITTING_SHARE, _deadline, _layout, spread
 from unetkit.workflows.train import train
 
 
@@ -26,8 +26,10 @@ def test_the_budget_counts_from_the_start_of_the_command(tmp_path):
     plan, run, now = Plan.model_validate(EXAMPLE), Run(tmp_path), time.monotonic()
     assert _deadline(plan, run, now, resume=False, progress=Quiet()) is None
     timed = plan.with_values({"training.minutes": "2"})
-    assert _deadline(timed, run, now, resume=False, progress=Quiet()) == now + 120
-    assert _deadline(timed, run, 100.0, resume=True, progress=Quiet()) == 220.0  # nothing was spent yet
+    kept = timed.with_values({"inference.fit_cases": "0"})
+    assert _deadline(kept, run, now, resume=False, progress=Quiet()) == now + 120
+    assert _deadline(kept, run, 100.0, resume=True, progress=Quiet()) == 220.0  # nothing was spent yet
+    assert _deadline(timed, run, now, resume=False, progress=Quiet()) == now + 120 * (1 - FITTING_SHARE)
 
 
 def test_a_slow_start_still_leaves_a_quarter_of_the_budget_and_says_so(tmp_path):

@@ -48,7 +48,7 @@ def test_a_gate_is_met_or_not():
     raise_unmet(measured, read_gates(["dice=0.75", "hd95=2"]))
     with pytest.raises(GateError, match=r"^expected a mean dice of at least 0.76, got 0.75\. Do"):
         raise_unmet(measured, read_gates(["dice=0.76", "hd95=2"]))
-    with pytest.raises(GateError, match=r"at least 1, got 0.75; .* hd95 of at most 0.5, got \S+\. Do"):
+    with pytest.raises(GateError, match=r"at least 1, got 0.75; .* hd95 \(mm\) of at most 0.5, got \S+\. Do"):
         raise_unmet(measured, read_gates(["dice=1", "hd95=0.5"]))
     with pytest.raises(GateError, match="got none"):
         raise_unmet(scores(-1), read_gates(["dice=0"]))

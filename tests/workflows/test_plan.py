@@ -1,7 +1,7 @@
 import pytest
 
 from unetkit.errors import DataError, UsageError
-from unetkit.planning import rate, rules
+from unetkit.planning import memory, rate, rules
 from unetkit.planning.cost import Cost
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Quiet
@@ -17,6 +17,17 @@ def test_a_plan_is_made_changed_and_written(wafers, tmp_path):
     assert result.fingerprint.rank == result.plan.data.rank == 2
     written = Plan.from_json((tmp_path / "p.json").read_bytes(), where="p.json")
     assert written == result.plan
+
+
+def test_memory_is_counted_and_no_step_is_made(wafers, tiny, monkeypatch):
+    monkeypatch.setattr(memory, "try_step", lambda *_: pytest.fail("a step was made"))
+    wide = {**tiny, "network.widths": "[32,64]", "training.batch_size": "400"}
+    made = plan(wafers, changes=wide, memory_gb=0.25).plan
+    assert 2 <= made.training.batch_size < 400
+    assert memory.step_bytes(made) <= 0.25e9
+    assert made.training.memory_gb == 0.25
+    assert "400 did not fit" in made.reasons["training.batch_size"]
+    assert "Training makes one real step first" in made.reasons["training.memory_gb"]
 
 
 def test_a_plan_knows_nothing_of_the_cases_that_train_holds_out(wafers, tiny):

@@ -4,6 +4,7 @@ from PIL import Image
 
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, ResourceError, UsageError
+from unetkit.records.progress import Quiet
 from unetkit.workflows.model import load
 from unetkit.workflows.predict import find_inputs, predict
 
@@ -94,6 +95,26 @@ def test_probabilities_agree_with_the_labels_and_tta_runs(finished, wafers, tmp_
     agree = packed["probabilities"].argmax(axis=0) == labels
     assert agree.mean() > 0.99  # float16 may tie
     assert one.pixels["scratch"] == (labels == 1).sum()
+
+
+def test_a_single_image_tells_its_tiles_and_several_tell_both(finished, wafers, tmp_path):
+    class Watcher(Quiet):
+        def __init__(self):
+            self.tasks = []
+
+        def begin(self, task, total=None, *, done=0.0):
+            self.tasks.append((task, total))
+
+    model, images = load(finished), sorted((wafers / "images").iterdir())[:2]
+    model.predictor.inference = model.predictor.inference.model_copy(update={"whole_image_pixels": 0})
+    one, both = Watcher(), Watcher()
+    predict(model, images[0], tmp_path / "one", progress=one)
+    assert one.tasks == [("tiles of wafer00-0", 9)]
+    (tmp_path / "two").mkdir()
+    for image in images:
+        (tmp_path / "two" / image.name).write_bytes(image.read_bytes())
+    predict(model, tmp_path / "two", tmp_path / "out", progress=both)
+    assert both.tasks == [("predicting", 2), ("tiles of wafer00-0", 9), ("tiles of wafer00-1", 9)]
 
 
 def test_a_full_or_closed_folder_is_refused_before_any_work(finished, wafers, tmp_path):

@@ -29,6 +29,22 @@ def test_it_holds_every_section_and_nothing_from_outside(finished, tmp_path):
     assert result.cases == 4
 
 
+@pytest.mark.parametrize(("calibrated", "units"), [((True, True), "mm"), ((False, True), "mm or px")])
+def test_distances_say_what_they_are_in(finished, tmp_path, calibrated, units):
+    text = report(finished, out=tmp_path / "r.html").path.read_text()
+    head = re.findall(r"<th[^>]*>([^<]*)", text)
+    assert {"HD95 (px)", "ASSD (px)", "NSD @ 1 px", "Dice"} <= set(head)  # pictures state no spacing
+    assert not [word for word in head if " mm" in word or "(mm)" in word]
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "model" / "scores.json"
+    scores = json.loads(path.read_text())
+    for case, stated in zip(scores["cases"], calibrated * 2, strict=True):
+        case["calibrated"] = stated
+    path.write_text(json.dumps(scores))
+    text = report(tmp_path / "run").path.read_text()
+    assert f">HD95 ({units})</th>" in text
+
+
 def test_worst_cases_come_first(finished, tmp_path):
     text = report(finished, out=tmp_path / "r.html").path.read_text()
     values = [float(v) for v in re.findall(r"<figcaption>Dice ([0-9.]+)", text)]

@@ -9,7 +9,7 @@ from unetkit.data import inspect, prepare
 from unetkit.errors import PreemptedError, UnetkitError, UsageError
 from unetkit.records.plan import Plan
 from unetkit.workflows import measuring
-from unetkit.workflows.train import Wishes, reopen
+from unetkit.workflows.train import Wishes, preview, reopen
 
 
 def test_wishes_are_checked():
@@ -68,6 +68,27 @@ def test_a_finished_run_takes_no_changes(wafers, tiny, finished):
         uk.train(wafers, finished, resume=True, changes={"training.steps": "9"})
     with pytest.raises(UsageError, match="keeps its own plan"):
         uk.train(wafers, finished, resume=True, seed=3)
+
+
+def test_a_preview_of_a_resumed_run_is_of_that_run(wafers, tiny, finished, tmp_path):
+    done = preview(wafers, finished, resume=True)
+    assert (done.resumed, done.finished, done.steps_done, done.steps_left) == (True, True, 6, 0)
+    folder = tmp_path / "r"
+    shutil.copytree(finished, folder)
+    (folder / "manifest.json").unlink()  # killed after the last step, before the end
+    before = contents(folder)
+    seen = preview(wafers, folder, resume=True, changes={"training.steps": "9"})
+    assert (seen.resumed, seen.finished, seen.steps_done, seen.steps_left) == (True, False, 6, 3)
+    assert (seen.train, seen.held_out, seen.plan.training.folds) == (8, 4, 3)
+    assert seen.plan.network.widths == (4, 8)  # a fresh plan would not have these
+    assert seen.plan.training.steps == 9
+    timed = preview(wafers, folder, resume=True, minutes=5)
+    assert (timed.steps_left, timed.minutes_left) == (None, pytest.approx(5, abs=0.6))
+    with pytest.raises(UsageError, match="keeps its own plan"):
+        preview(wafers, folder, resume=True, seed=3)
+    assert contents(folder) == before
+    shutil.rmtree(folder / "checkpoints")
+    assert preview(wafers, folder, resume=True).steps_done == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")

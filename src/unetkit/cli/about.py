@@ -1,4 +1,4 @@
-"""Verbs about unetkit itself: info, doctor."""
+"""Verbs about unetkit itself: info, models, doctor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from unetkit.cli.console import give_json, give_line, give_table, tell
-from unetkit.cli.options import Json, Quiet
+from unetkit.cli.console import give_json, give_line, give_table, tell, watcher
+from unetkit.cli.options import Json, Quiet, sizes
 
 
 def info(
@@ -49,6 +49,44 @@ def info(
         ("made with", ", ".join(f"{name} {number}" for name, number in found.packages.items())),
     ]
     give_table("Model", ("what", "is"), rows)
+
+
+def models(
+    patch: Annotated[
+        str | None,
+        typer.Option("--patch", metavar="N,N[,N]", help="Count for this patch; 512,512 by default."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Count at this plan's patch, channels and classes.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List every network and part that --network takes: parameters, multiply-adds, memory."""
+    from unetkit.workflows.models import models as work
+
+    found = work(patch=sizes(patch), plan=plan, progress=watcher(quiet=quiet))
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    rows = [
+        (
+            row.family,
+            row.name,
+            "–" if row.parameters is None else f"{row.parameters / 1e6:.2f} M",
+            f"{row.published / 1e6:.2f} M" if row.published else "",
+            "–" if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f} G",
+            "–" if row.memory_gb is None else f"{row.memory_gb:.2f} GB",
+            row.remark,
+        )
+        for row in found.rows
+    ]
+    size = " × ".join(map(str, found.patch))
+    title = f"Networks and parts at {size}, {found.channels} channels, {found.classes} classes"
+    memory = f"memory at batch {found.batch}"
+    head = ("family", "name", "parameters", "published", "multiply-adds", memory, "paper or remark")
+    give_table(title, head, rows)
+    tell("train one: unet train DATA --network NAME; join parts with +", quiet=quiet)
 
 
 def doctor(

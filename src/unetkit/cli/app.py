@@ -31,6 +31,7 @@ for verb in (
     assess.evaluate,
     assess.report,
     about.info,
+    about.models,
     about.doctor,
     build.demo,
 ):

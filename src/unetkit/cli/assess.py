@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unetkit.cli.console import give_json, give_line, give_table, tell, watcher
+from unetkit.cli.console import counted, give_json, give_line, give_table, tell, watcher
 from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta
 
 if TYPE_CHECKING:
     from unetkit.records.scores import Scores, Summary
+    from unetkit.workflows.check import CheckResult, ProblemRow
 
 REFUSED = 3
+OF_ONE_KIND = 10
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")]
 
 
@@ -31,21 +35,41 @@ def check(
     if as_json:
         give_json(result.model_dump(mode="json"))
     else:
-        facts = f"{result.cases} labelled cases in {result.groups} groups, {result.unlabelled} unlabelled"
-        give_line(f"{result.source}: {facts}, layout {result.layout}")
-        shapes = [(shape, count) for shape, count in list(result.shapes.items())[:8]]
-        give_table("Sizes (commonest first)", ("shape", "cases"), shapes)
-        classes = [(row.name, row.value, f"{row.share:.3%}", row.cases) for row in result.classes]
-        if classes:
-            give_table("Classes", ("class", "value", "share of pixels", "cases"), classes)
-        rows = [(each.severity, each.where, each.problem, each.cure) for each in result.problems]
-        if rows:
-            give_table("Findings", ("severity", "where", "what", "do this"), rows)
-        give_line("refused: training would not start" if result.refused else "ready to train")
+        _show_check(result)
     if html is not None:
         tell(f"{'would write' if dry_run else 'wrote'} {html}", quiet=quiet)
     if result.refused:
         raise typer.Exit(REFUSED)
+
+
+def _show_check(result: CheckResult) -> None:
+    facts = f"{counted(result.cases, 'labelled case')} in {counted(result.groups, 'group')}"
+    give_line(f"{result.source}: {facts}, {result.unlabelled} unlabelled, layout {result.layout}")
+    if result.data is not None:
+        names = result.data.channels
+        give_line(f"pixels: {result.data.pixels}, {counted(len(names), 'channel')} ({', '.join(names)})")
+    shapes = [(shape, count) for shape, count in list(result.shapes.items())[:8]]
+    if shapes:
+        give_table("Sizes (commonest first)", ("shape", "cases"), shapes)
+    classes = [(row.name, row.value, f"{row.share:.3%}", row.cases) for row in result.classes]
+    if classes:
+        give_table("Classes", ("class", "value", "share of pixels", "cases"), classes)
+    if result.problems:
+        give_table("Findings", ("severity", "where", "what", "do this"), _findings(result.problems))
+    give_line("refused: training would not start" if result.refused else "ready to train")
+
+
+def _findings(problems: Sequence[ProblemRow]) -> list[tuple[str, str, str, str]]:
+    """Rows of findings; of one kind only the first few, or a thousand missing masks would hide the rest."""
+    rows: list[tuple[str, str, str, str]] = []
+    for (severity, code), alike in groupby(problems, key=lambda each: (each.severity, each.code)):
+        first = list(alike)
+        rows += [(each.severity, each.where, each.problem, each.cure) for each in first[:OF_ONE_KIND]]
+        if (more := len(first) - OF_ONE_KIND) > 0:
+            rows.append(
+                (severity, f"… {more} more", f"the same kind of finding ({code})", "--json lists all")
+            )
+    return rows
 
 
 def predict(
@@ -97,7 +121,12 @@ def evaluate(
     ],
     second: Annotated[Path, typer.Argument(metavar="LABELS|DATA", help="Folder of labels, or a data set.")],
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write one row per case and class.")] = None,
-    tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, help="Tolerance of NSD in mm.")] = 1.0,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance", min=0.0, help="Tolerance of NSD in mm (pixels where no file states a spacing)."
+        ),
+    ] = 1.0,
     at_least: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,7 +175,7 @@ def _show_scores(scores: Scores) -> None:
     rows = []
     for name, row in scores.summary.items():
         for metric, one in row.items():
-            rows.append((name, metric, shown(one), one.n, one.missed, one.undefined))
+            rows.append((name, scores.heading(metric), shown(one), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
     give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
     cases = []

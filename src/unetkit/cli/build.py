@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unetkit.cli import options
-from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
-from unetkit.cli.options import Data, Device, DryRun, Json, Memory, Minutes, Quiet, Set
+from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.options import Data, Device, DryRun, Json, Planning, Quiet, Seed, Set, Telling, grouped
+from unetkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from unetkit.workflows.train import TrainPreview, TrainSettings
 
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/<name>-<n> when not given.")
 ]
 PlanOut = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the plan to this file.")]
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="Train with this plan instead of making one.")]
-Fold = Annotated[
-    str | None, typer.Option("--fold", metavar="K/N", help="Hold out part K (from 0) of N; 0/5 by default.")
-]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random number; 0 by default.")]
 Resume = Annotated[
     bool,
     typer.Option(
@@ -28,43 +28,40 @@ Resume = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        "--init", metavar="MODEL", help="Start from this model's weights; channels and classes may differ."
+    ),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="A,B,…",
+        help="Train these networks alike, one run each below --out, and write one table; 'planned' is the "
+        "planner's own. The same command goes on where it was stopped.",
+    ),
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="With --compare: train with so many seeds.")]
 Cache = Annotated[
     Path | None, typer.Option("--cache", help="Keep prepared samples here, for other runs too.")
 ]
 
 
-def plan(
-    data: Data,
-    out: PlanOut = None,
-    minutes: Minutes = 0.0,
-    memory: Memory = 0.0,
-    set_: Set = None,
-    fold: Fold = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@grouped
+def plan(data: Data, out: PlanOut = None, *, planning: Planning, telling: Telling) -> None:
     """Measure the training cases of a data set and decide everything, each choice with its reason."""
     from unetkit.workflows.plan import plan as work
 
-    result = work(
-        data,
-        minutes=minutes,
-        memory_gb=memory,
-        changes=options.changes(set_),
-        fold=options.fold(fold),
-        device=device,
-        seed=seed,
-        out=None if dry_run else out,
-        progress=watcher(quiet=quiet),
-    )
-    if as_json:
+    quiet = telling.quiet
+    to = None if telling.dry_run else out
+    result = work(data, out=to, progress=watcher(quiet=quiet), **planning.settings())
+    if telling.as_json:
         give_json(result.plan.model_dump(mode="json"))
     else:
         _show_plan(result.plan.flat(), result.plan.reasons)
-    if dry_run and out is not None:
+    if telling.dry_run and out is not None:
         tell(f"would write {out}", quiet=quiet)
     elif result.path is not None:
         tell(f"wrote {result.path}; train with it: unet train {data} --plan {result.path}", quiet=quiet)
@@ -82,66 +79,109 @@ def _short(value: Any) -> str:  # noqa: ANN401 - a value of the plan
     return json.dumps(value, default=lambda record: record.model_dump(mode="json"))
 
 
+@grouped
 def train(
     data: Data,
     out: Out = None,
-    minutes: Minutes = 0.0,
-    memory: Memory = 0.0,
+    *,
+    planning: Planning,
     plan: PlanFile = None,
-    set_: Set = None,
-    fold: Fold = None,
-    device: Device = "auto",
-    seed: Seed = None,
+    init: Init = None,
+    compare: Compare = None,
+    seeds: Seeds = 1,
     resume: Resume = False,
     overwrite: Overwrite = False,
     cache: Cache = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    telling: Telling,
 ) -> None:
     """Check, split, plan, prepare, train, measure and report: the whole road."""
-    from unetkit.workflows.train import TrainSettings, preview
-    from unetkit.workflows.train import train as work
-
     settings: TrainSettings = {
-        "minutes": minutes,
-        "memory_gb": memory,
+        **planning.settings(),
         "plan": plan,
-        "changes": options.changes(set_),
-        "fold": options.fold(fold),
-        "device": device,
-        "seed": seed,
+        "init": init,
         "resume": resume,
         "overwrite": overwrite,
         "cache": cache,
     }
-    if dry_run:
-        seen = preview(data, out, progress=watcher(quiet=quiet), **settings)
-        if as_json:
-            give_json(seen.model_dump(mode="json"))
-            return
-        _show_plan(seen.plan.flat(), seen.plan.reasons)
-        give_line(f"would train on {seen.train} cases, hold out {seen.held_out} ({seen.split})")
-        give_line(f"would need about {seen.memory_gb:g} GB of memory")
-        give_line(f"would write into {seen.out}: {', '.join(seen.files)}")
-        return
-    run = work(data, out, progress=watcher(quiet=quiet), **settings)
-    facts = run.facts()
-    if as_json:
+    if compare is not None:
+        _compare(data, out, options.listed(compare), seeds, settings, telling)
+    elif seeds != 1:
+        raise UsageError(
+            f"--seeds {seeds} is for a comparison", cure="say --seed, or --compare with the networks"
+        )
+    elif telling.dry_run:
+        _preview(data, out, settings, telling)
+    else:
+        _train(data, out, settings, telling)
+
+
+def _train(data: Path, out: Path | None, settings: TrainSettings, telling: Telling) -> None:
+    from unetkit.workflows.train import train as work
+
+    facts = work(data, out, progress=watcher(quiet=telling.quiet), **settings).facts()
+    if telling.as_json:
         give_json(facts)
         return
     _show_dice(facts)
     give_line(f"report: {facts['report']}")
     give_line(f"model:  {facts['model']}")
-    tell(f"next: {program()} predict {facts['model']} IMAGES --out predictions", quiet=quiet)
+    tell(f"next: {program()} predict {facts['model']} IMAGES --out predictions", quiet=telling.quiet)
+
+
+def _preview(data: Path, out: Path | None, settings: TrainSettings, telling: Telling) -> None:
+    from unetkit.workflows.train import preview
+
+    seen = preview(data, out, progress=watcher(quiet=telling.quiet), **settings)
+    if telling.as_json:
+        give_json(seen.model_dump(mode="json"))
+        return
+    _show_preview(seen)
+
+
+def _compare(
+    data: Path,
+    out: Path | None,
+    names: list[str],
+    seeds: int,
+    settings: TrainSettings,
+    telling: Telling,
+) -> None:
+    from unetkit.workflows.compare import compare, planned_runs
+
+    if telling.dry_run:
+        for name, seed, folder in planned_runs(data, names, out, seeds=seeds, **settings):
+            give_line(f"would train {name}, seed {seed}, into {folder}")
+        return
+    found = compare(data, names, out, seeds=seeds, progress=watcher(quiet=telling.quiet), **settings)
+    if telling.as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    from unetkit.workflows.comparison import HEAD, NOTE, rows, title
+
+    give_table(title(found), HEAD, rows(found))
+    give_line(NOTE)
+    tell(f"wrote {found.folder}/compare.json, .md and .html", quiet=telling.quiet)
+
+
+def _show_preview(seen: TrainPreview) -> None:
+    _show_plan(seen.plan.flat(), seen.plan.reasons)
+    if seen.finished:
+        give_line(f"{seen.out} is finished already ({seen.steps_done} steps); nothing is left to do")
+        return
+    if seen.resumed:
+        total = "" if seen.steps_left is None else f" of {seen.steps_done + seen.steps_left}"
+        left = f"{seen.minutes_left:g} minutes" if seen.steps_left is None else f"{seen.steps_left} steps"
+        give_line(f"would go on with {seen.out} after step {seen.steps_done}{total}: {left} left")
+    give_line(f"would train on {seen.train} cases, hold out {seen.held_out} ({seen.split})")
+    give_line(f"would need about {seen.memory_gb:g} GB of memory")
+    give_line(f"would write into {seen.out}: {', '.join(seen.files)}")
 
 
 def _show_dice(facts: dict[str, Any]) -> None:
     rows = [(name, "–" if value is None else f"{value:.4f}") for name, value in facts["dice"].items()]
     if rows:
-        give_table(
-            f"Dice on {facts.get('cases', '')} held-out cases".replace("  ", " "), ("class", "mean"), rows
-        )
+        cases = counted(facts["cases"], "held-out case") if "cases" in facts else "held-out cases"
+        give_table(f"Dice on {cases}", ("class", "mean"), rows)
 
 
 def demo(
@@ -166,7 +206,6 @@ def demo(
         )
         return
     from unetkit.workflows.demo import demo as work
-    from unetkit.workflows.train import TrainSettings
 
     settings: TrainSettings = {
         "changes": options.changes(set_),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 SECONDS_BETWEEN_LINES = 5.0
+LONG_SECONDS = 2.0
+"""What takes no longer is not worth a bar of its own inside other work, or a line at its end."""
 _bars: list[Bar] = []
 
 
@@ -95,6 +97,16 @@ def program() -> str:
     return called if Path(called).name == "unet" and shutil.which("unet") is None else "unet"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "case"), counted(2, "case")
+        ('1 case', '2 cases')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
@@ -117,10 +129,12 @@ class Lines:
         self._open: list[_Task] = []
         self._last = time.monotonic()
 
-    def begin(self, task: str, total: float | None = None) -> None:
+    def begin(self, task: str, total: float | None = None, *, done: float = 0.0) -> None:
         """A task starts; it is quiet for its first seconds."""
-        self._last = time.monotonic()
-        self._open.append(_Task(task, total, time.monotonic()))
+        now = time.monotonic()
+        if not self._open:  # a task inside another must not put the other's next line off
+            self._last = now
+        self._open.append(_Task(task, total, now, done))
 
     def advance(self, amount: float = 1.0, /, **shown: str) -> None:
         """Some of the current task is done."""
@@ -132,14 +146,16 @@ class Lines:
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            sys.stderr.write(f"{task.line(now)}\n")
+            outermost, *inner = self._open
+            long = (each for each in inner if now - each.started >= LONG_SECONDS)
+            sys.stderr.write(" | ".join(each.line(now) for each in (outermost, *long)) + "\n")
 
     def end(self) -> None:
-        """The current task is over."""
+        """The current task is over; one inside another ends without a word."""
         if self._open:
             task = self._open.pop()
             spent = time.monotonic() - task.started
-            if spent >= 2:
+            if spent >= LONG_SECONDS and not self._open:
                 sys.stderr.write(f"{task.name}: done in {duration(spent)}\n")
 
     def say(self, text: str) -> None:
@@ -150,9 +166,9 @@ class Lines:
 class _Task:
     """One piece of work and how far it is."""
 
-    def __init__(self, name: str, total: float | None, started: float) -> None:
+    def __init__(self, name: str, total: float | None, started: float, done: float = 0.0) -> None:
         self.name, self.total, self.started = name, total, started
-        self.done = 0.0
+        self.done = self.before = done
         self.shown: dict[str, str] = {}
 
     def line(self, now: float) -> str:
@@ -160,8 +176,8 @@ class _Task:
         parts = [f"{self.done:g}"] if self.total is None else []
         if self.total is not None and self.total != 1:  # a total of 1 is a share, not a count
             parts = [f"{self.done:g}/{self.total:g}"]
-        if self.total and 0 < self.done <= self.total:
-            left = (now - self.started) / self.done * (self.total - self.done)
+        if self.total and self.before < self.done <= self.total:
+            left = (now - self.started) / (self.done - self.before) * (self.total - self.done)
             parts += [f"{self.done / self.total:.0%}", f"{duration(left)} left"]
         parts += [f"{key} {value}" for key, value in self.shown.items()]
         return f"{self.name}: {' · '.join(parts)}"
@@ -174,14 +190,18 @@ class Bar:
         self._live: RichProgress | None = None
         self._open: list[TaskID] = []
         self._shown: list[dict[str, str]] = []
+        self._started: list[float] = []
 
-    def begin(self, task: str, total: float | None = None) -> None:
-        """A task starts; a task inside a task gets its own line."""
+    def begin(self, task: str, total: float | None = None, *, done: float = 0.0) -> None:
+        """A task starts; a task inside a task gets its own line once it has gone on for two seconds."""
         if self._live is None:
             self._live = self._display()
             self._live.start()
-        self._open.append(self._live.add_task(task, total=total, shown=""))
+        outermost = not self._open
+        self._open.append(self._live.add_task(task, total=total, visible=outermost, shown=""))
+        self._live.update(self._open[-1], completed=done)
         self._shown.append({})
+        self._started.append(time.monotonic())
 
     def advance(self, amount: float = 1.0, /, **shown: str) -> None:
         """Some of the current task is done."""
@@ -189,7 +209,8 @@ class Bar:
             return
         self._shown[-1].update(shown)
         words = " · ".join(f"{key} {value}" for key, value in self._shown[-1].items())
-        self._live.update(self._open[-1], advance=amount, shown=words)
+        long = len(self._open) == 1 or time.monotonic() - self._started[-1] >= LONG_SECONDS
+        self._live.update(self._open[-1], advance=amount, visible=long, shown=words)
 
     def end(self) -> None:
         """The current task is over; the display goes away with the last one."""
@@ -197,6 +218,7 @@ class Bar:
             return
         task = self._open.pop()
         self._shown.pop()
+        self._started.pop()
         if self._open:
             self._live.remove_task(task)
             return
@@ -209,6 +231,7 @@ class Bar:
         self._live = None
         self._open.clear()
         self._shown.clear()
+        self._started.clear()
 
     def say(self, text: str) -> None:
         """One line for a person, above the bar."""

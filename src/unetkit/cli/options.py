@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypedDict, get_type_hints
 
 import typer
 
@@ -32,6 +35,130 @@ Data = Annotated[
 Tta = Annotated[
     bool, typer.Option("--tta", help="Average over mirrored images: slower, often a little better.")
 ]
+
+
+Fold = Annotated[
+    str | None, typer.Option("--fold", metavar="K/N", help="Hold out part K (from 0) of N; 0/5 by default.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random number; 0 by default.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="Fit this network to the budgets: a name of 'unet models', or several joined by +.",
+    ),
+]
+
+
+class PlanWords(TypedDict):
+    """``workflows.train.PlanSettings`` as this door fills it."""
+
+    minutes: float
+    memory_gb: float
+    changes: dict[str, str]
+    fold: tuple[int, int] | None
+    device: str
+    seed: int | None
+    network: str | None
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What may be asked of a plan."""
+
+    network: Network = None
+    minutes: Minutes = 0.0
+    memory: Memory = 0.0
+    set_: Set = None
+    fold: Fold = None
+    device: Device = "auto"
+    seed: Seed = None
+
+    def settings(self) -> PlanWords:
+        """The same as settings of a workflow."""
+        return {
+            "minutes": self.minutes,
+            "memory_gb": self.memory,
+            "changes": changes(self.set_),
+            "fold": fold(self.fold),
+            "device": self.device,
+            "seed": self.seed,
+            "network": self.network,
+        }
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How a verb answers."""
+
+    dry_run: DryRun = False
+    as_json: Json = False
+    quiet: Quiet = False
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb take groups of options: each field of a dataclass becomes an option of its own.
+
+    Args:
+        command: A function of which some parameters are annotated with a dataclass.
+    """
+    given = inspect.signature(command, eval_str=True).parameters
+    groups: dict[str, type[Any]] = {
+        name: one.annotation
+        for name, one in given.items()
+        if isinstance(one.annotation, type) and is_dataclass(one.annotation)
+    }
+    flat: list[inspect.Parameter] = []
+    for name, one in given.items():
+        if name not in groups:
+            flat.append(one.replace(kind=one.KEYWORD_ONLY))
+            continue
+        hints = get_type_hints(groups[name], include_extras=True)
+        flat += [
+            inspect.Parameter(
+                field.name, one.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+            )
+            for field in fields(groups[name])
+        ]
+
+    def verb(**words: Any) -> None:  # noqa: ANN401 - whatever the options are
+        built = {
+            name: group(**{field.name: words.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**words, **built)
+
+    verb.__name__, verb.__doc__ = command.__name__, command.__doc__
+    verb.__signature__ = inspect.Signature(flat)  # pyright: ignore[reportFunctionMemberAccess]
+    verb.__annotations__ = {one.name: one.annotation for one in flat}
+    return verb
+
+
+def sizes(word: str | None) -> tuple[int, ...]:
+    """``"256,256"`` or ``"256x256"`` as ``(256, 256)``; nothing as ``()``.
+
+    Raises:
+        UsageError: It is not of that form.
+
+    Example:
+        >>> sizes("64x64x32")
+        (64, 64, 32)
+    """
+    parts = [part.strip() for part in (word or "").replace("x", ",").split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts) or (word is not None and not parts):
+        raise UsageError(f"'--patch {word}' is no patch", cure="write one number per axis, such as 256,256")
+    return tuple(int(part) for part in parts)
+
+
+def listed(word: str) -> list[str]:
+    """``"a,b"`` as ``["a", "b"]``.
+
+    Example:
+        >>> listed("unet_2015, residual")
+        ['unet_2015', 'residual']
+    """
+    return [part.strip() for part in word.split(",") if part.strip()]
 
 
 def changes(words: list[str] | None) -> dict[str, str]:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unetkit.errors import UsageError
 from unetkit.records.plan import AugmentationPlan
 from unetkit.spatial.warp import coarsen, gaussian_blur, positions, pull, smooth_field
 
@@ -45,58 +44,6 @@ class Moves:
         if self.elastic is not None:
             far = far + self.elastic.abs().flatten(2).amax(2).numpy()
         return far
-
-
-def augment(
-    pixels: Tensor,
-    target: Tensor,
-    known: Tensor | None,
-    plan: AugmentationPlan,
-    *,
-    patch_size: Sequence[int],
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Augment a batch and cut its middle out; items that draw no transform are only cut.
-
-    Args:
-        pixels: ``(B, C, *N)`` float32, ``N`` at least the patch per axis; the margin feeds the rotations.
-        target: ``(B, *N)`` integer class ids.
-        known: ``(B, *N)`` bool, or None: all known.
-        plan: Probabilities and ranges.
-        patch_size: ``*S`` of the result.
-        generator: On the CPU; everything random follows from its state.
-
-    Returns:
-        Pixels ``(B, C, *S)``, target ``(B, *S)`` int64, known ``(B, *S)`` bool or None when all is known.
-
-    Raises:
-        UsageError: The batch is smaller than the patch.
-
-    Example:
-        >>> x, y = torch.rand(2, 1, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64)
-        >>> plan, generator = AugmentationPlan(flip_axes=(0, 1)), torch.Generator().manual_seed(0)
-        >>> augment(x, y, None, plan, patch_size=(4, 4), generator=generator)[0].shape
-        torch.Size([2, 1, 4, 4])
-    """
-    starts = [(have - want) // 2 for have, want in zip(pixels.shape[2:], patch_size, strict=True)]
-    if min(starts) < 0:
-        raise UsageError(
-            f"expected at least {tuple(patch_size)} pixels, got {tuple(pixels.shape[2:])}",
-            cure="pad the batch to the patch size first",
-        )
-    coded = target.long() + 1
-    if known is not None:
-        coded = coded * known
-    moves = draw_moves(plan, batch=len(pixels), patch_size=patch_size, generator=generator)
-    middle = [slice(start, start + size) for start, size in zip(starts, patch_size, strict=True)]
-    patch, ids = pixels[(..., *middle)].clone(), coded[(..., *middle)].clone()
-    if moves.moving:
-        index = torch.tensor(moves.moving, device=pixels.device)
-        centres = np.tile(np.asarray(starts) + (np.asarray(patch_size) - 1) / 2, (len(index), 1))
-        move(patch, ids, moves, sources=(pixels[index], coded[index]), centres=centres)
-    mirror(patch, ids, moves)
-    change_intensities(patch, plan, generator=generator)
-    return patch, *decode(ids)
 
 
 def decode(coded: Tensor) -> tuple[Tensor, Tensor | None]:

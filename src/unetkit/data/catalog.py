@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unetkit.data.formats import stem_of, suffix_of
+from unetkit.data.formats import SUFFIXES, channel_of, stem_of, suffix_of
 from unetkit.data.problems import Problem, refused, warning
-from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows
+from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
 from unetkit.records.case import Case
 
 LAYOUTS = (("imagesTr", "labelsTr"), ("images", "masks"), ("images", "labels"))
 INDEX = "index.csv"
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_MEANT = (("images", "image", "imgs", "img"), ("masks", "mask", "labels", "label", "annotations"))
+"""Folder names, in small letters, that say what was meant."""
+_MOST_GUESSES = 20
 _EXPECTED = (
     "put the pictures in images/ and the masks, under the same names, in masks/; or use imagesTr/ and "
     "labelsTr/; or give a CSV with the columns id,image,label,group,split"
@@ -99,9 +100,7 @@ def _from_folder(source: Path) -> Catalog:
     images = _files(source / folders[0], found)
     labels = _unique(_files(source / folders[1], found), source / folders[1])
     if not images:
-        raise DataError(
-            "this is an empty folder: it holds no picture", cure=_EXPECTED, where=source / folders[0]
-        )
+        raise _no_picture(source / folders[0])
     index = _index(source / INDEX, found)
     grouped = _by_case(images, labels)
     _match(source / folders[1], grouped, labels, index, found)
@@ -109,13 +108,36 @@ def _from_folder(source: Path) -> Catalog:
     return _catalog(source, layout, found, declared)
 
 
+def _no_picture(folder: Path) -> DataError:
+    """The error for a folder of images without one that can be read."""
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if not inside:
+        return DataError("this is an empty folder: it holds no picture", cure=_EXPECTED, where=folder)
+    listed = _listed([path.name for path in inside])
+    cure = f"convert the pictures to one of {', '.join(SUFFIXES)}"
+    if any(path.is_dir() for path in inside):
+        cure = f"put the pictures into {folder.name}/ itself, not into folders inside, or name them in a CSV"
+    return DataError(f"this folder holds no picture that can be read, only {listed}", cure=cure, where=folder)
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    """The first few names."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
+
 def _without_folders(source: Path, inside: list[str]) -> Catalog:
     """A folder of no known layout: its index may name the files, otherwise it is refused."""
     index = source / INDEX
     if index.is_file() and any("image" in row.values for row in read_rows(index, needed=())):
         return _from_csv(index)
-    listed = ", ".join(inside[:8]) + (" …" if len(inside) > 8 else "")
-    raise DataError(f"no known layout; this folder holds: {listed}", cure=_EXPECTED, where=source)
+    meant = [
+        next((name for name in inside if name.lower() in words and (source / name).is_dir()), None)
+        for words in _MEANT
+    ]
+    cure = _EXPECTED
+    if all(meant):
+        cure = f"rename the folder '{meant[0]}' to 'images' and '{meant[1]}' to 'masks'"
+    raise DataError(f"no known layout; this folder holds: {_listed(inside, 8)}", cure=cure, where=source)
 
 
 def _files(folder: Path, found: _Found) -> list[Path]:
@@ -124,12 +146,11 @@ def _files(folder: Path, found: _Found) -> list[Path]:
     known = [path for path in paths if path.is_file() and suffix_of(path)]
     other = [path.name for path in paths if path not in set(known)] if len(known) < len(paths) else []
     if other:
-        listed = ", ".join(other[:3]) + (" …" if len(other) > 3 else "")
         found.problems.append(
             warning(
                 "other-files",
                 folder,
-                f"{len(other)} entries are no pictures and were left out: {listed}",
+                f"{len(other)} entries are no pictures and were left out: {_listed(other)}",
                 "convert them to PNG, TIFF or NIfTI if they are data",
             )
         )
@@ -158,12 +179,12 @@ def _unique(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
 def _by_case(images: list[Path], labels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
     """Case id to its image files: one file of the label's name, or ``_0000``, ``_0001`` … behind it."""
     stems = _unique(images, images[0].parent)
-    channelled = any((hit := _CHANNEL.fullmatch(stem)) and hit[1] in labels for stem in stems)
+    channelled = any((hit := channel_of(path)) and hit[0] in labels for path in stems.values())
     grouped: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for stem, path in stems.items():
-        hit = _CHANNEL.fullmatch(stem)
-        if hit and stem not in labels and (hit[1] in labels or channelled):
-            grouped[hit[1]].append((int(hit[2]), path))
+        hit = channel_of(path)
+        if hit and stem not in labels and (hit[0] in labels or channelled):
+            grouped[hit[0]].append((hit[1], path))
         else:
             grouped[stem].append((-1, path))
     for id, parts in grouped.items():
@@ -212,8 +233,8 @@ def _match(
     found: _Found,
 ) -> None:
     """Put images, labels and the index together."""
-    listed = sorted(images) if index is None else sorted(index)
-    for id in listed:
+    orphans = sorted(set(labels) - set(images))
+    for id in sorted(images) if index is None else sorted(index):
         row = Row(0, {}) if index is None else index[id]
         if id not in images:
             text = f"index.csv names '{id}' (line {row.line}), which has no image"
@@ -223,33 +244,40 @@ def _match(
         split = row.split(folder.parent / INDEX)
         case = Case(id, images[id], labels.get(id), group, split=split)
         if case.label is None:
-            _missing_mask(case, folder, found)
+            _missing_mask(case, folder, {stem: labels[stem] for stem in orphans}, found)
         else:
             found.cases.append(case)
-    if index is None:
-        orphans = sorted(set(labels) - set(images))
-        if orphans:
-            text = (
-                f"{len(orphans)} masks have no image: {', '.join(orphans[:3])}{' …' if orphans[3:] else ''}"
-            )
-            found.problems.append(warning("missing-image", folder, text, "add the images"))
-    elif left := sorted(set(images) - set(index)):
-        text = f"{len(left)} images are not in index.csv and were left out: {', '.join(left[:3])}"
-        found.notes.append(text + (" …" if left[3:] else ""))
+    if index is None and orphans:
+        text = f"{len(orphans)} masks have no image: {_listed(orphans)}"
+        found.problems.append(warning("missing-image", folder, text, "add the images, or rename the masks"))
+    elif index is not None and (left := sorted(set(images) - set(index))):
+        found.notes.append(f"{len(left)} images are not in index.csv and were left out: {_listed(left)}")
     if index is None or not any("group" in row.values for row in index.values()):
         found.notes.append("no groups are given: every image counts as its own group")
 
 
-def _missing_mask(case: Case, folder: Path, found: _Found) -> None:
+def _missing_mask(case: Case, folder: Path, orphans: dict[str, Path], found: _Found) -> None:
+    """A mask is missing; one of nearly the same name may be meant for it."""
+    text = f"missing mask: expected a file named '{case.id}' in {folder.name}/, found none"
+    cure = "add the mask (an empty one where there is nothing to see), or take the image out"
+    if len(found.unlabelled) < _MOST_GUESSES:
+        near = next((path for stem, path in orphans.items() if _akin(case.id, stem)), None)
+        if near is not None:
+            text += f" (there is '{near.name}')"
+            cure = (
+                f"give every mask the name of its image: rename '{near.name}' to '{case.id}{suffix_of(near)}'"
+            )
     found.unlabelled.append(case)
-    found.problems.append(
-        refused(
-            "missing-mask",
-            case.images[0],
-            f"missing mask: expected a file named '{case.id}' in {folder.name}/, found none",
-            "add the mask (an empty one where there is nothing to see), or take the image out",
-        )
-    )
+    found.problems.append(refused("missing-mask", case.images[0], text, cure))
+
+
+def _akin(one: str, other: str) -> bool:
+    """Whether one name is the other with a word before or behind it, as ``a7`` and ``a7_mask`` are."""
+    short, long = sorted((one, other), key=len)
+    if len(short) == len(long):
+        return False
+    behind = long.startswith(short) and not long[len(short)].isalnum()
+    return behind or (long.endswith(short) and not long[-len(short) - 1].isalnum())
 
 
 def _from_csv(path: Path) -> Catalog:
@@ -293,16 +321,8 @@ def _declared(folder: Path, found: _Found, rows: Iterable[Row]) -> Declared:
     if path.is_file():
         found.notes.append("dataset.json was used for names, channels and the ignore label")
     found.notes.extend(declared.notes)
-    stated = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
-    if not stated:
-        return declared
-    if len(stated) > 1 or not next(iter(stated)).isdigit():
-        raise DataError(
-            f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(stated)[:5])}",
-            cure="write the same value in every row, or leave it empty",
-            where=folder,
-        )
-    return Declared(declared.channels, declared.names, int(stated.pop()), declared.notes)
+    ignore = stated_ignore(rows, where=folder)
+    return declared if ignore is None else replace(declared, ignore_value=ignore)
 
 
 def _catalog(source: Path, layout: str, found: _Found, declared: Declared) -> Catalog:

@@ -44,6 +44,7 @@ class CaseFacts:
         file_bytes: Size of the files on disk.
         sampled_values: ``(n,)`` raw label values of the sampled pixels.
         label_digest: SHA-256 of the raw label values and of where they lie, as far as that is stated.
+        thickness: Raw label value to the width (pixels) of a tube with as many pixels and boundary faces.
     """
 
     id: str
@@ -64,6 +65,7 @@ class CaseFacts:
     file_bytes: int
     sampled_values: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     label_digest: str = ""
+    thickness: dict[int, float] = field(default_factory=dict)
 
     @property
     def content_digest(self) -> str:
@@ -89,6 +91,7 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
     """
     counts = count_values(values)
     sampled, sampled_values = _sample(case.id, pixels, values, counts, samples)
+    object_sizes, thickness = _objects(values, counts)
     files = {*case.images, *([case.label] if case.label else [])}
     return CaseFacts(
         id=case.id,
@@ -106,7 +109,8 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
         minima=tuple(float(channel.min()) for channel in pixels),
         maxima=tuple(float(channel.max()) for channel in pixels),
         integer=tuple(_is_integer(channel) for channel in pixels),
-        object_sizes=_object_sizes(values, counts),
+        object_sizes=object_sizes,
+        thickness=thickness,
         file_bytes=sum(_size(path) for path in files),
         label_digest=label_digest_of(values, counts, grid),
     )
@@ -198,23 +202,38 @@ def _sample(
     return flat[:, chosen].astype(np.float32), values.reshape(-1)[chosen].astype(np.int32)
 
 
-def _object_sizes(values: np.ndarray, counts: dict[int, int]) -> dict[int, tuple[int, ...]]:
-    """Connected objects per value, each searched in its own bounding box."""
+def _objects(
+    values: np.ndarray, counts: dict[int, int]
+) -> tuple[dict[int, tuple[int, ...]], dict[int, float]]:
+    """Connected objects per value and how thick they are, each searched in its own bounding box."""
     present = [value for value in counts if 0 < value <= 65535]
     if not present or min(counts) < 0 or len(present) > 256:
-        return {}
+        return {}, {}
     result: dict[int, tuple[int, ...]] = {}
+    widths: dict[int, float] = {}
     for value, box in zip(present, _boxes(values, present), strict=True):
-        inside = values[tuple(slice(start, stop) for start, stop in box)]
+        # a pixel more on every side, where there is one: the faces of the boundary are counted
+        inside = values[tuple(slice(max(start - 1, 0), stop + 1) for start, stop in box)]
         while inside.size > _LARGEST_SEARCH:  # a part of a huge picture tells the sizes as well
             axis = int(np.argmax(inside.shape))
             quarter = inside.shape[axis] // 4
             inside = inside.take(range(quarter, inside.shape[axis] - quarter), axis=axis)
-        found = np.sort(sizes(*components(inside == value)))
+        mask = inside == value
+        widths[value] = _width(mask)
+        found = np.sort(sizes(*components(mask)))
         if found.size > MOST_OBJECTS:
             found = found[np.linspace(0, found.size - 1, MOST_OBJECTS).round().astype(np.int64)]
         result[value] = tuple(int(size) for size in found)
-    return result
+    return result, widths
+
+
+def _width(mask: np.ndarray) -> float:
+    """Edge of the square tube that has as many pixels per boundary face; the image's edge is no boundary.
+
+    Of a tube of any length all but its ends are faces: ``2 · (rank - 1)`` per pixel of width and length.
+    """
+    faces = sum(int(np.count_nonzero(np.diff(mask, axis=axis))) for axis in range(mask.ndim))
+    return 2 * (mask.ndim - 1) * int(np.count_nonzero(mask)) / faces if faces else 0.0
 
 
 def _boxes(values: np.ndarray, present: list[int]) -> list[tuple[tuple[int, int], ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 from unetkit.data.catalog import Catalog
 from unetkit.data.classes import Classes, decide_classes
 from unetkit.data.facts import FEWEST_SAMPLES, MOST_SAMPLES, MOST_SAMPLES_TOGETHER, CaseFacts, take_facts
-from unetkit.data.formats import format_of
+from unetkit.data.formats import SUFFIXES, format_of, suffix_of
 from unetkit.data.labels import COLOURS, read_pixels, read_values
 from unetkit.data.problems import Problem, from_error, note, raise_refusals, refused, warning
 from unetkit.errors import DataError
@@ -20,8 +20,7 @@ from unetkit.records.case import Case, Grid
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 
-GEOMETRY_TOLERANCE_MM = 1e-3
-__all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "raise_if_refused"]
+__all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "inspect_unlabelled", "raise_if_refused"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,40 @@ def inspect(catalog: Catalog, *, progress: Progress | None = None) -> Inspection
     return Inspection(catalog, kept, tuple(problems), data)
 
 
+def inspect_unlabelled(inspection: Inspection, *, progress: Progress | None = None) -> tuple[Problem, ...]:
+    """Read every image that has no label; a training does not open them, so nothing here stops one.
+
+    Args:
+        inspection: What was seen of the labelled cases.
+        progress: Who watches.
+
+    Returns:
+        A warning per image that is damaged, holds NaN or is of another kind than the labelled ones.
+    """
+    watcher = progress or Quiet()
+    cases = [case for case in inspection.catalog.unlabelled if all(path.is_file() for path in case.images)]
+    problems: list[Problem] = []
+    watcher.begin("Reading images without a label", len(cases))
+    try:
+        for case in cases:
+            pixels = _image(case, problems)[0]
+            if pixels is not None and inspection.data is not None:
+                problems += _other_kind(case, pixels, inspection.data)
+            watcher.advance(1)
+    finally:
+        watcher.end()
+    return tuple(replace(problem, severity="warning") for problem in problems)
+
+
+def _other_kind(case: Case, pixels: np.ndarray, data: DataPlan) -> list[Problem]:
+    channels = (1, 3) if data.channels == COLOURS else (len(data.channels),)
+    if pixels.ndim - 1 == data.rank and len(pixels) in channels:
+        return []
+    text = f"an image without a label that differs from the labelled ones: {len(pixels)} channel(s) and "
+    text += f"{pixels.ndim - 1} axes, they have {len(data.channels)} and {data.rank}"
+    return [warning("unlabelled-kind", case.images[0], text, "take it out, or convert it")]
+
+
 def raise_if_refused(inspection: Inspection) -> None:
     """Raise what stops the work, the first findings worded in full.
 
@@ -96,15 +129,10 @@ def raise_if_refused(inspection: Inspection) -> None:
 def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, list[Path]]) -> CaseFacts | None:
     """Read one case; what is wrong with it goes to ``problems``."""
     before = len(problems)
-    pixels = values = None
-    grid = label_grid = Grid.plain(2)
-    try:
-        pixels, grid = read_pixels(case)
+    values, label_grid = None, Grid.plain(2)
+    pixels, grid = _image(case, problems)
+    if pixels is not None:
         _take_notes(case.images, said)
-    except DataError as wrong:
-        problems.append(
-            from_error("nan-pixels" if "NaN" in wrong.problem else "image", wrong, case.images[0])
-        )
     try:
         values, label_grid = read_values(case)
         if case.label is not None:
@@ -115,17 +143,34 @@ def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, lis
         return None
     if values.shape != pixels.shape[1:]:
         problems.append(_other_size(case, pixels.shape[1:], values.shape))
-    elif not _same_place(grid, label_grid):
-        problems.append(_other_place(case, grid, label_grid))
+    elif grid.calibrated and label_grid.calibrated and (differing := grid.difference(label_grid)):
+        problems.append(_other_place(case, "{} {} and {}".format(*differing)))
     if values.size == 0:
         problems.append(refused("empty", case.images[0], "the image has no pixels", "remove it"))
     if len(problems) > before:
         return None
+    if (
+        len(case.images) == 1
+        and len(pixels) in (2, 4)
+        and SUFFIXES[suffix_of(case.images[0]) or ""] == "raster"
+    ):
+        said["its alpha is not opaque everywhere: it counts as one more channel"].append(case.images[0])
     fact = take_facts(case, pixels, values, grid, samples=samples)
     if fact.minima == fact.maxima:
         text = f"every pixel has the same value ({fact.minima[0]:g})"
         problems.append(warning("constant", case.images[0], text, "check the picture"))
     return fact
+
+
+def _image(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, Grid]:
+    """The pixels of one case and where they lie; None where they cannot be read."""
+    try:
+        return read_pixels(case)
+    except DataError as wrong:
+        problems.append(
+            from_error("nan-pixels" if "NaN" in wrong.problem else "image", wrong, case.images[0])
+        )
+        return None, Grid.plain(2)
 
 
 def _take_notes(paths: Iterable[Path], said: dict[str, list[Path]]) -> None:
@@ -136,12 +181,6 @@ def _take_notes(paths: Iterable[Path], said: dict[str, list[Path]]) -> None:
 
 def _often(text: str, count: int) -> str:
     return text if count == 1 else f"{text} (and so in {count} files in all)"
-
-
-def _same_place(image: Grid, label: Grid) -> bool:
-    """Whether both grids agree, as far as both files state one."""
-    stated = image.calibrated and label.calibrated
-    return not stated or image.matches(label, tolerance=GEOMETRY_TOLERANCE_MM)
 
 
 def _other_size(case: Case, image: tuple[int, ...], label: tuple[int, ...]) -> Problem:
@@ -156,16 +195,7 @@ def _other_size(case: Case, image: tuple[int, ...], label: tuple[int, ...]) -> P
     )
 
 
-def _other_place(case: Case, image: Grid, label: Grid) -> Problem:
-    differing = next(
-        f"{word} {_numbers(mine)} and {_numbers(theirs)}"
-        for word, mine, theirs in (
-            ("spacing (mm)", image.spacing_mm, label.spacing_mm),
-            ("origin (mm)", image.origin_mm, label.origin_mm),
-            ("direction", sum(image.direction, ()), sum(label.direction, ())),
-        )
-        if len(mine) != len(theirs) or max(abs(a - b) for a, b in zip(mine, theirs, strict=True)) > 1e-3
-    )
+def _other_place(case: Case, differing: str) -> Problem:
     return refused(
         "label-geometry",
         case.label or case.id,
@@ -176,10 +206,6 @@ def _other_place(case: Case, image: Grid, label: Grid) -> Problem:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
 
 
 def _across(facts: Sequence[CaseFacts], stated: tuple[str, ...]) -> list[Problem]:

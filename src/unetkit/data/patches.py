@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor
 
 from unetkit.data.augment import Moves, change_intensities, decode, draw_moves, mirror, move
-from unetkit.errors import DataError
+from unetkit.data.mix import mix, mixes
+from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
+from unetkit.spatial.grid import mirrors_edges
 from unetkit.spatial.intensity import apply_intensity
 
 _TRIES = 16
@@ -30,15 +33,18 @@ class Batch:
 
     Args:
         pixels: ``(B, C, *S)`` float32, normalised.
-        target: ``(B, *S)`` int64 class ids; 0 where unknown.
+        target: ``(B, *S)`` int64 class ids; ``(B, K, *S)`` float32 shares of the classes where patches are
+            blended; 0 where unknown.
         known: ``(B, *S)`` bool; None when every pixel is known.
         cases: The case each item was cut from.
+        borrowed: ``(B,)`` how much of each item is another one's of the batch; None where none is mixed.
     """
 
     pixels: Tensor
     target: Tensor
     known: Tensor | None
     cases: tuple[str, ...]
+    borrowed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,9 @@ class Batches:
     """An endless row of batches, any of which can be asked for.
 
     The last ``foreground_fraction`` of a batch is drawn by class: first the class (or none, where cases
-    without any class exist) by the square root of the number of cases that have it, then a case, then a
-    pixel of the class there, on which the patch is centred. A class that occurs in one case of a hundred
-    is thus seen ten times as often as it occurs, not a hundred times.
+    without any class exist) by the number of cases that have it, to the power of ``1 - class_balance``, then
+    a case, then a pixel of the class there, on which the patch is centred. With a balance of one half a class
+    that occurs in one case of a hundred is seen ten times as often as it occurs, not a hundred times.
 
     Args:
         samples: Prepared cases, in memory or memory-mapped.
@@ -67,6 +73,7 @@ class Batches:
 
     Raises:
         DataError: There is no sample, or one has other axes than the patch or a class beyond ``classes``.
+        UsageError: Patches are to be mixed, and there is one per batch.
     """
 
     def __init__(
@@ -80,6 +87,11 @@ class Batches:
         ahead: int | None = None,
     ) -> None:
         _refuse(samples, training, classes)
+        if mixes(augmentation) and training.batch_size < 2:
+            raise UsageError(
+                "expected training.batch_size of at least 2 to mix patches with one another, got 1",
+                cure="raise training.batch_size, or set augmentation.mixup, cutmix and copy_paste to 0",
+            )
         self._samples = samples
         self._training = training
         self._augmentation = augmentation
@@ -93,10 +105,12 @@ class Batches:
         empty = [s for s in samples if not any(len(places) for places in s.foreground.values())]
         if empty and self._holders:
             self._holders.append((0, empty))
-        # Between as often as it occurs and as often as any other: the rarest class is seen, yet not so often
-        # that the network learns to expect it everywhere.
-        chances = np.sqrt([len(having) for _, having in self._holders])
+        counts = np.array([len(having) for _, having in self._holders], np.float64)
+        chances = counts ** (1 - training.class_balance)
         self._chances = np.cumsum(chances / max(chances.sum(), 1e-9))
+        least = min((len(having) for having in holders.values() if having), default=1)
+        # The rarest class of a partner is always pasted, the others the less often the more cases have them.
+        self._rarity = [0.0, *(math.sqrt(least / max(len(having), 1)) for having in holders.values())]
         self._let_go = sum(sample.pixels.nbytes for sample in samples) > _RESIDENT_BYTES
 
     def at(self, step: int) -> Batch:
@@ -125,7 +139,11 @@ class Batches:
             move(image, ids, moves, sources=(self._put(source), self._put(source_ids)), centres=centres)
         mirror(image, ids, moves)
         change_intensities(image, self._augmentation, generator=generator)
-        return Batch(image, *decode(ids), tuple(pick.sample.id for pick in picks))
+        cases = tuple(pick.sample.id for pick in picks)
+        if not mixes(self._augmentation):
+            return Batch(image, *decode(ids), cases)
+        mixed = mix(image, ids, self._augmentation, rarity=self._rarity, seed=plan.seed, step=step)
+        return Batch(image, mixed.target, mixed.known, cases, mixed.borrowed)
 
     def stream(self, start: int, stop: int | None = None) -> Iterator[Batch]:
         """The batches from ``start`` on, some of them made ahead in one background thread.
@@ -184,7 +202,7 @@ class Batches:
         middle = np.stack([pick.start for pick in picks]) + (self._patch - 1) / 2
         reach = moves.reach(self._training.patch_size)
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
-        if not _mirrors_edges(len(self._patch)):
+        if not mirrors_edges(len(self._patch)):
             low = np.maximum(low, 0)
             high = np.minimum(high, np.stack([pick.sample.pixels.shape[1:] for pick in picks]))
         sizes = high - low
@@ -239,11 +257,6 @@ def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int) -> 
             )
 
 
-def _mirrors_edges(rank: int) -> bool:
-    """Whether an image goes on mirrored beyond its edges (pictures) or with zeros (volumes)."""
-    return rank == 2
-
-
 def _place(sample: Sample, value: int, chance: float) -> np.ndarray:
     """One of the stored pixels of a class."""
     places = sample.foreground[value]
@@ -266,7 +279,7 @@ def _read(sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarr
     whole = bool((high - low == size).all())
     if whole:
         pixels[...] = apply_intensity(sample.pixels[(slice(None), *source)], sample.intensity)
-    elif _mirrors_edges(len(shape)):
+    elif mirrors_edges(len(shape)):
         lines = [_reflected(first, n, length) for first, n, length in zip(start, size, shape, strict=True)]
         pixels[...] = apply_intensity(_gathered(sample.pixels, lines), sample.intensity)
     else:

@@ -143,38 +143,6 @@ def leaks(
     return tuple(sorted({(a, b) for ours, theirs in sides.values() for a in ours for b in theirs}))
 
 
-def regions(case: Case, shape: tuple[int, ...], *, parts: int, margin: int) -> tuple[Case, ...]:
-    """Cut one image along its longest axis into parts that never touch.
-
-    Args:
-        case: The image.
-        shape: Its ``*S``.
-        parts: Number of parts.
-        margin: Pixels left out between neighbours.
-
-    Returns:
-        Cases with ``region``, each its own group.
-
-    Raises:
-        DataError: The image is too short for that.
-
-    Example:
-        >>> [part.region for part in regions(Case("a", (), None, "a"), (4, 12), parts=2, margin=2)]
-        [((0, 4), (0, 5)), ((0, 4), (7, 12))]
-    """
-    axis = int(np.argmax(shape))
-    free = shape[axis] - margin * (parts - 1)
-    if free < parts:
-        raise DataError(
-            f"{shape[axis]} pixels cannot be cut into {parts} parts with {margin} between them",
-            cure="use fewer folds, or add images",
-            where=case.id,
-        )
-    edges = [round(free * n / parts) for n in range(parts + 1)]
-    cuts = [(edges[n] + margin * n, edges[n + 1] + margin * n) for n in range(parts)]
-    return tuple(_part(case, shape, axis, cut, f"part{n + 1}") for n, cut in enumerate(cuts))
-
-
 def _part(case: Case, shape: tuple[int, ...], axis: int, cut: tuple[int, int], name: str) -> Case:
     region = tuple(cut if n == axis else (0, length) for n, length in enumerate(shape))
     return replace(case, id=f"{case.id}_{name}", group=f"{case.group}_{name}", region=region)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,31 @@ def read_rows(path: Path, *, needed: tuple[str, ...]) -> list[Row]:
     if not rows:
         raise DataError("this CSV has no rows", cure="write one row per image", where=path)
     return rows
+
+
+def stated_ignore(rows: Iterable[Row], *, where: Path) -> int | None:
+    """The value that means "not labelled", as the column ``ignore_value`` states it.
+
+    Args:
+        rows: Of a CSV.
+        where: Whose rows they are, for the error.
+
+    Returns:
+        None where no cell states one.
+
+    Raises:
+        DataError: Cells differ, or hold no whole number.
+    """
+    words = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
+    if not words:
+        return None
+    if len(words) > 1 or not next(iter(words)).isdigit():
+        raise DataError(
+            f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(words)[:5])}",
+            cure="write the same value in every row, or leave it empty",
+            where=where,
+        )
+    return int(words.pop())
 
 
 def _check_header(path: Path, header: list[str], needed: tuple[str, ...]) -> None:

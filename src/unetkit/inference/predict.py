@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import numpy as np
 from unetkit.data.labels import read_pixels
 from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
+from unetkit.inference.cleanup import cleaned
 from unetkit.inference.restore import to_original
-from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits
+from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits, watched
 from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
+from unetkit.records.progress import Progress, Quiet
 from unetkit.runtimes import Runtime
 from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.tiles import Tiling
@@ -37,6 +40,7 @@ class Predictor:
     Example:
         >>> from unetkit.records.plan import EXAMPLE, Plan
         >>> class Bright:
+        ...     notes = ()
         ...     def run(self, batch):
         ...         return np.concatenate([0 * batch, batch], axis=1)
         >>> plan = Plan.model_validate(EXAMPLE)
@@ -63,8 +67,16 @@ class Predictor:
         self.data = data
         self.preparation = preparation
         self.inference = inference
+        self._told = 0
 
-    def sample(self, prepared: Sample, *, mirror: bool = False, probabilities: bool = False) -> Prediction:
+    def sample(
+        self,
+        prepared: Sample,
+        *,
+        mirror: bool = False,
+        probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Prediction:
         """Predict a prepared sample.
 
         Overlapping tiles and mirrored passes are averaged as logits (as nnU-Net does), before the argmax.
@@ -73,24 +85,41 @@ class Predictor:
             prepared: Pixels ``(C, *S)``, normalised or with the normalisation still to be applied.
             mirror: Average over all mirrorings of ``inference.mirror_axes``; n axes cost 2ⁿ passes.
             probabilities: Keep the softmax ``(K, *S)`` as well.
+            progress: Who watches; the tiles of an image that takes more than one are counted.
 
         Returns:
-            Labels on the original grid, background outside the crop.
+            Labels on the original grid, background outside the crop, without objects below
+            ``inference.minimum_pixels``.
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
         """
         self._check(prepared.pixels, prepared.id)
-        return to_original(
-            self._bands(prepared, mirror),
-            prepared,
-            order=self.preparation.order_label,
-            separate_axis=self.preparation.separate_axis,
-            probabilities=probabilities,
-        )
+        tiling = self._tiling(prepared.pixels.shape[1:])
+        count = math.prod(map(len, tiling.starts))
+        watch = progress if progress is not None and count > 1 else Quiet()
+        watch.begin(f"tiles of {prepared.id}", count)
+        try:
+            found = to_original(
+                self._bands(prepared, tiling, mirror, watch),
+                prepared,
+                order=self.preparation.order_label,
+                separate_axis=self.preparation.separate_axis,
+                probabilities=probabilities,
+            )
+        finally:
+            watch.end()
+            self._tell(progress)
+        return replace(found, labels=cleaned(found.labels, self.inference.minimum_pixels))
 
     def file(
-        self, paths: tuple[Path, ...], id: str, *, mirror: bool = False, probabilities: bool = False
+        self,
+        paths: tuple[Path, ...],
+        id: str,
+        *,
+        mirror: bool = False,
+        probabilities: bool = False,
+        progress: Progress | None = None,
     ) -> Prediction:
         """Predict an image file.
 
@@ -99,6 +128,7 @@ class Predictor:
             id: Name of the case.
             mirror: As in ``sample``.
             probabilities: As in ``sample``.
+            progress: As in ``sample``.
 
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
@@ -106,7 +136,7 @@ class Predictor:
         pixels, grid = read_pixels(Case(id=id, images=paths, label=None, group=id), self.data)
         self._check(pixels, ", ".join(map(str, paths)))
         sample = prepare_pixels(pixels, grid, self.preparation, id=id)
-        return self.sample(sample, mirror=mirror, probabilities=probabilities)
+        return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def array(
         self,
@@ -145,19 +175,32 @@ class Predictor:
                 where=where,
             )
         if len(pixels) != len(names):
+            cure = f"give these channels in this order; an array is shaped ({len(names)}, *S)"
+            if rank == 2 and (len(names), len(pixels)) in ((1, 3), (1, 4), (1, 2), (3, 4)):
+                kind = "grey picture" if len(names) == 1 else "picture without alpha"
+                cure = f"save it as a {kind}, as the pictures of the training were"
             raise DataError(
                 f"expected {len(names)} channel(s) ({', '.join(names)}), got {len(pixels)}",
-                cure=f"give these channels in this order; an array is shaped ({len(names)}, *S)",
+                cure=cure,
                 where=where,
             )
 
-    def _bands(self, prepared: Sample, mirror: bool) -> Iterator[Rows]:
-        """Finished rows of logits on the prepared grid."""
-        shape = prepared.pixels.shape[1:]
+    def _tell(self, progress: Progress | None) -> None:
+        """Say once what the runtime did differently from what was asked."""
+        if progress is not None:
+            for text in self.runtime.notes[self._told :]:
+                progress.say(text)
+            self._told = len(self.runtime.notes)
+
+    def _tiling(self, shape: tuple[int, ...]) -> Tiling:
+        """The tiles of a prepared image ``*S``."""
         tile = tuple(min(pair) for pair in zip(self.inference.tile_size, shape, strict=True))
         if math.prod(shape) <= self.inference.whole_image_pixels:
             tile = shape
-        tiling = Tiling.over(shape, tile, self.inference.overlap_fraction)
+        return Tiling.over(shape, tile, self.inference.overlap_fraction)
+
+    def _bands(self, prepared: Sample, tiling: Tiling, mirror: bool, progress: Progress) -> Iterator[Rows]:
+        """Finished rows of logits on the prepared grid."""
         axes = tuple(axis + 2 for axis in self.inference.mirror_axes) if mirror else ()
 
         def read(box: Box) -> np.ndarray:
@@ -166,9 +209,8 @@ class Predictor:
         def run(batch: np.ndarray) -> np.ndarray:
             return _mirrored(self.runtime, batch, axes)
 
-        return finished_rows(
-            tiling, tile_logits(tiling.boxes, read, run, batch_size=self.inference.batch_size)
-        )
+        tiles = tile_logits(tiling.boxes, read, run, batch_size=self.inference.batch_size)
+        return finished_rows(tiling, watched(tiles, progress))
 
 
 def _mirrored(runtime: Runtime, batch: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

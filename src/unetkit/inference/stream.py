@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from unetkit.records.progress import Progress
 from unetkit.spatial.tiles import Tiling
 
 Rows = tuple[int, np.ndarray]
@@ -44,6 +45,18 @@ def tile_logits(
             waiting.clear()
     if waiting:
         yield from run(_batch(waiting))
+
+
+def watched(tiles: Iterable[np.ndarray], progress: Progress) -> Iterator[np.ndarray]:
+    """The same tiles; each that was used up is told.
+
+    Args:
+        tiles: In order.
+        progress: Who watches; its current task counts tiles.
+    """
+    for tile in tiles:
+        yield tile
+        progress.advance(1)
 
 
 def _batch(tiles: list[np.ndarray]) -> np.ndarray:

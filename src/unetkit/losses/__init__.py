@@ -14,6 +14,9 @@ LOSSES = {
     "cross_entropy": "unetkit.losses.pixel:cross_entropy",
     "focal": "unetkit.losses.pixel:focal",
     "top_k": "unetkit.losses.pixel:top_k",
+    "unified_focal": "unetkit.losses.unified:unified_focal",
+    "boundary": "unetkit.losses.boundary:boundary",
+    "cldice": "unetkit.losses.skeleton:cldice",
 }
 
 
@@ -27,7 +30,7 @@ class Loss(Protocol):
 
         Args:
             logits: ``(B, K, *S)``, any float type; computed in float32.
-            target: ``(B, *S)`` integer class ids ``0..K-1``.
+            target: ``(B, *S)`` integer class ids ``0..K-1``, or ``(B, K, *S)`` floats: shares of the classes.
             known: ``(B, *S)`` bool, False where the target says nothing; None: all known.
             options: Numbers of the plan's ``LossTerm.options``.
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-_LEAST = 1e-8
-"""Denominators stay above this, so that ``smooth=0`` cannot divide by zero."""
+from unetkit.losses.areas import LEAST, Areas, mean_present, measure_areas, power, tversky_index
+from unetkit.losses.target import Target, class_shares, is_soft, wide
 
 
 def dice(
     logits: Float[Tensor, "b k *s"],
-    target: Integer[Tensor, " b *s"],
+    target: Target,
     known: Bool[Tensor, " b *s"] | None = None,
     *,
     batch: float = 0,
@@ -30,7 +28,7 @@ def dice(
 
     Args:
         logits: ``(B, K, *S)``.
-        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        target: ``(B, *S)`` class ids ``0..K-1`` or ``(B, K, *S)`` shares; anything where unknown.
         known: ``(B, *S)``, None for all.
         batch: 1: one coefficient over the whole batch; 0: one per sample, averaged over the samples in which
             anything is known.
@@ -52,13 +50,13 @@ def dice(
     """
     areas = _areas(logits, target, known, batch=batch, background=background)
     both = areas.predicted + areas.actual
-    losses = 1 - (2 * areas.shared + smooth) / (both + smooth).clamp(min=_LEAST)
-    return _mean(losses, areas, absent=absent)
+    losses = 1 - (2 * areas.shared + smooth) / (both + smooth).clamp(min=LEAST)
+    return mean_present(losses, areas.actual, areas.weights, absent=absent)
 
 
 def tversky(
     logits: Float[Tensor, "b k *s"],
-    target: Integer[Tensor, " b *s"],
+    target: Target,
     known: Bool[Tensor, " b *s"] | None = None,
     *,
     alpha: float = 0.3,
@@ -71,7 +69,7 @@ def tversky(
 
     Args:
         logits: ``(B, K, *S)``.
-        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        target: ``(B, *S)`` class ids ``0..K-1`` or ``(B, K, *S)`` shares; anything where unknown.
         known: ``(B, *S)``, None for all.
         alpha: Price of a pixel predicted and not there.
         beta: Price of a pixel there and not predicted.
@@ -86,12 +84,13 @@ def tversky(
         Salehi, Erdogmus and Gholipour, Tversky loss function, MLMI 2017.
     """
     areas = _areas(logits, target, known, batch=batch, background=background)
-    return _mean(1 - _index(areas, alpha=alpha, beta=beta, smooth=smooth), areas)
+    losses = 1 - tversky_index(areas, alpha=alpha, beta=beta, smooth=smooth)
+    return mean_present(losses, areas.actual, areas.weights)
 
 
 def focal_tversky(
     logits: Float[Tensor, "b k *s"],
-    target: Integer[Tensor, " b *s"],
+    target: Target,
     known: Bool[Tensor, " b *s"] | None = None,
     *,
     alpha: float = 0.3,
@@ -104,7 +103,7 @@ def focal_tversky(
 
     Args:
         logits: ``(B, K, *S)``.
-        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        target: ``(B, *S)`` class ids ``0..K-1`` or ``(B, K, *S)`` shares; anything where unknown.
         known: ``(B, *S)``, None for all.
         alpha: Price of a pixel predicted and not there.
         beta: Price of a pixel there and not predicted.
@@ -119,15 +118,13 @@ def focal_tversky(
         Abraham and Khan, A Novel Focal Tversky Loss Function, ISBI 2019, equation 4.
     """
     areas = _areas(logits, target, known, batch=batch, background=background)
-    loss = 1 - _index(areas, alpha=alpha, beta=beta, smooth=1e-5)
-    # A root's slope at 0 is infinite: below this a class is right and pulls no more.
-    least = torch.finfo(loss.dtype).eps
-    return _mean(torch.where(loss > least, loss.clamp(min=least) ** (1 / gamma), 0.0), areas)
+    losses = power(1 - tversky_index(areas, alpha=alpha, beta=beta, smooth=1e-5), 1 / gamma)
+    return mean_present(losses, areas.actual, areas.weights)
 
 
 def lovasz(
     logits: Float[Tensor, "b k *s"],
-    target: Integer[Tensor, " b *s"],
+    target: Target,
     known: Bool[Tensor, " b *s"] | None = None,
     *,
     background: float = 1,
@@ -136,7 +133,7 @@ def lovasz(
 
     Args:
         logits: ``(B, K, *S)``.
-        target: ``(B, *S)`` class ids ``0..K-1``; anything where unknown.
+        target: ``(B, *S)`` class ids ``0..K-1`` or ``(B, K, *S)`` shares; anything where unknown.
         known: ``(B, *S)``, None for all.
         background: 0 to leave class 0 out.
 
@@ -146,76 +143,53 @@ def lovasz(
     Reference:
         Berman, Rannen Triki and Blaschko, The Lovász-Softmax loss, CVPR 2018, algorithm 1.
     """
-    shares = _wide(logits).softmax(dim=1).movedim(1, -1)
-    pixels, ids = (
-        (shares.flatten(0, -2), target.flatten()) if known is None else (shares[known], target[known])
+    shares, soft = wide(logits).softmax(dim=1).movedim(1, -1), is_soft(target)
+    truth = target.to(shares.dtype).movedim(1, -1) if soft else target
+    last = -2 if soft else -1
+    pixels, truth = (
+        (shares.flatten(0, -2), truth.flatten(0, last)) if known is None else (shares[known], truth[known])
     )
     losses = []
     for k in range(0 if background else 1, logits.shape[1]):
-        here = ids == k
+        here = truth[:, k] if soft else truth == k
         if here.any():
-            losses.append(_lovasz_extension(torch.where(here, 1 - pixels[:, k], pixels[:, k]), here))
+            losses.append(_soft_extension(pixels[:, k], here) if soft else _extension(pixels[:, k], here))
     return torch.stack(losses).mean() if losses else (pixels * 0).sum()
 
 
-def _lovasz_extension(errors: Tensor, here: Tensor) -> Tensor:
+def _extension(shares: Tensor, here: Tensor) -> Tensor:
     """``Σ errors · slope`` with the errors in falling order; slopes are the steps of the Jaccard loss."""
-    errors, order = errors.sort(descending=True)
+    errors, order = torch.where(here, 1 - shares, shares).sort(descending=True)
     here = here[order]
     total = here.sum()
     missed = here.cumsum(0)  # whole numbers: exact beyond 2^24 pixels, which a float32 sum is not
     extra = (~here).cumsum(0)
-    jaccard = 1 - (total - missed).to(errors.dtype) / (total + extra).to(errors.dtype)
-    slope = torch.cat((jaccard[:1], jaccard[1:] - jaccard[:-1]))
-    return errors @ slope
+    return errors @ _slopes((total - missed).to(errors.dtype), (total + extra).to(errors.dtype))
 
 
-@dataclass(frozen=True)
-class _Areas:
-    """Sums over pixels ``(rows, classes)``, a row being a sample or the whole batch; weights ``(rows,)``."""
+def _soft_extension(shares: Tensor, truth: Tensor) -> Tensor:
+    """The same where a pixel is part of a class: it may lose as much as it has or gain what it lacks.
 
-    shared: Tensor
-    predicted: Tensor
-    actual: Tensor
-    weights: Tensor
-
-
-def _areas(
-    logits: Tensor, target: Tensor, known: Tensor | None, *, batch: float, background: float
-) -> _Areas:
-    shares = _wide(logits).softmax(dim=1)
-    truth = torch.zeros_like(shares)
-    if known is None:
-        weights = shares.new_ones(len(shares))
-        truth.scatter_(1, target.long().unsqueeze(1), 1.0)
-    else:
-        weights = known.flatten(1).any(dim=1).to(shares.dtype)
-        counted = known.unsqueeze(1).to(shares.dtype)
-        truth.scatter_(1, target.long().masked_fill(~known, 0).unsqueeze(1), counted)
-        shares = shares * counted
-    first = 0 if background or logits.shape[1] == 1 else 1
-    shares, truth = shares[:, first:].flatten(2), truth[:, first:].flatten(2)
-    shared, predicted, actual = (shares * truth).sum(dim=2), shares.sum(dim=2), truth.sum(dim=2)
-    if batch:
-        shared, predicted, actual = (part.sum(dim=0, keepdim=True) for part in (shared, predicted, actual))
-        weights = weights.amax(dim=0, keepdim=True)
-    return _Areas(shared, predicted, actual, weights)
+    That much is the pixel's weight and the share of it that went wrong is its error, so that the loss is
+    ``1 - Σ min / Σ max`` wherever every pixel is right or as wrong as it can be.
+    """
+    missing = shares < truth
+    room = torch.where(missing, truth, 1 - truth).clamp(min=torch.finfo(truth.dtype).eps)
+    errors, order = ((truth - shares).abs() / room).sort(descending=True)
+    exact = torch.float32 if truth.device.type == "mps" else torch.float64
+    room, missing = room[order].to(exact), missing[order]
+    total = truth.sum(dtype=exact)
+    missed, extra = (room * missing).cumsum(0), (room * ~missing).cumsum(0)
+    return errors @ _slopes(total - missed, total + extra).to(errors.dtype)
 
 
-def _index(areas: _Areas, *, alpha: float, beta: float, smooth: float) -> Tensor:
-    extra, missed = areas.predicted - areas.shared, areas.actual - areas.shared
-    return (areas.shared + smooth) / (areas.shared + alpha * extra + beta * missed + smooth).clamp(min=_LEAST)
+def _slopes(kept: Tensor, union: Tensor) -> Tensor:
+    """How much each further pixel, going wrong, adds to one minus IoU."""
+    jaccard = 1 - kept / union
+    return torch.cat((jaccard[:1], jaccard[1:] - jaccard[:-1]))
 
 
-def _mean(losses: Tensor, areas: _Areas, *, absent: float = 0) -> Tensor:
-    """Mean over the classes that count in a row, then over the rows in which any does."""
-    counts = torch.ones_like(losses) if absent else (areas.actual > 0).to(losses.dtype)
-    classes = counts.sum(dim=1)
-    weights = areas.weights * (classes > 0)
-    rows = (losses * counts).sum(dim=1) / classes.clamp(min=1)
-    return (rows * weights).sum() / weights.sum().clamp(min=1)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    """At least float32; float64 stays."""
-    return logits if logits.dtype == torch.float64 else logits.float()
+def _areas(logits: Tensor, target: Tensor, known: Tensor | None, *, batch: float, background: float) -> Areas:
+    shares = wide(logits).softmax(dim=1)
+    truth = class_shares(target, known, like=shares)
+    return measure_areas(shares, truth, known, soft=is_soft(target), batch=batch, background=background)

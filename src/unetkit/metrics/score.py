@@ -25,16 +25,18 @@ _RESAMPLES = 1000
 
 
 class Wanted(TypedDict, total=False):
-    """What may be asked of ``score_case``: by default every metric of the table, τ = 1 mm."""
+    """What may be said to ``score_case``: by default every metric of the table, τ = 1 mm, spacing stated."""
 
     metrics: Sequence[str]
     tolerance_mm: float
+    calibrated: bool
 
 
 @dataclass(frozen=True)
 class _Asked:
     metrics: Sequence[str] = tuple(METRICS)
     tolerance_mm: float = 1.0
+    calibrated: bool = True
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -78,7 +80,8 @@ def score_case(
         classes: Foreground class names; class ``k`` of this sequence has the id ``k + 1``.
         spacing_mm: Distance between neighbouring pixels along each axis.
         known: ``(*S)`` bool, False where the reference says nothing: background in both masks there.
-        wanted: ``metrics``: names of ``METRICS``, all by default; ``tolerance_mm``: τ of NSD@τ, 1 by default.
+        wanted: ``metrics``: names of ``METRICS``, all by default; ``tolerance_mm``: τ of NSD@τ, 1 by default;
+            ``calibrated``: False where no file states the spacing and 1 was assumed.
 
     Returns:
         Values by class and metric, None where the class is in neither mask.
@@ -110,6 +113,7 @@ def score_case(
         missed=tuple(name for name in classes if states[name] == "missed"),
         spurious=tuple(name for name in classes if states[name] == "spurious"),
         absent=pair.absent,
+        calibrated=asked.calibrated,
     )
 
 
@@ -254,6 +258,27 @@ def summarise(
         calibration=tuple((float(sure), float(right), int(n)) for sure, right, n in calibration),
         convention=CONVENTION,
     )
+
+
+def mean_interval(
+    values: Sequence[float], groups: Sequence[str], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """The 95 % bootstrap interval of a mean with whole groups resampled, as ``summarise`` gives it.
+
+    Args:
+        values: One per case, finite.
+        groups: Each case's group.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Its ends; None where there are fewer than two groups.
+
+    Example:
+        >>> mean_interval([0.5, 0.5, 0.5], ["a", "b", "b"])
+        (0.5, 0.5)
+    """
+    low, high = _intervals(np.asarray(values, float)[:, None, None], groups, seed)[:, 0, 0]
+    return None if np.isnan(low) else (float(low), float(high))
 
 
 def _table(cases: Sequence[CaseScores], classes: Sequence[str], metrics: Sequence[str]) -> np.ndarray:

@@ -1,40 +1,30 @@
-"""Scores as rows, for a csv file or a table on a page."""
+"""Scores as a table for a spreadsheet."""
 
 from __future__ import annotations
 
-from unetkit.records.scores import CaseScores, Scores
+import csv
+import io
+
+from unetkit.records.scores import Scores
 
 
-def rows(scores: Scores) -> list[dict[str, str | float | None]]:
-    """List case × class × metric.
+def to_csv(scores: Scores) -> str:
+    """One row per case and class, numbers with six digits, an empty cell where a metric is undefined.
 
     Args:
         scores: Measured cases.
 
     Returns:
-        Dictionaries with ``case``, ``group``, ``class``, ``metric``, ``value`` (None where undefined) and
-        ``state``: ``found``, ``missed``, ``spurious``, ``undefined`` or ``absent``.
+        CSV with the columns ``case``, ``group``, ``class``, one per metric, ``missed``, ``spurious`` and
+        ``absent`` (0 or 1), and ``unit``, what the row's distances are in.
     """
-    return [
-        {
-            "case": case.id,
-            "group": case.group,
-            "class": name,
-            "metric": metric,
-            "value": case.values[name][metric],
-            "state": _state(case, name, case.values[name][metric]),
-        }
-        for case in scores.cases
-        for name in scores.classes
-        for metric in scores.metrics
-    ]
-
-
-def _state(case: CaseScores, name: str, value: float | None) -> str:
-    if case.absent:
-        return "absent"
-    if name in case.missed:
-        return "missed"
-    if name in case.spurious:
-        return "spurious"
-    return "undefined" if value is None else "found"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "group", "class", *scores.metrics, "missed", "spurious", "absent", "unit"])
+    for case in scores.cases:
+        for name in scores.classes:
+            values = [case.values[name].get(metric) for metric in scores.metrics]
+            shown = ["" if value is None else f"{value:.6g}" for value in values]
+            flags = [int(name in case.missed), int(name in case.spurious), int(case.absent)]
+            writer.writerow([case.id, case.group, name, *shown, *flags, case.unit])
+    return text.getvalue()

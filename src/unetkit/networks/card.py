@@ -69,8 +69,8 @@ def _scores(scores: Scores | None) -> str:
     rows = []
     for name, metrics in scores.summary.items():
         for metric, summary in metrics.items():
-            rows.append((name, metric, *_numbers(summary)))
-    notes = [f"Cases: {len(scores.cases)} ({scores.split}). Surface tolerance: {scores.tolerance_mm:g} mm."]
+            rows.append((name, scores.heading(metric), *_numbers(summary)))
+    notes = [f"Cases: {len(scores.cases)} ({scores.split})."]
     if scores.convention:
         notes.append(scores.convention)
     head = ("class", "metric", "mean", "95 % interval", "median", "n", "missed", "undefined")

@@ -144,6 +144,17 @@ def describe(folder: Path) -> Description:
     return Description(plan, scores, seal, weights.stat().st_size)
 
 
+def read_model(folder: Path) -> tuple[dict[str, Tensor], Plan]:
+    """Read the weights of a model folder as they are, without a network, and its plan.
+
+    Raises:
+        DataError: The folder is not a model, or a part of it was changed or cannot be read.
+    """
+    seal = _seal(folder)
+    plan = _plan(folder, seal)
+    return _weights(folder / WEIGHTS, seal), plan
+
+
 def load_model(folder: Path, *, prune_level: int = 0) -> tuple[UNet, Plan]:
     """Load a model folder, on the CPU.
 
@@ -165,9 +176,7 @@ def load_model(folder: Path, *, prune_level: int = 0) -> tuple[UNet, Plan]:
     from unetkit.networks.prune import pruned
     from unetkit.networks.unet import build
 
-    seal = _seal(folder)
-    plan = _plan(folder, seal)
-    state = _weights(folder / WEIGHTS, seal)
+    state, plan = read_model(folder)
     data = plan.data
     try:
         with torch.device("meta"):  # shapes only: the memory is the file's

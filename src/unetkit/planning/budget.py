@@ -10,8 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from unetkit.planning.cost import LANES, Cost, multiply_adds, parameters, step_bytes_guess
+from unetkit.planning.cost import (
+    LANES,
+    Cost,
+    multiply_adds,
+    parameters,
+    step_bytes_counted,
+    step_bytes_guess,
+)
 from unetkit.planning.topology import (
     SMALLEST_EDGE,
     Configuration,
@@ -95,6 +103,7 @@ class Candidate:
         multiply_adds: Of one patch, forward, as the device's vector units count them.
         elements: Feature values of one patch.
         weights: Parameters.
+        saved: Bytes that autograd keeps of one patch in float32; 0 where they were not counted.
     """
 
     shape: Topology
@@ -102,15 +111,29 @@ class Candidate:
     multiply_adds: int
     elements: int
     weights: int
+    saved: int = 0
 
     def seconds(self, cost: Cost, batch: int) -> float:
         """Seconds of one training step."""
         return cost.seconds(multiply_adds=self.multiply_adds, elements=self.elements, batch=batch)
 
     def fits(self, budget: Budget, batch: int) -> bool:
-        """Whether one training step stays inside the memory, by a rule of thumb."""
-        size = step_bytes_guess(self.elements, self.weights, batch, bytes_per_value=budget.bytes_per_value)
+        """Whether one training step stays inside the memory: as counted, else by a rule of thumb."""
+        width = budget.bytes_per_value
+        size = step_bytes_guess(self.elements, self.weights, batch, bytes_per_value=width)
+        if self.saved:
+            size = step_bytes_counted(self.saved * width / 4, self.weights, batch)
         return size <= budget.gb * 1e9
+
+
+class Maker(Protocol):
+    """Makes the network for a patch; ``candidate`` is the one for the planner's own network."""
+
+    def __call__(
+        self, terms: Terms, patch: Sequence[float], first_width: int, *, trimmed: bool = False
+    ) -> Candidate:
+        """The network for a patch, ``first_width`` / 32 as wide as it is at its widest."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -200,13 +223,16 @@ def nnunet(terms: Terms, *, gb: float) -> Configuration:
     return configure(terms.spacing_mm, terms.median, cases=terms.cases, classes=terms.classes, gb=gb)
 
 
-def ladder(terms: Terms, *, patch_gb: float, trimmed: bool = False) -> list[Candidate]:
+def ladder(
+    terms: Terms, *, patch_gb: float, trimmed: bool = False, make: Maker = candidate
+) -> list[Candidate]:
     """Candidates, each at least as large as the one before in every respect.
 
     Args:
         terms: The data set.
         patch_gb: Memory target of nnU-Net's own patch, GB.
         trimmed: As in ``candidate``.
+        make: Makes a candidate for a patch and a width.
     """
     theirs = nnunet(terms, gb=patch_gb).topology.patch
     full = [min(p, math.ceil(m)) for p, m in zip(theirs, terms.median, strict=True)]
@@ -215,9 +241,7 @@ def ladder(terms: Terms, *, patch_gb: float, trimmed: bool = False) -> list[Cand
         # an image that is hardly larger than the patch is seen whole
         cut = edge and any(m > _HARDLY * edge for m in terms.median)
         wanted = first_patch(terms.spacing_mm, terms.median, edge) if cut else full
-        rung = candidate(
-            terms, [min(w, f) for w, f in zip(wanted, full, strict=True)], width, trimmed=trimmed
-        )
+        rung = make(terms, [min(w, f) for w, f in zip(wanted, full, strict=True)], width, trimmed=trimmed)
         if not rungs or _grows(rungs[-1], rung):
             rungs.append(rung)
     return rungs
@@ -246,12 +270,13 @@ def most_patches(terms: Terms, patch: Axes) -> int:
     return max(share, SMALLEST_BATCH[terms.rank])
 
 
-def choose(terms: Terms, budget: Budget) -> Choice:
+def choose(terms: Terms, budget: Budget, *, make: Maker = candidate) -> Choice:
     """What to train within the budget.
 
     Args:
         terms: The data set.
         budget: Time, memory and speed.
+        make: Makes a candidate for a patch and a width.
 
     Example:
         >>> terms = Terms((1.0, 1.0), (512.0, 512.0), cases=30, channels=1, classes=2)
@@ -260,15 +285,15 @@ def choose(terms: Terms, budget: Budget) -> Choice:
         ((256, 256), 16, 4)
     """
     if budget.seconds > 0 and budget.cost is not None:
-        return _within_time(terms, budget, budget.cost)
-    return _without_time(terms, budget)
+        return _within_time(terms, budget, budget.cost, make)
+    return _without_time(terms, budget, make)
 
 
-def _within_time(terms: Terms, budget: Budget, cost: Cost) -> Choice:
+def _within_time(terms: Terms, budget: Budget, cost: Cost, make: Maker) -> Choice:
     """The largest candidate that still gets enough optimiser steps, and the batch for it."""
     least, enough = SMALLEST_BATCH[terms.rank], ENOUGH_STEPS[terms.rank]
     time = budget.seconds * TRAINING_SHARE
-    rungs = ladder(terms, patch_gb=budget.patch_gb, trimmed=True)
+    rungs = ladder(terms, patch_gb=budget.patch_gb, trimmed=True, make=make)
     chosen, stopped_by = rungs[0], ""
     for rung in rungs[1:]:
         if not rung.fits(budget, least):
@@ -285,10 +310,10 @@ def _within_time(terms: Terms, budget: Budget, cost: Cost) -> Choice:
     return Choice(chosen, batch, max(1, int(time / once)), once, stopped_by)
 
 
-def _without_time(terms: Terms, budget: Budget) -> Choice:
+def _without_time(terms: Terms, budget: Budget, make: Maker) -> Choice:
     """nnU-Net's own patch and width where memory allows, its batch kept between useful bounds."""
     least = SMALLEST_BATCH[terms.rank]
-    rungs = ladder(terms, patch_gb=budget.patch_gb)
+    rungs = ladder(terms, patch_gb=budget.patch_gb, make=make)
     chosen = next((rung for rung in reversed(rungs) if rung.fits(budget, least)), rungs[0])
     theirs = nnunet(terms, gb=budget.patch_gb).batch
     batch = _at_most(chosen, min(max(theirs, least), _LARGEST_BATCH), budget)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unetkit.runtimes.cgroups import CGROUPS, MEMBERSHIP, group_folders
+
 _MEMINFO = Path("/proc/meminfo")
-_CGROUPS = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
 _UNKNOWN_GB = 4.0
 _FLOOR_SHARE, _SHARE, _RESERVE_GB = 0.25, 0.9, 0.75
 
@@ -32,7 +32,7 @@ def default_memory_gb(device: str = "cpu") -> float:
 
 
 def free_memory(
-    *, meminfo: Path = _MEMINFO, cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP
+    *, meminfo: Path = _MEMINFO, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP
 ) -> int | None:
     """Bytes this process may still take: the machine's free memory or the container's, whichever is less.
 
@@ -44,7 +44,8 @@ def free_memory(
     Returns:
         None where the system does not say (no Linux).
     """
-    rooms = [_available(meminfo), *(_room(folder) for folder in _groups(cgroups, membership))]
+    folders = group_folders("memory", cgroups=cgroups, membership=membership)
+    rooms = [_available(meminfo), *map(_room, folders)]
     known = [room for room in rooms if room is not None]
     return max(0, min(known)) if known else None
 
@@ -55,21 +56,6 @@ def _available(meminfo: Path) -> int | None:
         return int(rows["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
         return None
-
-
-def _groups(cgroups: Path, membership: Path) -> list[Path]:
-    """Folders of the memory groups this process is in, and of every group above (versions 1 and 2)."""
-    try:
-        rows = [line.split(":", 2) for line in membership.read_text().splitlines()]
-    except OSError:
-        rows = []
-    folders = [cgroups, cgroups / "memory"]
-    for row in rows:
-        if len(row) == 3 and (row[1] == "" or "memory" in row[1].split(",")):
-            root = cgroups if row[1] == "" else cgroups / "memory"
-            inner = root / row[2].strip("/")
-            folders += [inner, *(above for above in inner.parents if above.is_relative_to(root))]
-    return folders
 
 
 def _room(folder: Path) -> int | None:

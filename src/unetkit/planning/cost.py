@@ -149,3 +149,18 @@ def step_bytes_guess(elements: float, weights: float, batch: int, *, bytes_per_v
     """
     activations = bytes_per_value * _SAVED_PER_OUTPUT * elements * batch
     return 1.1 * activations + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES
+
+
+def step_bytes_counted(saved: float, weights: float, batch: int) -> float:
+    """Memory of a training step of which the saved bytes are known.
+
+    Args:
+        saved: Bytes that autograd keeps of one patch.
+        weights: Parameters.
+        batch: Patches per step.
+
+    Example:
+        >>> step_bytes_counted(1e6, 1e6, 2) == 1.1 * 2e6 + 20e6 + 1e8
+        True
+    """
+    return 1.1 * saved * batch + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES

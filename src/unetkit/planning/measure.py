@@ -61,6 +61,8 @@ def measure(inspection: Inspection, *, cases: Collection[str] | None = None) -> 
             np.median([math.prod(fact.cropped_shape) / math.prod(fact.shape) for fact in facts])
         ),
         dtype=max(sorted(types), key=types.__getitem__),
+        thickness=tuple(_median([row[0] for row in _tubes(facts, v)]) for v in data.label_values[1:]),
+        elongation=tuple(_median([row[1] for row in _tubes(facts, v)]) for v in data.label_values[1:]),
     )
 
 
@@ -129,3 +131,17 @@ def _unknown(facts: Sequence[CaseFacts], data: DataPlan) -> int:
 def _small(facts: Sequence[CaseFacts], value: int) -> float:
     sizes = [size for fact in facts for size in fact.object_sizes.get(value, ())]
     return float(np.percentile(sizes, 10)) if sizes else 0.0
+
+
+def _tubes(facts: Sequence[CaseFacts], value: int) -> list[tuple[float, float]]:
+    """Thickness and length over thickness of a class's objects in each case, were they tubes."""
+    rows = []
+    for fact in facts:
+        thick, found = fact.thickness.get(value, 0.0), fact.object_sizes.get(value, ())
+        if thick > 0 and found:
+            rows.append((thick, float(np.mean(found)) / thick ** len(fact.shape)))
+    return rows
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else 0.0

@@ -30,6 +30,7 @@ _FIXED_BYTES = 100_000_000
 _BYTES_PER_WEIGHT = 20  # weight, gradient, two moments of AdamW, the averaged weight
 _HALF = 0.6  # of the saved bytes stay when training runs in bfloat16: norms and losses keep float32
 _LEAST_BATCH = 2
+_SAMPLES = 2  # counted together: a batch norm wants more than one value per channel
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -77,18 +78,17 @@ def step_bytes(plan: Plan, *, device: str = "cpu") -> int:
     """
     data, network, training = plan.data, plan.network, plan.training
     channels, classes = len(data.channels), len(data.classes)
-    count = _count(
-        network, rank=data.rank, in_channels=channels, classes=classes, losses=plan.objective.losses
-    )
+    known = {"rank": data.rank, "in_channels": channels, "classes": classes}
+    saved = saved_bytes(network, **known, patch=training.patch_size, losses=plan.objective.losses)
+    weights = _count(network, **known, losses=plan.objective.losses).weights
     pixels = math.prod(_padded(training.patch_size, network))
-    saved = count.fixed + count.per_pixel * pixels
     half = device.startswith("cuda") and training.precision != "float32"
     passing = 2 * 4 * max(2 * network.widths[0], channels, classes) * pixels
     sample = (saved + passing) * (_HALF if half else 1.0) + 4 * channels * pixels
-    return round(training.batch_size * sample + _BYTES_PER_WEIGHT * count.weights + _FIXED_BYTES)
+    return round(training.batch_size * sample + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES)
 
 
-def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu") -> Plan:
+def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, step: bool = True) -> Plan:
     """Shrink a plan until one real step on the real patch and batch stays inside the memory.
 
     The batch goes first, down to 2; then the patch, a stride step at a time; at last the batch to 1.
@@ -97,6 +97,8 @@ def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu") -> Pl
         plan: The plan.
         budget_gb: GB (1e9 bytes) a step may take; 0 for what is free on the device.
         device: ``auto``, ``cpu``, ``cuda``, …
+        step: Whether to make the step; without it the count alone decides, which takes no time and less
+            certainty, and what is free now is not written into the plan as its budget.
 
     Raises:
         ResourceError: Not even the smallest patch fits.
@@ -106,8 +108,8 @@ def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu") -> Pl
     here: Plan | None = plan
     while here is not None:
         counted = step_bytes(here, device=str(place))
-        tried = try_step(here, place) if counted <= budget else math.inf
-        if tried <= budget:
+        tried = math.inf if counted > budget else try_step(here, place) if step else None
+        if tried is None or tried <= budget:
             return _explained(here, plan, counted=counted, tried=tried, budget=budget)
         here = smaller(here)
     raise ResourceError(
@@ -203,17 +205,17 @@ def _count(
 def _counted(network_json: str, rank: int, in_channels: int, classes: int, objective_json: str) -> _Count:
     network = NetworkPlan.model_validate_json(network_json)
     losses = ObjectivePlan.model_validate_json(objective_json).losses
+    layout = Layout("float32", "channels_last")
     with torch.random.fork_rng(devices=[]):
         net = build(network, rank=rank, in_channels=in_channels, classes=classes).train()
+    layout.place(net, torch.device("cpu"))  # an image of one channel alone does not say how it lies
     divisors = _divisors(network)
     axis = divisors.index(max(divisors))
     rows = []
     for times in (2, 3):
         patch = tuple(d * (times if a == axis else 1) if d > 1 else 2 for a, d in enumerate(divisors))
-        pixels = torch.zeros((1, in_channels, *patch))
-        rows.append(
-            (math.prod(patch), _saved(net, Layout("float32", "channels_last").arrange(pixels), losses))
-        )
+        pixels = layout.arrange(torch.zeros((_SAMPLES, in_channels, *patch)))
+        rows.append((math.prod(patch), _saved(net, pixels, losses) / _SAMPLES))
     (small, few), (large, many) = rows
     slope = (many - few) / (large - small)
     return _Count(max(0.0, few - slope * small), slope, sum(p.numel() for p in net.parameters()))
@@ -270,10 +272,12 @@ def _resident(key: str) -> int:
     return int(rows[key].split()[0]) * 1024
 
 
-def _explained(plan: Plan, before: Plan, *, counted: float, tried: float, budget: float) -> Plan:
-    """The plan with its memory budget and what the fitting did to it."""
-    measured = f", {tried / 1e9:.2g} GB measured in a real step" if tried else ""
+def _explained(plan: Plan, before: Plan, *, counted: float, tried: float | None, budget: float) -> Plan:
+    """The plan with its memory budget and what the fitting did to it; ``tried`` None: no step was made."""
+    measured = f", {max(tried / 1e9, 0.01):.2g} GB measured in a real step" if tried else ""
     fact = f"A step needs {counted / 1e9:.2g} GB as counted{measured}, of {budget / 1e9:.2g} GB."
+    if tried is None:
+        fact += " Training makes one real step first, and takes a smaller batch or patch if that needs more."
     reasons = dict(plan.reasons) | {"training.memory_gb": fact}
     for key in ("patch_size", "batch_size"):
         old, new = getattr(before.training, key), getattr(plan.training, key)
@@ -281,7 +285,8 @@ def _explained(plan: Plan, before: Plan, *, counted: float, tried: float, budget
             reasons[f"training.{key}"] = (
                 f"{_words(old)} did not fit into {budget / 1e9:.2g} GB; {_words(new)} does."
             )
-    training = plan.training.model_copy(update={"memory_gb": round(budget / 1e9, 3)})
+    kept = before.training.memory_gb if tried is None else round(budget / 1e9, 3)
+    training = plan.training.model_copy(update={"memory_gb": kept})
     return plan.model_copy(update={"training": training, "reasons": reasons})
 
 

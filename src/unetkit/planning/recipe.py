@@ -28,6 +28,8 @@ _SHORT_STEPS = 10_000
 _MASKED_BELOW = 0.75
 _SPARSE, _VERY_SPARSE, _RARE_CLASS = 0.02, 0.005, 0.005
 _SHORT_MINUTES, _FEW_PASSES, _TINY_SET = 60.0, 200.0, 50
+_MIXED = ("mixup", "mixup_alpha", "cutmix", "cutmix_alpha", "copy_paste")
+_THIN, _LONG = 12.0, 30.0
 _INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
 _WHOLE_PICTURE = 1_500_000
 _SAME = 1e-3
@@ -113,7 +115,8 @@ def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
             f"Dice + cross-entropy, nnU-Net's pair: foreground fills {_percent(whole)}, "
             f"the rarest class {_percent(rarest)} of the pixels"
         )
-    reasons = {"name": "Every training image is labelled.", "losses": f"{why}; Dice over {over}."}
+    why = f"{why}; Dice over {over}.{_tubes(fingerprint)}"
+    reasons = {"name": "Every training image is labelled.", "losses": why}
     return ObjectivePlan(losses=losses), _under("objective", reasons)
 
 
@@ -137,6 +140,7 @@ def augment_for(terms: Terms, choice: Choice, *, minutes: float) -> tuple[Augmen
         flip_axes=() if still else tuple(range(terms.rank)),
     )
     reasons = dict.fromkeys(type(plan).model_fields, "nnU-Net's value.")
+    reasons |= dict.fromkeys(_MIXED, "Off: mixing patches is to be chosen by hand, and measured.")
     if light:
         plan = plan.model_copy(update={name: round(getattr(plan, name) / 2, 3) for name in _INTENSITY})
         few = f"{minutes:g} minutes give only about {passes:.1f} passes over the data"
@@ -197,6 +201,8 @@ def optimise(
     reasons = dict.fromkeys(type(plan).model_fields, "The default.")
     reasons |= {
         "foreground_fraction": why_fraction,
+        "class_balance": "A class that one case in a hundred has is looked for ten times as often as it "
+        "occurs: enough to be learned, too little to be expected everywhere.",
         "optimizer": why,
         "learning_rate": why,
         "weight_decay": decay,
@@ -246,6 +252,8 @@ def infer(
         if flips
         else "None: nothing was mirrored in training.",
         "whole_image_pixels": f"Up to {whole} pixels fit through the network in one piece, without seams.",
+        "minimum_pixels": "Fitted after training: how small an object may be and still be believed.",
+        "fit_cases": "Enough training cases to tell; never held-out ones.",
         "runtime": "The trained network itself.",
     }
     return plan, _under("inference", reasons)
@@ -259,6 +267,17 @@ def class_shares(fingerprint: Fingerprint) -> tuple[float, ...]:
     """
     total = sum(fingerprint.voxels) or 1
     return tuple(count / total for count in fingerprint.voxels[1:])
+
+
+def _tubes(fingerprint: Fingerprint) -> str:
+    """Names the classes that are thin and long, for which a loss can be chosen by hand."""
+    rows = zip(fingerprint.classes[1:], fingerprint.thickness, fingerprint.elongation, strict=False)
+    tubes = [
+        f"{name} ({thick:.2g} pixels thick, {long:.0f} times as long)"
+        for name, thick, long in rows
+        if 0 < thick < _THIN and long > _LONG
+    ]
+    return f" Looks like tubes: {', '.join(tubes)}; cldice beside it joins centre lines." if tubes else ""
 
 
 def _spacing(fingerprint: Fingerprint) -> tuple[tuple[float, ...], str]:

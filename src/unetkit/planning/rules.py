@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from unetkit.errors import UsageError
 from unetkit.planning.budget import (
@@ -12,6 +13,7 @@ from unetkit.planning.budget import (
     Budget,
     Choice,
     Terms,
+    candidate,
     choose,
     most_patches,
     nnunet,
@@ -29,6 +31,9 @@ from unetkit.planning.recipe import (
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import DataPlan, Plan
 
+if TYPE_CHECKING:
+    from unetkit.planning.named import Wanted
+
 _NNUNET_GB = 8.0
 
 
@@ -40,6 +45,7 @@ def plan(
     memory_gb: float = 0.0,
     device: str = "cpu",
     cost: Cost | None = None,
+    wanted: Wanted | None = None,
 ) -> Plan:
     """Decide everything about a training, starting from nnU-Net's rules.
 
@@ -50,9 +56,10 @@ def plan(
         memory_gb: Memory budget, GB; 0 for what is free.
         device: ``cpu``, ``cuda``, …; ``auto`` for the best there is.
         cost: Speed of the device; None to measure it (about a second).
+        wanted: The network that was asked for; None for the planner's own.
 
     Raises:
-        UsageError: There is no training case, or a budget is negative.
+        UsageError: There is no training case, a budget is negative, or there is no such network here.
     """
     _check(fingerprint, data, minutes, memory_gb)
     device, cost, free_gb = _machine(device, cost, memory_gb, data.rank)
@@ -65,7 +72,7 @@ def plan(
         cost=cost,
         bytes_per_value=4 if device.startswith("cpu") else 2,
     )
-    choice = choose(terms, budget)
+    choice = choose(terms, budget, make=wanted.maker() if wanted else candidate)
     objective, more = lose(fingerprint)
     reasons |= more
     augmentation, more = augment_for(terms, choice, minutes=minutes)
@@ -74,6 +81,8 @@ def plan(
     reasons |= more | _why_size(terms, budget, choice, device)
     inference, more = infer(terms, choice, flips=augmentation.flip_axes, device=device)
     reasons |= more | _why_data(fingerprint, data) | _why_network(terms, budget, choice, minutes)
+    if wanted:
+        reasons |= wanted.reasons(terms, choice, reasons["network.widths"])
     return Plan(
         data=data,
         preparation=preparation,
@@ -162,7 +171,7 @@ def _why_network(terms: Terms, budget: Budget, choice: Choice, minutes: float) -
     coarsest = tuple(p // d for p, d in zip(rung.shape.patch, rung.shape.divisors, strict=True))
     heads = network.deep_supervision
     flat = [index for index, kernel in enumerate(network.kernels) if 1 in kernel]
-    reasons = {
+    reasons = dict.fromkeys(type(network).model_fields, "The default.") | {
         "encoder": "Plain convolutions: a well-configured plain U-Net is on a par with newer networks.",
         "bottleneck": "Nothing is added at the coarsest stage.",
         "fusion": "Skips are concatenated, as in U-Net.",
@@ -177,6 +186,11 @@ def _why_network(terms: Terms, budget: Budget, choice: Choice, minutes: float) -
         "strides": f"{rung.shape.stages} stages: halved until the coarsest map has {_by(coarsest)} pixels.",
         "deep_supervision": f"The {heads} finest outputs have a loss, so that deep layers learn early.",
         "dropout": "None, as in nnU-Net: augmentation regularises.",
+        "backbone": "None: the encoder is our own.",
+        "decoder_widths": "As wide as the encoder.",
+        "expansion": "Not for this encoder.",
+        "bottleneck_blocks": "None: nothing is added at the coarsest stage.",
+        "pyramid": "The image alone: the stages see every scale as it is.",
     }
     return {f"network.{key}": why for key, why in reasons.items()}
 

@@ -53,11 +53,36 @@ class Grid:
 
         Origin and direction count only where both files state them.
         """
-        fields = ("spacing_mm", "origin_mm", "direction") if self.placed and other.placed else ("spacing_mm",)
-        return self.rank == other.rank and all(
-            bool(np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=tolerance))
-            for name in fields
-        )
+        return self.difference(other, tolerance=tolerance) is None
+
+    def difference(self, other: Grid, *, tolerance: float = 1e-3) -> tuple[str, str, str] | None:
+        """Say in what two grids differ: what it is, this grid's value, the other's; None where they match.
+
+        Args:
+            other: The other grid.
+            tolerance: What may differ, mm; of a direction, per unit.
+
+        Example:
+            >>> Grid((1.0, 2.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 1.0))).difference(Grid.plain(2))
+            ('spacing (mm)', '(1, 2)', '(1, 1)')
+        """
+        if self.rank != other.rank:
+            return "number of axes", str(self.rank), str(other.rank)
+        pairs: list[tuple[str, tuple[float, ...], tuple[float, ...]]]
+        pairs = [("spacing (mm)", self.spacing_mm, other.spacing_mm)]
+        if self.placed and other.placed:
+            pairs += [
+                ("origin (mm)", self.origin_mm, other.origin_mm),
+                ("direction", sum(self.direction, ()), sum(other.direction, ())),
+            ]
+        for word, mine, theirs in pairs:
+            if not np.allclose(mine, theirs, rtol=0, atol=tolerance):
+                return word, _words(mine), _words(theirs)
+        return None
+
+
+def _words(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Fingerprint(Saved):
         smallest_object: 10th percentile of object area (pixels) per foreground class, 0 where none.
         nonzero_share: Median of cropped volume over original volume.
         dtype: The pixel type most files have, e.g. ``uint8``.
+        thickness: Median over cases of the width (pixels) that tubes with as many pixels and boundary faces
+            would have, per foreground class, 0 where none.
+        elongation: Median over cases of how many times as long as thick its objects would then be, per
+            foreground class: 4 to 6 for compact ones, 0 where none.
     """
 
     version: int = 1
@@ -70,3 +74,5 @@ class Fingerprint(Saved):
     smallest_object: tuple[float, ...]
     nonzero_share: float
     dtype: str
+    thickness: tuple[float, ...] = ()
+    elongation: tuple[float, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from unetkit.errors import UsageError, nearest
+from unetkit.records.augmentation import AugmentationPlan
 from unetkit.records.saved import Saved, explain
 
 Axes = tuple[int, ...]
@@ -151,65 +152,6 @@ class ObjectivePlan(Saved):
     losses: tuple[LossTerm, ...] = (LossTerm(name="dice"), LossTerm(name="cross_entropy"))
 
 
-class AugmentationPlan(Saved):
-    """Probabilities and ranges of the batched augmentation; a probability of 0 switches a part off.
-
-    Args:
-        rotation: Probability of a rotation.
-        rotation_degrees: Largest angle, one per rotation plane: ``(in-plane,)`` for rank 2,
-            ``(about axis 0, about axis 1, about axis 2)`` for rank 3.
-        scaling: Probability of zooming.
-        scaling_range: Zoom factors.
-        elastic: Probability of an elastic deformation.
-        elastic_share: Largest displacement as a share of the patch edge.
-        flip_axes: Spatial axes mirrored with probability one half each.
-        noise: Probability of Gaussian noise.
-        noise_variance: Largest variance (inputs have variance about 1).
-        blur: Probability of a Gaussian blur.
-        blur_sigma: Range of sigma, pixels.
-        brightness: Probability of a multiplicative change.
-        brightness_range: Factors.
-        contrast: Probability of a change of contrast.
-        contrast_range: Factors.
-        low_resolution: Probability of down- and up-sampling.
-        low_resolution_range: Zoom factors.
-        gamma: Probability of a gamma change.
-        gamma_range: Exponents.
-        gamma_inverted: Share of gamma changes made on the inverted image.
-        mixup: Probability that a patch is blended with its partner in the batch.
-        mixup_alpha: Both parameters of the Beta distribution that the blend is drawn from.
-        cutmix: Probability that a box of a partner is pasted over a patch.
-        cutmix_alpha: Both parameters of the Beta distribution that the box's share is drawn from.
-        copy_paste: Probability that the foreground of rare classes of a partner is pasted over a patch.
-    """
-
-    rotation: float = 0.2
-    rotation_degrees: tuple[float, ...] = (180.0,)
-    scaling: float = 0.2
-    scaling_range: tuple[float, float] = (0.7, 1.4)
-    elastic: float = 0.0
-    elastic_share: float = 0.05
-    flip_axes: Axes = ()
-    noise: float = 0.1
-    noise_variance: float = 0.01
-    blur: float = 0.2
-    blur_sigma: tuple[float, float] = (0.5, 1.0)
-    brightness: float = 0.15
-    brightness_range: tuple[float, float] = (0.75, 1.25)
-    contrast: float = 0.15
-    contrast_range: tuple[float, float] = (0.75, 1.25)
-    low_resolution: float = 0.25
-    low_resolution_range: tuple[float, float] = (0.5, 1.0)
-    gamma: float = 0.3
-    gamma_range: tuple[float, float] = (0.7, 1.5)
-    gamma_inverted: float = 0.25
-    mixup: float = Field(default=0.0, ge=0.0, le=1.0)
-    mixup_alpha: float = Field(default=0.2, gt=0.0)
-    cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
-    cutmix_alpha: float = Field(default=1.0, gt=0.0)
-    copy_paste: float = Field(default=0.0, ge=0.0, le=1.0)
-
-
 class TrainingPlan(Saved):
     """The loop.
 
@@ -220,6 +162,8 @@ class TrainingPlan(Saved):
         minutes: Time budget for planning, preparation and training together; 0 for none.
         memory_gb: Memory budget the plan was fitted to; 0 for none.
         foreground_fraction: Share of a batch centred on a pixel of a class.
+        class_balance: How far the classes that patches are centred on are evened out: 0 draws each as often
+            as cases have it, 1 all alike.
         optimizer: ``sgd`` (Nesterov, poly) or ``adamw`` (cosine): a name of ``OPTIMIZERS``.
         learning_rate: Peak learning rate.
         weight_decay: Weight decay, decoupled for ``adamw``.
@@ -249,6 +193,7 @@ class TrainingPlan(Saved):
     minutes: float = Field(default=0.0, ge=0.0)
     memory_gb: float = Field(default=0.0, ge=0.0)
     foreground_fraction: float = Field(default=0.33, ge=0.0, le=1.0)
+    class_balance: float = Field(default=0.5, ge=0.0, le=1.0)
     optimizer: str = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=3e-5, ge=0.0)
@@ -279,6 +224,9 @@ class InferencePlan(Saved):
         batch_size: Tiles per network call.
         mirror_axes: Axes mirrored for test-time augmentation when it is asked for.
         whole_image_pixels: Up to this many pixels an image is predicted in one piece, without tiles.
+        minimum_pixels: Pixels that an object needs to stay, one number per foreground class; empty: fitted
+            after training on ``fit_cases`` training cases, and every object stays until then.
+        fit_cases: At most this many training cases tell ``minimum_pixels``; 0: every object stays.
         runtime: A name of ``runtimes.RUNTIMES``.
     """
 
@@ -287,6 +235,8 @@ class InferencePlan(Saved):
     batch_size: int = Field(default=1, ge=1)
     mirror_axes: Axes = ()
     whole_image_pixels: int = 0
+    minimum_pixels: Axes = ()
+    fit_cases: int = Field(default=64, ge=0)
     runtime: str = "pytorch"
 
 

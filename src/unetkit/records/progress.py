@@ -8,8 +8,14 @@ from typing import Protocol
 class Progress(Protocol):
     """A watcher of long work."""
 
-    def begin(self, task: str, total: float | None = None) -> None:
-        """A task starts; ``total`` is its amount of work, None when unknown."""
+    def begin(self, task: str, total: float | None = None, *, done: float = 0.0) -> None:
+        """A task starts, inside the current one if there is one.
+
+        Args:
+            task: What it is.
+            total: Its amount of work; None when unknown, 1 for a share.
+            done: How much of it an earlier session has done.
+        """
         ...
 
     def advance(self, amount: float = 1.0, /, **shown: str) -> None:
@@ -28,7 +34,7 @@ class Progress(Protocol):
 class Quiet:
     """The watcher that does not care."""
 
-    def begin(self, task: str, total: float | None = None) -> None:
+    def begin(self, task: str, total: float | None = None, *, done: float = 0.0) -> None:
         """Ignore it."""
 
     def advance(self, amount: float = 1.0, /, **shown: str) -> None:

@@ -17,6 +17,7 @@ class Run:
     """The folder of one training.
 
     Layout: ``plan.json``, ``fingerprint.json``, ``split.json`` (case ids of train and held-out),
+    ``start.json`` (what the weights started from, where not from chance),
     ``journal.jsonl``, ``checkpoints/{last,best}.json`` (each names its ``.safetensors``),
     ``model/`` (the model folder), ``report.html``, ``manifest.json``.
 
@@ -40,6 +41,11 @@ class Run:
     def split(self) -> Path:
         """``split.json``."""
         return self.folder / "split.json"
+
+    @property
+    def start(self) -> Path:
+        """``start.json``."""
+        return self.folder / "start.json"
 
     @property
     def checkpoints(self) -> Path:

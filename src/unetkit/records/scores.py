@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from unetkit.records.saved import Saved
 
+DISTANCES = ("hd95", "assd")
+"""Metrics that are lengths."""
+
 
 class CaseScores(Saved):
     """One case.
@@ -15,6 +18,7 @@ class CaseScores(Saved):
         missed: Classes present in the reference with no predicted pixel.
         spurious: Classes predicted with no pixel in the reference.
         absent: Whether there was no prediction at all for this case: every class then takes the worst value.
+        calibrated: Whether a file states the spacing: distances are in mm; False: they are in pixels.
     """
 
     id: str
@@ -23,6 +27,12 @@ class CaseScores(Saved):
     missed: tuple[str, ...] = ()
     spurious: tuple[str, ...] = ()
     absent: bool = False
+    calibrated: bool = True
+
+    @property
+    def unit(self) -> str:
+        """What this case's distances are in: ``mm``, or ``px``."""
+        return "mm" if self.calibrated else "px"
 
 
 class Summary(Saved):
@@ -75,3 +85,26 @@ class Scores(Saved):
     summary: dict[str, dict[str, Summary]]
     calibration: tuple[tuple[float, float, int], ...] = ()
     convention: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What distances are in: ``mm``, ``px`` (no file states a spacing), or ``mm or px``."""
+        return " or ".join(sorted({case.unit for case in self.cases})) or "mm"
+
+    def heading(self, metric: str, name: str = "") -> str:
+        """A metric with what it is measured in.
+
+        Args:
+            metric: The metric.
+            name: How to call it; its own name when empty.
+
+        Example:
+            >>> none = {"split": "unknown", "classes": (), "metrics": (), "cases": (), "summary": {}}
+            >>> scores = Scores(tolerance_mm=2, **none)
+            >>> [scores.heading(metric) for metric in ("dice", "hd95", "nsd")]
+            ['dice', 'hd95 (mm)', 'nsd @ 2 mm']
+        """
+        name = name or metric
+        if metric in DISTANCES:
+            return f"{name} ({self.unit})"
+        return f"{name} @ {self.tolerance_mm:g} {self.unit}" if metric == "nsd" else name

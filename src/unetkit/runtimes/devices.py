@@ -18,14 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.errors import ResourceError, UsageError, nearest
+from unetkit.runtimes.cgroups import CGROUPS, MEMBERSHIP, group_folders
 from unetkit.spatial.memory_format import arrange_weights, arranged
 
 KINDS = ("cpu", "cuda", "mps", "xpu")
 PRECISIONS = ("float32", "bfloat16")
 MEMORY_FORMATS = ("contiguous", "channels_last")
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
 _TRIAL_PIXELS = 1 << 13
 _TRIAL_PIXELS_ACCELERATOR = 1 << 21
 _TRIAL_SECONDS = 2.0
@@ -131,7 +130,7 @@ def keep_memory() -> bool:
     return all(answer == 1 for answer in answers)
 
 
-def thread_count(*, cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+def thread_count(*, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     """How many threads this process may really use: affinity and the container's quota.
 
     torch counts the cores of the host; inside a container with a quota of 2 on a host of 64 its threads
@@ -150,7 +149,8 @@ def thread_count(*, cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) ->
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quotas = [quota for folder in _groups(cgroups, membership) if (quota := _quota(folder)) is not None]
+    folders = group_folders("cpu", cgroups=cgroups, membership=membership)
+    quotas = [quota for folder in folders if (quota := _quota(folder)) is not None]
     return max(1, int(min([float(cores), *quotas])))
 
 
@@ -162,23 +162,6 @@ def use_threads() -> int:
     """
     torch.set_num_threads(min(torch.get_num_threads(), thread_count()))
     return torch.get_num_threads()
-
-
-def _groups(cgroups: Path, membership: Path) -> list[Path]:
-    """Folders that may hold a CPU quota for this process: its group and every group above (v1 and v2)."""
-    try:
-        rows = [row.split(":", 2) for row in membership.read_text().splitlines()]
-    except OSError:
-        rows = []
-    folders = [cgroups, cgroups / "cpu"]
-    for row in rows:
-        if len(row) == 3 and (row[1] == "" or "cpu" in row[1].split(",")):
-            for root in (
-                (cgroups, cgroups / "unified") if row[1] == "" else (cgroups / row[1], cgroups / "cpu")
-            ):
-                inner = root / row[2].lstrip("/")
-                folders += [inner, *(above for above in inner.parents if above.is_relative_to(root))]
-    return folders
 
 
 def _quota(folder: Path) -> float | None:

@@ -140,31 +140,19 @@ def crop(array: np.ndarray, box: Sequence[tuple[int, int]]) -> np.ndarray:
     return array[(..., *(slice(start, stop) for start, stop in box))]
 
 
-def pad_to(array: np.ndarray, shape: Sequence[int], *, mode: str = "constant") -> tuple[np.ndarray, Box]:
-    """Pad the last axes to at least ``shape``, evenly on both sides (the odd pixel goes behind).
+def mirrors_edges(rank: int) -> bool:
+    """Whether a patch beyond an image's edges goes on mirrored (pictures) or with zeros (volumes).
+
+    A picture is a cut-out of a surface that goes on; around a volume there is air.
 
     Args:
-        array: ``(…, *S)``.
-        shape: Least pixels per spatial axis; a longer axis stays as it is.
-        mode: ``constant`` (zeros) or another mode of ``numpy.pad``. ``reflect`` works for any width; an
-            axis of one pixel is repeated.
-
-    Returns:
-        The padded array, and the box in which the original lies.
+        rank: Spatial axes.
 
     Example:
-        >>> pad_to(np.array([1, 2]), (5,))[0].tolist(), pad_to(np.array([1, 2]), (5,))[1]
-        ([0, 1, 2, 0, 0], ((1, 3),))
+        >>> mirrors_edges(2), mirrors_edges(3)
+        (True, False)
     """
-    lengths = array.shape[array.ndim - len(shape) :]
-    missing = [max(0, want - have) for want, have in zip(shape, lengths, strict=True)]
-    before = [width // 2 for width in missing]
-    box = tuple((start, start + have) for start, have in zip(before, lengths, strict=True))
-    if not any(missing):
-        return array, box
-    sides = [(0, 0)] * (array.ndim - len(shape))
-    sides += [(first, width - first) for first, width in zip(before, missing, strict=True)]
-    return np.pad(array, sides, mode=mode), box  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return rank == 2
 
 
 def spline_matrix(coordinates: np.ndarray, length: int, *, order: int, exact: bool = True) -> np.ndarray:

@@ -148,7 +148,9 @@ class AveragePool(nn.Module):
             return F.avg_pool2d(x, self.stride, ceil_mode=True)
         whole = all(length % by == 0 for length, by in zip(x.shape[2:], self.stride, strict=True))
         if memory_format(x) == torch.contiguous_format or _traced() or not whole:
-            pooled = F.avg_pool3d(x, self.stride, ceil_mode=True)
+            # torch refuses a block larger than the image where it has 3 axes
+            stride = [min(length, by) for length, by in zip(x.shape[2:], self.stride, strict=True)]
+            pooled = F.avg_pool3d(x, stride, ceil_mode=True)
             return pooled.contiguous(memory_format=memory_format(x))
         depth, *plane = self.stride
         planes = F.avg_pool2d(x.movedim(2, 1).flatten(0, 1), plane).unflatten(0, (len(x), -1, depth))

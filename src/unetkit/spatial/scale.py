@@ -86,7 +86,7 @@ def enlarged(x: Tensor, stride: Sequence[int], size: Sequence[int]) -> Tensor:
         size: Pixels per axis of the result, at most ``S · stride``.
 
     Returns:
-        ``(B, C, *size)``.
+        ``(B, C, *size)``, in the input's memory format.
 
     Example:
         >>> enlarged(torch.tensor([0.0, 2.0, 6.0]).reshape(1, 1, 1, 3), (1, 2), (1, 5)).flatten().tolist()
@@ -98,7 +98,8 @@ def enlarged(x: Tensor, stride: Sequence[int], size: Sequence[int]) -> Tensor:
     wide = [n * step + 1 if step > 1 else n for n, step in zip(x.shape[2:], stride, strict=True)]
     mode = LAYERS[len(stride)].interpolation
     around = F.pad(x, edge, mode="replicate")
-    return cropped(F.interpolate(around, size=wide, mode=mode, align_corners=True), size)
+    whole = F.interpolate(around, size=wide, mode=mode, align_corners=True)
+    return cropped(whole, size).contiguous(memory_format=memory_format(x))
 
 
 def reduced(x: Tensor, stride: Sequence[int]) -> Tensor:
@@ -131,7 +132,9 @@ def reduced(x: Tensor, stride: Sequence[int]) -> Tensor:
         wide, reach = torch.cat((first, x, last), axis), (length - 1) // step * step + 1
         before = (slice(None),) * axis
         rows = [wide[(*before, slice(tap, tap + reach, step))] for tap in range(len(taps))]
-        x = sum((row * weight for row, weight in zip(rows[1:], taps[1:], strict=True)), rows[0] * taps[0])
+        x = rows[radius] * taps[radius]
+        for offset in range(1, radius + 1):
+            x = torch.add(x, rows[radius - offset] + rows[radius + offset], alpha=taps[radius + offset])
     return x
 
 

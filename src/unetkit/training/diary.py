@@ -39,8 +39,7 @@ class Diary:
     @contextmanager
     def watch(self, stream: Iterator[Batch]) -> Iterator[Iterator[Batch]]:
         """Time the wait for each batch; at the end close the stream (it may own a thread) and the bar."""
-        self._progress.begin("training", 1.0)
-        self._progress.advance(self._shown)
+        self._progress.begin("training", 1.0, done=self._shown)
         try:
             yield self._timed(stream)
         finally:

@@ -107,7 +107,7 @@ def fit(
     judge = Judge(task.validate, training, run, progress, timed=clock.deadline is not None)
 
     network = task.layout.place(task.network, task.device).train()
-    state = State.fresh(network, training)
+    state = State.fresh(network, training, task.objective)
     points.open(state, resume=resume)
     state.horizon = clock.begin(state.horizon, state.step)
     diary = Diary(run, progress, state)
@@ -125,6 +125,7 @@ def fit(
                 break
             batch = next(batches)
             seed_network(task.device, training.seed, state.step)
+            state.freezing.settle(state.progress)
             rate = set_learning_rate(state.optimizer, learning_rate(training, state.progress))
 
             terms = task.objective.terms(network, batch)

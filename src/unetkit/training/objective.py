@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.data.patches import Batch
+from unetkit.errors import DataError
 from unetkit.lookup import pick
 from unetkit.losses import LOSSES, Loss
 from unetkit.records.plan import LossTerm, ObjectivePlan
@@ -27,6 +28,17 @@ class Objective(Protocol):
 
     def after_step(self) -> None:
         """The weights have changed."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What it has gathered by itself, such as a teacher's weights, by name; empty when nothing.
+
+        It goes into every resume point, and it is all that a resumed run knows of the steps before.
+        """
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Become what ``state`` gave, before the first step of a resumed run; ``tensors`` lie on the CPU."""
         ...
 
 
@@ -75,6 +87,22 @@ class Supervised:
 
     def after_step(self) -> None:
         """Nothing to do."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing: every step follows from the weights and the batch alone."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing to become.
+
+        Raises:
+            DataError: There is something: another objective's state.
+        """
+        if tensors:
+            raise DataError(
+                f"this resume point holds another objective's state ({', '.join(sorted(tensors)[:3])})",
+                cure="resume with the plan the run was started with, or start anew in another folder",
+            )
 
 
 def outputs(network: nn.Module, pixels: Tensor, layout: Layout) -> list[Tensor]:
@@ -140,17 +168,17 @@ def at_size(labels: Tensor, size: tuple[int, ...] | torch.Size) -> Tensor:
     sizes that no stride explains take the nearest centre.
 
     Args:
-        labels: ``(B, *S)``.
+        labels: ``(B, *S)``, or ``(B, K, *S)`` shares of classes.
         size: The output's size.
 
     Returns:
-        ``(B, *size)``.
+        ``(B, *size)``, or ``(B, K, *size)``.
 
     Example:
         >>> at_size(torch.arange(5)[None], (3,))
         tensor([[0, 2, 4]])
     """
-    for axis, wanted in enumerate(size, start=1):
+    for axis, wanted in enumerate(size, start=labels.ndim - len(size)):
         length = labels.shape[axis]
         if wanted == length:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from unetkit.lookup import pick
 from unetkit.records.plan import TrainingPlan
+from unetkit.training.freezing import rate_factors
 
 OPTIMIZERS = {
     "sgd": "unetkit.training.optimizer:SGD_POLY",
@@ -19,6 +21,7 @@ OPTIMIZERS = {
 }
 
 _FUSED = ("cpu", "cuda")
+_FACTOR = "rate_factor"
 _FLOOR = 0.01
 """Share of the peak at which a warm-up starts: a first step at rate 0 would be a wasted one."""
 
@@ -64,9 +67,9 @@ def learning_rate(training: TrainingPlan, progress: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
-    """Use ``rate`` from the next step on; returns it."""
+    """Use ``rate``, in each group times the group's own factor, from the next step on; returns it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(_FACTOR, 1.0)
     return rate
 
 
@@ -99,11 +102,10 @@ def cosine(progress: float, warmup_share: float = 0.0) -> float:
 def _sgd(network: nn.Module, training: TrainingPlan) -> torch.optim.Optimizer:
     weights = _trainable(network)
     optimizer = torch.optim.SGD(
-        weights,
+        _groups(network, training, spare_vectors=False),
         lr=training.learning_rate,
         momentum=0.99,
         nesterov=True,
-        weight_decay=training.weight_decay,
         fused=_fused(weights),
     )
     for weight in weights:
@@ -114,13 +116,27 @@ def _sgd(network: nn.Module, training: TrainingPlan) -> torch.optim.Optimizer:
 
 
 def _adamw(network: nn.Module, training: TrainingPlan) -> torch.optim.Optimizer:
-    weights = _trainable(network)
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},  # norms, biases
+    groups = _groups(network, training, spare_vectors=True)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=_fused(_trainable(network)))
+
+
+def _groups(network: nn.Module, training: TrainingPlan, *, spare_vectors: bool) -> list[dict[str, Any]]:
+    """Weights that share a factor on the learning rate and a weight decay.
+
+    Args:
+        network: The network.
+        training: The plan's slice.
+        spare_vectors: Whether norms and biases have no weight decay.
+    """
+    factors = rate_factors(network, training.layer_decay)
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for weight in _trainable(network):
+        key = (spare_vectors and weight.ndim <= 1, -factors.get(weight, 1.0))
+        groups.setdefault(key, []).append(weight)
+    return [
+        {"params": weights, "weight_decay": 0.0 if spared else training.weight_decay, _FACTOR: -factor}
+        for (spared, factor), weights in sorted(groups.items(), key=lambda row: row[0])
     ]
-    filled = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(filled, lr=training.learning_rate, fused=_fused(weights))
 
 
 def _trainable(network: nn.Module) -> list[nn.Parameter]:

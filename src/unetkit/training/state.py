@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from unetkit.errors import DataError
 from unetkit.records.plan import TrainingPlan
 from unetkit.training.averaging import Average
+from unetkit.training.freezing import Freezing
 from unetkit.training.horizon import Horizon
 from unetkit.training.optimizer import build_optimizer
+
+if TYPE_CHECKING:
+    from unetkit.training.objective import Objective
 
 
 @dataclass
@@ -25,6 +29,8 @@ class State:
         average: Its averaged weights.
         horizon: Where the schedule ends.
         optimizer_name: A name of ``OPTIMIZERS``.
+        freezing: What of the encoder learns.
+        objective: What is minimised, where it has a state of its own.
         step: Steps done.
         best: Best validation Dice so far.
         best_step: Where that was.
@@ -38,6 +44,8 @@ class State:
     average: Average
     horizon: Horizon
     optimizer_name: str
+    freezing: Freezing
+    objective: Objective | None = None
     step: int = 0
     best: float | None = None
     best_step: int = -1
@@ -51,16 +59,20 @@ class State:
         return self.horizon.progress(self.step)
 
     @staticmethod
-    def fresh(network: nn.Module, training: TrainingPlan) -> State:
+    def fresh(network: nn.Module, training: TrainingPlan, objective: Objective | None = None) -> State:
         """The state before the first step."""
+        freezing = Freezing(network, training)
         optimizer = build_optimizer(network, training)
         average = Average(network, training.ema_decay)
-        return State(network, optimizer, average, Horizon.planned(training), training.optimizer)
+        horizon = Horizon.planned(training)
+        return State(network, optimizer, average, horizon, training.optimizer, freezing, objective)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, averages and the optimiser's memory, by name."""
+        """Weights, averages, the objective's state and the optimiser's memory, by name."""
         named = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         named |= {f"average.{name}": tensor for name, tensor in self.average.tensors().items()}
+        if self.objective is not None:
+            named |= {f"objective.{name}": tensor for name, tensor in self.objective.state().items()}
         for index, weight in enumerate(self._weights()):
             for slot, value in self.optimizer.state.get(weight, {}).items():
                 if isinstance(value, Tensor):
@@ -96,6 +108,8 @@ class State:
         load_network(self.network, _under("network.", tensors), where=where)
         self.average.load(_under("average.", tensors))
         self._load_optimizer(_under("optimizer.", tensors), where)
+        if self.objective is not None:
+            self.objective.load(_under("objective.", tensors))
         steps, bend, done = numbers["horizon"]
         self.horizon = Horizon(steps, bend, done)
         self.step, self.seconds = numbers["step"], numbers["seconds"]

@@ -20,6 +20,8 @@ Validate = Callable[[nn.Module], "dict[str, float] | Scores"]
 _TIMES = 8
 _BUDGET_SHARE = 0.15
 _COLLAPSE = 0.5
+_WORTH = 0.05
+"""Best Dice below which nothing has been learnt yet that could collapse."""
 
 
 class Judge:
@@ -106,7 +108,7 @@ class Judge:
         if state.best is None or dice > state.best:
             state.best, state.best_step = dice, state.step
             points.save_best(state)
-        elif dice < _COLLAPSE * state.best:
+        elif state.best >= _WORTH and dice < _COLLAPSE * state.best:
             self._run.note("collapse", step=state.step, dice=dice, best=state.best, best_step=state.best_step)
             self._progress.say(
                 f"validation Dice fell to {dice:.3f} at step {state.step}, less than half of the best "

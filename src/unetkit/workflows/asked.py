@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unetkit.errors import UsageError
+from unetkit.networks.store import read_plan
 from unetkit.records.plan import EXAMPLE, Plan, TrainingPlan
+from unetkit.records.run import Run
+from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.starting import refuse_other_start
 from unetkit.workflows.train import Wishes
+
+if TYPE_CHECKING:
+    from unetkit.planning.named import Wanted
 
 DIVISION = ("training.fold", "training.folds", "training.seed")
 """What decides which cases are held out."""
@@ -28,9 +36,36 @@ def given_plan(wishes: Wishes) -> Plan | None:
     if wishes.plan is None:
         Plan.model_validate(EXAMPLE).with_values(wishes.every_change())
         return None
-    plan = wishes.plan if isinstance(wishes.plan, Plan) else _read(Path(wishes.plan))
+    plan = wishes.plan if isinstance(wishes.plan, Plan) else saved_plan(Path(wishes.plan))
     plan.with_values(wishes.every_change())
     return plan
+
+
+def wanted_network(wishes: Wishes) -> Wanted | None:
+    """The network that was asked for: by name, or as that of the model to start from.
+
+    Args:
+        wishes: What was asked for.
+
+    Raises:
+        UsageError: There is no such network or no such model, or a plan was handed in beside the name.
+    """
+    if wishes.network is not None:
+        from unetkit.planning.named import find
+
+        if wishes.plan is not None:
+            raise UsageError(
+                f"--network {wishes.network} and --plan contradict one another: a plan has its network",
+                cure="leave one of them out",
+            )
+        return find(wishes.network)
+    own = any(key.startswith("network.") for key in wishes.changes or {})
+    if wishes.init is None or wishes.plan is not None or own or Path(wishes.init).is_file():
+        return None
+    from unetkit.planning.named import of_model
+
+    folder = model_folder(wishes.init)
+    return of_model(read_plan(folder), str(wishes.init))
 
 
 def wanted_split(wishes: Wishes, given: Plan | None) -> TrainingPlan:
@@ -83,6 +118,9 @@ def resumed_plan(own: Plan, wishes: Wishes, *, where: Path) -> Plan:
     for key in changes:
         if not key.startswith("training.") or key in _FIXED:
             raise _refused(f"{key} {after[key]}", f"{before[key]}", where)
+    refuse_other_start(Run(where), wishes.init)
+    if wishes.network is not None and not own.reasons.get("network", "").startswith(f"'{wishes.network}' "):
+        raise _refused(f"--network {wishes.network}", own.reasons.get("network", "the planner's own"), where)
     if wishes.memory_gb and round(wishes.memory_gb, 3) != training.memory_gb:
         raise _refused(f"--memory {wishes.memory_gb:g}", f"{training.memory_gb:g} GB", where)
     if (given := given_plan(wishes)) is not None:
@@ -103,7 +141,15 @@ def _refused(asked: str, kept: str, where: Path) -> UsageError:
     )
 
 
-def _read(path: Path) -> Plan:
+def saved_plan(path: Path) -> Plan:
+    """A plan in a file.
+
+    Args:
+        path: What ``unet plan -o`` wrote.
+
+    Raises:
+        UsageError: It does not exist, or is no plan.
+    """
     if not path.is_file():
         raise UsageError(
             "this plan does not exist", cure="write one with 'unet plan DATA -o plan.json'", where=path

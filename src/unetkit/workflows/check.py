@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.catalog import find_cases
-from unetkit.data.inspect import CaseFacts, Inspection, inspect
+from unetkit.data.inspect import CaseFacts, Inspection, inspect, inspect_unlabelled
 from unetkit.data.labels import class_ids, read_pixels, read_values
 from unetkit.errors import DataError
 from unetkit.records.files import write_text
@@ -114,7 +114,8 @@ def check(
     facts = inspection.facts
     order = {"refused": 0, "warning": 1, "note": 2}
     problems = sorted(
-        inspection.problems, key=lambda each: (order.get(each.severity, 3), each.code, each.where)
+        (*inspection.problems, *inspect_unlabelled(inspection, progress=watch)),
+        key=lambda each: (order.get(each.severity, 3), each.code, each.where),
     )
     result = CheckResult(
         source=Path(source),

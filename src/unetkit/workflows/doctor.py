@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unetkit.planning.capacity import free_memory
 from unetkit.records.saved import Saved
-from unetkit.workflows.manifest import PACKAGES, package_versions, thread_limit
+from unetkit.workflows.manifest import PACKAGES, package_versions
 
 LEAST_DISK_GB = 2.0
 LEAST_MEMORY_GB = 2.0
@@ -45,7 +45,7 @@ def doctor(*, full: bool = False) -> DoctorResult:
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         **{name: number for name, number in package_versions(PACKAGES).items() if name != "unetkit"},
-        "processors": f"{thread_limit()} usable of {os.cpu_count()}",
+        "processors": f"{_usable()} usable of {os.cpu_count()}",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
     }
     problems: list[str] = []
@@ -72,6 +72,11 @@ def doctor(*, full: bool = False) -> DoctorResult:
     elif full:
         facts |= _torch_facts()
     return DoctorResult(facts=facts, problems=tuple(problems))
+
+
+def _usable() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.catalog import find_cases
+from unetkit.data.catalog import LAYOUTS, find_cases
 from unetkit.data.classes import decide_classes
 from unetkit.data.formats import format_of, stem_of, suffix_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
 from unetkit.data.problems import raise_refusals
-from unetkit.data.tables import Declared, read_dataset_json, read_rows
+from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
+from unetkit.metrics import METRICS
 from unetkit.metrics.calibration import Row, calibration
 from unetkit.metrics.score import score_case, summarise
+from unetkit.metrics.table import to_csv
 from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
@@ -29,11 +29,10 @@ from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
+from unetkit.records.split import SplitFile
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
-from unetkit.workflows.split_file import SplitFile
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "volume_error")
 CALIBRATION_BYTES = 1 << 28
 
 Seen = Callable[[Case, np.ndarray, Prediction], None]
@@ -65,7 +64,7 @@ def evaluate(
         first: A folder of predicted label files, or a model (folder, run, or loaded).
         second: The folder of the reference labels, or the data set.
         csv_file: Also write one row per case and class.
-        tolerance_mm: The τ of NSD@τ.
+        tolerance_mm: The τ of NSD@τ; in pixels where no file states a spacing.
         tta: With a model: average over mirrored images.
         device: With a model: where to compute.
         progress: Who watches.
@@ -133,7 +132,8 @@ def score_model(
         reference, known, grid = read_label(case, plan.data)
         prepared = sample(case) if sample else prepare(case, plan.data, plan.preparation)
         affordable = reference.size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
-        prediction = model.predictor.sample(prepared, mirror=tta, probabilities=affordable)
+        prediction = model.predictor.sample(prepared, mirror=tta, probabilities=affordable, progress=watch)
+        place = _stated_grid(grid, prediction.grid)
         rows.append(
             score_case(
                 case.id,
@@ -142,9 +142,9 @@ def score_model(
                 prediction.labels,
                 classes=plan.data.classes[1:],
                 known=known,
-                spacing_mm=_stated_grid(grid, prediction.grid).spacing_mm,
+                spacing_mm=place.spacing_mm,
                 tolerance_mm=tolerance_mm,
-                metrics=METRICS,
+                calibrated=place.calibrated,
             )
         )
         if prediction.probabilities is not None:
@@ -153,10 +153,14 @@ def score_model(
             seen(case, reference, prediction)
         watch.advance(1, case=case.id)
     watch.end()
-    scores = summarise(
-        rows, classes=plan.data.classes[1:], metrics=METRICS, tolerance_mm=tolerance_mm, split=split
+    return summarise(
+        rows,
+        classes=plan.data.classes[1:],
+        metrics=tuple(METRICS),
+        tolerance_mm=tolerance_mm,
+        split=split,
+        calibration=bins,
     )
-    return scores.model_copy(update={"calibration": bins})
 
 
 def _relation(folder: Path, digests: Mapping[str, str]) -> str:
@@ -193,26 +197,57 @@ def folder_scores(
     watch = progress or Quiet()
     found, wanted = _label_files(predictions), _label_files(labels)
     if not set(found) & set(wanted):
+        cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
+        inside = next((labels / name for _, name in LAYOUTS if (labels / name).is_dir()), None)
+        if found and inside is not None:
+            cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside}"
         raise UsageError(
-            "no prediction has the stem of a label, and there is no model here",
-            cure="name the folder of predictions (or a model) first, the labels (or a data set) second",
-            where=predictions,
+            "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
         )
     stated = _stated(labels)
     data = _classes(labels, wanted, found, stated, progress=watch)
+    cases = [
+        Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
+        for stem, path in wanted.items()
+    ]
+    return score_files(cases, found, data, split="unknown", tolerance_mm=tolerance_mm, progress=watch)
+
+
+def score_files(
+    cases: Sequence[Case],
+    predictions: Mapping[str, Path],
+    data: DataPlan,
+    *,
+    split: str,
+    tolerance_mm: float = 1.0,
+    progress: Progress | None = None,
+) -> Scores:
+    """Measure label files against the labels of cases.
+
+    Args:
+        cases: Labelled cases.
+        predictions: Case id → its predicted label file; a case that is not in it is an absent prediction.
+        data: Which value is which class, in both.
+        split: What the cases are to whatever predicted: ``held-out``, ``training``, ``unknown``.
+        tolerance_mm: The τ of NSD@τ.
+        progress: Who watches.
+
+    Raises:
+        DataError: A file is damaged, holds a value that is no class, or lies elsewhere than its label.
+    """
+    watch = progress or Quiet()
     rows: list[CaseScores] = []
-    watch.begin("measuring", len(wanted))
-    for stem, path in wanted.items():
-        case = Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
-        rows.append(_pair(case, path, found.get(stem), data, tolerance_mm))
-        watch.advance(1, case=stem)
+    watch.begin("measuring", len(cases))
+    for case in cases:
+        rows.append(_pair(case, predictions.get(case.id), data, tolerance_mm))
+        watch.advance(1, case=case.id)
     watch.end()
     return summarise(
-        rows, classes=data.classes[1:], metrics=METRICS, tolerance_mm=tolerance_mm, split="unknown"
+        rows, classes=data.classes[1:], metrics=tuple(METRICS), tolerance_mm=tolerance_mm, split=split
     )
 
 
-def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, tolerance_mm: float) -> CaseScores:
+def _pair(case: Case, predicted: Path | None, data: DataPlan, tolerance_mm: float) -> CaseScores:
     reference, known, grid = read_label(case, data)
     prediction: np.ndarray | None = None
     if predicted is not None:
@@ -224,7 +259,7 @@ def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, toler
                 cure="predict the image the label belongs to",
                 where=predicted,
             )
-        _refuse_other_place(label, grid, predicted, place)
+        _refuse_other_place(case, grid, predicted, place)
         grid = _stated_grid(grid, place)
     return score_case(
         case.id,
@@ -235,7 +270,7 @@ def _pair(case: Case, label: Path, predicted: Path | None, data: DataPlan, toler
         known=known,
         spacing_mm=grid.spacing_mm,
         tolerance_mm=tolerance_mm,
-        metrics=METRICS,
+        calibrated=grid.calibrated,
     )
 
 
@@ -244,26 +279,15 @@ def _stated_grid(label: Grid, other: Grid) -> Grid:
     return other if other.calibrated and not label.calibrated else label
 
 
-def _refuse_other_place(label: Path, expected: Grid, predicted: Path, got: Grid) -> None:
+def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) -> None:
     """Refuse a prediction that lies elsewhere than its label, as far as both files state where."""
-    if not (expected.calibrated and got.calibrated) or expected.matches(got):
-        return
-    for name, word in (
-        ("spacing_mm", "spacing (mm)"),
-        ("origin_mm", "origin (mm)"),
-        ("direction", "direction"),
-    ):
-        mine, theirs = np.ravel(getattr(expected, name)), np.ravel(getattr(got, name))
-        if not np.allclose(mine, theirs, rtol=0, atol=1e-3):
-            raise DataError(
-                f"expected the {word} of its label {label.name}, {_numbers(mine)}, got {_numbers(theirs)}",
-                cure="predict the image the label belongs to, or resample the prediction onto its grid",
-                where=predicted,
-            )
-
-
-def _numbers(values: np.ndarray) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+    if expected.calibrated and got.calibrated and (differing := expected.difference(got)):
+        word, mine, theirs = differing
+        raise DataError(
+            f"expected the {word} of its label {Path(case.label or case.id).name}, {mine}, got {theirs}",
+            cure="predict the image the label belongs to, or resample the prediction onto its grid",
+            where=predicted,
+        )
 
 
 def _label_files(folder: Path) -> dict[str, Path]:
@@ -329,7 +353,7 @@ def _stated(labels: Path) -> _Stated:
     index, declaration = beside("index.csv"), beside("dataset.json")
     rows = read_rows(index, needed=()) if index else []
     declared = read_dataset_json(declaration) if declaration else Declared()
-    ignore = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
+    ignore = stated_ignore(rows, where=labels)
     return _Stated(
         groups={
             row.values["id"]: row.values["group"]
@@ -337,29 +361,5 @@ def _stated(labels: Path) -> _Stated:
             if row.values.get("id") and row.values.get("group")
         },
         names=declared.names or {},
-        ignore_value=_whole(ignore, labels) if ignore else declared.ignore_value,
+        ignore_value=declared.ignore_value if ignore is None else ignore,
     )
-
-
-def _whole(words: set[str], where: Path) -> int:
-    if len(words) > 1 or not next(iter(words)).isdigit():
-        raise DataError(
-            f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(words)[:5])}",
-            cure="write the same value in every row, or leave it empty",
-            where=where,
-        )
-    return int(next(iter(words)))
-
-
-def to_csv(scores: Scores) -> str:
-    """Scores as a table: one row per case and class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "group", "class", *scores.metrics, "missed", "spurious", "absent"])
-    for case in scores.cases:
-        for name in scores.classes:
-            values = [case.values[name].get(metric) for metric in scores.metrics]
-            shown = ["" if value is None else f"{value:.6g}" for value in values]
-            flags = [int(name in case.missed), int(name in case.spurious), int(case.absent)]
-            writer.writerow([case.id, case.group, name, *shown, *flags])
-    return text.getvalue()

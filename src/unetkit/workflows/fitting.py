@@ -27,10 +27,13 @@ from unetkit.training.checkpoint import seconds_spent
 from unetkit.training.loop import Outcome, Task, fit
 from unetkit.training.objective import build_objective
 from unetkit.workflows.readying import Ready
+from unetkit.workflows.starting import start_network
 from unetkit.workflows.train import Wishes
 
 LEAST_SHARE = 0.25
 """Share of a time budget that is trained however long reading and preparing took."""
+FITTING_SHARE = 0.02
+"""Share of a time budget kept for fitting object sizes after the last step."""
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -78,6 +81,7 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     torch.manual_seed(plan.training.seed)
     data = plan.data
     network = build(plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+    start_network(network, plan, run, resume=wishes.resume, progress=progress)
     layout = _layout(network, plan, run, device, resume=wishes.resume)
     shown = f"{layout.precision}, {layout.memory_format}"
     progress.say(f"device: {device} with {threads} threads, {shown}")
@@ -139,8 +143,10 @@ def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: P
     seconds = plan.training.minutes * 60
     if not seconds:
         return None
-    deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     least = time.monotonic() + LEAST_SHARE * seconds
+    if plan.inference.fit_cases and not plan.inference.minimum_pixels:
+        seconds *= 1 - FITTING_SHARE
+    deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     if resume or deadline >= least:
         return deadline
     late = f"{LEAST_SHARE:.0%} of the {plan.training.minutes:g} minutes are trained all the same"

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from unetkit.errors import GateError, UsageError, nearest
-from unetkit.metrics import LOWER_IS_BETTER
+from unetkit.metrics import LOWER_IS_BETTER, METRICS
 from unetkit.metrics.score import MEAN
 from unetkit.records.scores import Scores
-from unetkit.workflows.evaluate import METRICS
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ def raise_unmet(scores: Scores, gates: Iterable[Gate]) -> None:
         got = scores.summary[MEAN][gate.metric].mean
         if not gate.passed(got):
             shown = "none (no class is in any mask)" if got is None else f"{got:.4g}"
-            unmet.append(f"expected a mean {gate.metric} of {gate.bound} {gate.value:g}, got {shown}")
+            named = scores.heading(gate.metric)
+            unmet.append(f"expected a mean {named} of {gate.bound} {gate.value:g}, got {shown}")
     if unmet:
         raise GateError(
             "; ".join(unmet),

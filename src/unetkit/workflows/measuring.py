@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from unetkit.data.formats import format_of, suffix_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
@@ -26,6 +27,7 @@ from unetkit.workflows.pictures import save_pictures
 from unetkit.workflows.predict import OUTPUT_SUFFIX, SUFFIXES
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
+from unetkit.workflows.starting import read_start
 
 WORST, OTHERS = 9, 6
 
@@ -47,6 +49,9 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
         "steps": str(trained.outcome.step),
         **layout_facts(trained.device, trained.layout),
     }
+    start = read_start(run)
+    if start is not None and start.matched is not None:
+        facts["started from"] = start.matched.sentence()
     save_model(
         run.model, trained.network, plan, facts=facts
     )  # before measuring: nothing trained is ever lost
@@ -62,6 +67,7 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
         source=ready.source,
         seed=plan.training.seed,
         device=str(trained.device),
+        threads=torch.get_num_threads(),
         layout=f"{trained.layout.precision} {trained.layout.memory_format}",
         data=ready.digests,
         seconds={**trained.seconds, "measuring": time.monotonic() - begun},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from unetkit.planning import rules
 from unetkit.records.files import write_text
@@ -12,6 +12,9 @@ from unetkit.records.plan import DataPlan, Plan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.train import PlanSettings, Wishes
+
+if TYPE_CHECKING:
+    from unetkit.planning.named import Wanted
 
 
 class PlanResult(Saved):
@@ -29,7 +32,13 @@ class PlanResult(Saved):
 
 
 def decide(
-    fingerprint: Fingerprint, data: DataPlan, *, minutes: float, memory_gb: float, device: str
+    fingerprint: Fingerprint,
+    data: DataPlan,
+    *,
+    minutes: float,
+    memory_gb: float,
+    device: str,
+    wanted: Wanted | None = None,
 ) -> Plan:
     """Make a plan for this data on this machine; the machine's speed is measured for about a second.
 
@@ -39,11 +48,14 @@ def decide(
         minutes: Time budget, 0 for none.
         memory_gb: Memory budget, 0 for none.
         device: Whose speed counts.
+        wanted: The network that was asked for; None for the planner's own.
     """
     from unetkit.planning.rate import measure_rate
 
     cost = measure_rate(device, rank=data.rank)
-    return rules.plan(fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost)
+    return rules.plan(
+        fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost, wanted=wanted
+    )
 
 
 def plan(
@@ -56,7 +68,7 @@ def plan(
     """Decide everything about one training.
 
     The data is split as ``train`` splits it and only the training cases are measured: nothing in a plan
-    comes from a case on which the model is scored.
+    comes from a case on which the model is scored. Memory is counted; ``train`` also makes a real step.
 
     Args:
         source: The data set.
@@ -67,10 +79,13 @@ def plan(
     Raises:
         DataError: The data set is refused.
         UsageError: A setting is wrong, a key of ``changes`` is unknown or a value does not fit.
+        ResourceError: Not even the smallest patch fits into the memory.
     """
-    from unetkit.workflows.readying import look
+    from unetkit.workflows.readying import fitted, look
 
-    seen = look(Path(source), Wishes.of(settings, verb="plan"), progress=progress or Quiet())
+    wishes, watch = Wishes.of(settings, verb="plan"), progress or Quiet()
+    seen = look(Path(source), wishes, progress=watch)
+    made = fitted(seen.plan, wishes, progress=watch, step=False)
     if out is not None:
-        write_text(Path(out), seen.plan.to_json())
-    return PlanResult(plan=seen.plan, fingerprint=seen.fingerprint, path=None if out is None else Path(out))
+        write_text(Path(out), made.to_json())
+    return PlanResult(plan=made, fingerprint=seen.fingerprint, path=None if out is None else Path(out))

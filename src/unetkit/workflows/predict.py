@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.formats import SUFFIXES, stem_of, suffix_of
+from unetkit.data.formats import SUFFIXES, channel_of, stem_of, suffix_of
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, UsageError
+from unetkit.networks.store import read_plan
 from unetkit.records.files import disk_error, write_bytes
-from unetkit.records.plan import Plan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
@@ -24,7 +23,6 @@ from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import model_folder
 
 OUTPUT_SUFFIX = {"raster": ".png", "tiff": ".tif", "nifti": ".nii.gz"}
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def predict(
     watch = progress or Quiet()
     target = Path(out)
     place = model.folder if isinstance(model, Model) else model_folder(model)
-    plan = model.plan if isinstance(model, Model) else _plan_of(place)
+    plan = model.plan if isinstance(model, Model) else read_plan(place)
     inputs = find_inputs(Path(source), target, channels=plan.data.channels)
     if dry_run:
         return PredictResult(
@@ -127,17 +125,18 @@ def predict(
     ready = model if isinstance(model, Model) else load(place, device=device)
     written: list[Written] = []
     refused: list[Refused] = []
-    watch.begin("predicting", len(inputs))
+    several = watch if len(inputs) > 1 else Quiet()  # of a single image, its tiles are the progress
+    several.begin("predicting", len(inputs))
     for each in inputs:
         try:
-            written.append(_one(ready, each, tta=tta, probabilities=probabilities))
+            written.append(_one(ready, each, tta=tta, probabilities=probabilities, progress=watch))
         except DataError as wrong:
             row = Refused(
                 id=each.id, where=wrong.where or str(each.paths[0]), problem=wrong.problem, cure=wrong.cure
             )
             refused.append(row)
-        watch.advance(1, case=each.id)
-    watch.end()
+        several.advance(1, case=each.id)
+    several.end()
     return PredictResult(
         model=place, device=ready.device, out=target, written=tuple(written), refused=tuple(refused)
     )
@@ -186,24 +185,20 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str]) -> list[Inp
     return list(inputs.values())
 
 
-def _plan_of(folder: Path) -> Plan:
-    return Plan.from_json((folder / "plan.json").read_bytes(), where=folder / "plan.json")
-
-
 def _grouped(
     files: list[Path], channels: Sequence[str], *, single: bool
 ) -> list[tuple[str, tuple[Path, ...]]]:
     """Image name and its files. Numbers are channels only where they can be nothing else."""
     if len(channels) == 1 or tuple(channels) == COLOURS:  # one file per image, whatever its name
-        hits = [_CHANNEL.fullmatch(stem_of(path)) for path in files]
-        if not single and all(hit is not None and int(hit[2]) == 0 for hit in hits):
+        hits = [channel_of(path) for path in files]
+        if not single and all(hit is not None and hit[1] == 0 for hit in hits):
             return [(stem_of(path).removesuffix("_0000"), (path,)) for path in files]
         return [(stem_of(path), (path,)) for path in files]
     numbered: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for path in _with_neighbours(files[0]) if single else files:
-        hit = _CHANNEL.fullmatch(stem_of(path))
+        hit = channel_of(path)
         if hit is not None:
-            numbered[hit[1]].append((int(hit[2]), path))
+            numbered[hit[0]].append((hit[1], path))
     together: dict[Path, tuple[str, tuple[Path, ...]]] = {}
     for stem, parts in numbered.items():
         parts.sort()
@@ -215,16 +210,18 @@ def _grouped(
 
 def _with_neighbours(path: Path) -> list[Path]:
     """A file and those beside it whose names differ from its own in the channel number alone."""
-    hit = _CHANNEL.fullmatch(stem_of(path))
+    hit = channel_of(path)
     if hit is None:
         return [path]
     beside = (each for each in path.parent.iterdir() if suffix_of(each))
-    return [each for each in beside if (other := _CHANNEL.fullmatch(stem_of(each))) and other[1] == hit[1]]
+    return [each for each in beside if (other := channel_of(each)) and other[0] == hit[0]]
 
 
-def _one(model: Model, each: Input, *, tta: bool, probabilities: bool) -> Written:
+def _one(model: Model, each: Input, *, tta: bool, probabilities: bool, progress: Progress) -> Written:
     start = time.monotonic()
-    prediction = model.predictor.file(each.paths, each.id, mirror=tta, probabilities=probabilities)
+    prediction = model.predictor.file(
+        each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
+    )
     model.save(prediction, each.target)
     beside: Path | None = None
     if prediction.probabilities is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,18 @@ from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import Plan, TrainingPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
-from unetkit.workflows.asked import FITTED, changed_given, given_plan, resumed_plan, wanted_split
+from unetkit.records.split import SplitFile
+from unetkit.workflows.asked import (
+    FITTED,
+    changed_given,
+    given_plan,
+    resumed_plan,
+    wanted_network,
+    wanted_split,
+)
 from unetkit.workflows.plan import decide
 from unetkit.workflows.run_folder import replaced
-from unetkit.workflows.split_file import SplitFile
+from unetkit.workflows.starting import asked_start
 from unetkit.workflows.train import Wishes
 
 
@@ -57,6 +66,23 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Again:
+    """A run that was looked at to go on with it.
+
+    Args:
+        own: The plan the run was started with.
+        plan: The same with what is asked for now.
+        inspection: What was seen of the data, which is what it was.
+        split: The run's own.
+    """
+
+    own: Plan
+    plan: Plan
+    inspection: Inspection
+    split: Split
+
+
+@dataclass(frozen=True)
 class Ready:
     """Everything a training needs from the data side.
 
@@ -65,6 +91,7 @@ class Ready:
         source: As the data set was named.
         plan: What was decided.
         train: Training samples.
+        trained_on: The cases they come from.
         held_out: Cases that are only measured.
         cache: Where prepared samples lie.
         digests: Case id → hash of its pixels and label.
@@ -75,6 +102,7 @@ class Ready:
     source: Path
     plan: Plan
     train: tuple[Sample, ...]
+    trained_on: tuple[Case, ...]
     held_out: tuple[Case, ...]
     cache: Cache
     digests: dict[str, str]
@@ -91,7 +119,7 @@ def look(source: Path, wishes: Wishes, *, progress: Progress) -> Seen:
     """
     # A key that does not exist must not cost the time it takes to read a data set.
     given = given_plan(wishes)
-    wanted = wanted_split(wishes, given)
+    wanted, network = wanted_split(wishes, given), wanted_network(wishes)
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
     for problem in inspection.problems:
@@ -114,12 +142,16 @@ def look(source: Path, wishes: Wishes, *, progress: Progress) -> Seen:
     fingerprint = measure(seen)
     assert inspection.data is not None  # refused otherwise
     if given is None:
+        if network and network.rank not in (0, inspection.data.rank):
+            progress.say(f"warning: {network.name} is for {network.rank} axes; a network is planned anew")
+            network = None
         made = decide(
             fingerprint,
             inspection.data,
             minutes=wishes.minutes,
             memory_gb=wishes.memory_gb,
             device=wishes.device,
+            wanted=network,
         )
         return Seen(source, inspection, sides, fingerprint, made.with_values(wishes.every_change()))
     if given.data.rank != inspection.data.rank:
@@ -160,11 +192,12 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         progress: Who watches.
     """
     started = time.monotonic()
-    if wishes.resume and run.plan.is_file() and run.split.is_file():
+    if wishes.resume and is_started(run):
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
+        start = asked_start(wishes.init)
         seen = look(source, wishes, progress=progress)
-        plan, inspection, sides = _fitted(seen.plan, wishes, progress), seen.inspection, seen.split
+        plan, inspection, sides = fitted(seen.plan, wishes, progress=progress), seen.inspection, seen.split
         file = SplitFile(
             source=str(source),
             train=sides.train,
@@ -174,18 +207,22 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
             label_digests={facts.id: facts.label_digest for facts in inspection.facts},
         )
         with replaced(run) if wishes.overwrite else nullcontext():
+            if start is not None:  # before the plan: a run that is killed now still knows its start
+                write_text(run.start, start.to_json())
             write_text(run.fingerprint, seen.fingerprint.to_json())
             write_text(run.split, file.to_json())
             write_text(run.plan, plan.to_json())
     looked = time.monotonic()
     cache = Cache(Path(wishes.cache) if wishes.cache else run.folder / "cache", plan.data, plan.preparation)
     by_id = {case.id: case for case in inspection.catalog.cases}
-    train = _prepared(cache, [by_id[id] for id in sides.train], progress=progress)
+    trained_on = tuple(by_id[id] for id in sides.train)
+    train = _prepared(cache, trained_on, progress=progress)
     return Ready(
         run=run,
         source=source,
         plan=plan,
         train=train,
+        trained_on=trained_on,
         held_out=tuple(by_id[id] for id in sides.held_out),
         cache=cache,
         digests={facts.id: facts.content_digest for facts in inspection.facts},
@@ -193,15 +230,22 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
     )
 
 
-def _fitted(plan: Plan, wishes: Wishes, progress: Progress) -> Plan:
-    """The plan after one real step: shrunk where memory does not hold it."""
+def fitted(plan: Plan, wishes: Wishes, *, progress: Progress, step: bool = True) -> Plan:
+    """The plan, shrunk where memory does not hold it.
+
+    Args:
+        plan: The plan.
+        wishes: Device.
+        progress: Told what had to be smaller.
+        step: Whether one real step decides; else what is counted, in no time.
+    """
     from unetkit.planning.memory import fit_to_memory
 
-    fitted = fit_to_memory(plan, plan.training.memory_gb, wishes.device)
-    for key, value in fitted.flat().items():
+    smaller = fit_to_memory(plan, plan.training.memory_gb, wishes.device, step=step)
+    for key, value in smaller.flat().items():
         if plan.flat()[key] != value:
-            progress.say(f"{key} is now {value}: {fitted.reasons.get(key, 'memory')}")
-    return fitted
+            progress.say(f"{key} is now {value}: {smaller.reasons.get(key, 'memory')}")
+    return smaller
 
 
 def step_gigabytes(plan: Plan) -> float:
@@ -225,8 +269,24 @@ def _leaks(inspection: Inspection, sides: Split) -> tuple[str, ...]:
     return tuple(f"'{one}' (training) and '{other}' (held out) belong together" for one, other in pairs[:3])
 
 
-def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
-    """What an interrupted run had decided, with what is asked for now; the data must be what it was."""
+def is_started(run: Run) -> bool:
+    """Whether a run has come as far as its plan and its split."""
+    return run.plan.is_file() and run.split.is_file()
+
+
+def look_again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> Again:
+    """Read what an interrupted run had decided, with what is asked for now; nothing is written.
+
+    Args:
+        source: The data set; it must be what it was.
+        run: It ``is_started``.
+        wishes: What was asked for.
+        progress: Who watches.
+
+    Raises:
+        DataError: The data has changed.
+        UsageError: Something was asked for that would make it another run.
+    """
     own = Plan.from_json(run.plan.read_bytes(), where=run.plan)
     file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
     plan = resumed_plan(own, wishes, where=run.folder)
@@ -244,10 +304,19 @@ def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tup
         before, after = own.flat(), plan.flat()
         for key in (key for key in after if after[key] != before[key]):
             progress.say(f"{key} is now {after[key]}, it was {before[key]}")
+    return Again(own, plan, inspection, Split(file.train, file.held_out, file.how))
+
+
+def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tuple[Plan, Inspection, Split]:
+    """What an interrupted run goes on with, its plan written down where it is another now."""
+    seen = look_again(source, run, wishes, progress=progress)
+    plan = seen.plan
+    if plan != seen.own:
+        before, after = seen.own.flat(), plan.flat()
         if any(after[key] != before[key] for key in FITTED):
-            plan = _fitted(plan, wishes, progress)
+            plan = fitted(plan, wishes, progress=progress)
         write_text(run.plan, plan.to_json())
-    return plan, inspection, Split(file.train, file.held_out, file.how)
+    return plan, seen.inspection, seen.split
 
 
 def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) -> None:
@@ -266,7 +335,7 @@ def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) ->
         )
 
 
-def _prepared(cache: Cache, cases: list[Case], *, progress: Progress) -> tuple[Sample, ...]:
+def _prepared(cache: Cache, cases: Sequence[Case], *, progress: Progress) -> tuple[Sample, ...]:
     progress.begin("Preparing samples", len(cases))
     samples = []
     try:

@@ -12,18 +12,21 @@ from typing import TypeVar
 import numpy as np
 
 from unetkit.errors import UsageError
+from unetkit.metrics.calibration import calibration_error
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
+from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
 from unetkit.workflows.gallery import gallery, number, worst_first
-from unetkit.workflows.manifest import Manifest
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.pictures import CasePictures
+from unetkit.workflows.starting import Start, read_start
 
+_NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
 _Kind = TypeVar("_Kind", bound=Saved)
 
 
@@ -50,6 +53,7 @@ class _Material:
     fingerprint: Fingerprint | None
     scores: Scores | None
     manifest: Manifest | None
+    start: Start | None
     pictures: tuple[CasePictures, ...]
 
 
@@ -83,12 +87,15 @@ def report(folder: Path | str, *, out: Path | str | None = None) -> ReportResult
 def _read(run: Run) -> _Material:
     index = run.folder / "pictures" / "index.json"
     rows = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else []
+    fitted = run.model / "plan.json"
+    plan = fitted if fitted.is_file() else run.plan
     return _Material(
         run,
-        Plan.from_json(run.plan.read_bytes(), where=run.plan),
+        Plan.from_json(plan.read_bytes(), where=plan),
         _record(run.fingerprint, Fingerprint),
         _record(run.model / "scores.json", Scores),
         _record(run.manifest, Manifest),
+        read_start(run),
         tuple(CasePictures.model_validate(row) for row in rows),
     )
 
@@ -115,6 +122,7 @@ def _page(material: _Material) -> str:
                 gallery(material.run, material.plan.data.classes, material.scores, material.pictures),
             ),
             ("Learning", _curves(material)),
+            ("Start", _start(material)),
             ("Every case, worst first", _case_table(material)),
             ("Can the confidence be trusted?", _calibration(material)),
             ("Data", _data(material)),
@@ -157,10 +165,6 @@ def _headline(material: _Material) -> str:
     return page.cards(items)
 
 
-def _pictures(material: _Material) -> str:
-    return gallery(material.run, material.plan.data.classes, material.scores, material.pictures)
-
-
 def _class_table(material: _Material) -> str:
     scores = material.scores
     if scores is None:
@@ -178,24 +182,15 @@ def _class_table(material: _Material) -> str:
             row.append("–" if one is None else _with_interval(one, metric))
         rows.append(row)
     head = ["class", "n", "missed", "undefined"]
-    head += [_metric_name(metric, scores.tolerance_mm) for metric in scores.metrics]
+    head += [
+        scores.heading(metric, _NAMES.get(metric, metric.replace("_", " "))) for metric in scores.metrics
+    ]
     table = page.table(head, rows, numbers=range(1, len(head)))
     return (
         f'{table}<p class="soft">Mean over cases; below it the 95 % bootstrap interval, groups resampled.</p>'
         f'<details><summary>How missed and empty cases count</summary><p class="soft">'
         f"{escape(scores.convention)}</p></details>"
     )
-
-
-def _metric_name(metric: str, tolerance_mm: float) -> str:
-    known = {
-        "dice": "Dice",
-        "iou": "IoU",
-        "hd95": "HD95 (mm)",
-        "assd": "ASSD (mm)",
-        "nsd": f"NSD @ {tolerance_mm:g} mm",
-    }
-    return known.get(metric, metric.replace("_", " "))
 
 
 def _with_interval(one: Summary, metric: str) -> Html:
@@ -248,6 +243,25 @@ def _curves(material: _Material) -> str:
     return f'<div class="charts">{"".join(charts)}</div>' if any(charts) else ""
 
 
+def _start(material: _Material) -> str:
+    """What the weights started from, tensor by tensor; nothing where they started from chance."""
+    start = material.start
+    if start is None or start.matched is None:
+        return ""
+    matched = start.matched
+    kinds = (
+        ("taken over", matched.matched),
+        ("of these folded to other channels", matched.folded),
+        ("of these inflated to another axis", matched.inflated),
+        ("left as they were", matched.left),
+        ("of the source, unused", matched.unmatched),
+    )
+    rows = [(kind, len(names), ", ".join(names)) for kind, names in kinds if names]
+    table = page.table(("tensors", "n", "names"), rows, numbers=(1,))
+    words = f"<p>{escape(matched.sentence())}.</p>"
+    return f"{words}<details><summary>Every tensor</summary>{table}</details>"
+
+
 def _running(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """A running mean over a twentieth of the run: the trend behind the noise of single batches."""
     if not points:
@@ -266,10 +280,9 @@ def _calibration(material: _Material) -> str:
     if not rows:
         return ""
     total = sum(count for _, _, count in rows)
-    gap = sum(abs(confidence - right) * count for confidence, right, count in rows) / total
     text = (
         "<p>On the dashed line the model is as often right as it claims. "
-        f"Mean gap {gap:.1%} over {total:,} pixels; "
+        f"Mean gap {calibration_error(rows) or 0:.1%} over {total:,} pixels; "
         "below the line it is too sure of itself. The larger a dot, the more pixels.</p>"
     )
     return f'{text}<div class="charts">{page.calibration_chart(rows)}</div>'

@@ -22,6 +22,7 @@ OURS = (
     "plan.json",
     "fingerprint.json",
     "split.json",
+    "start.json",
     "journal.jsonl",
     "checkpoints",
     "model",

@@ -18,6 +18,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
+from unetkit.records.split import SplitFile
 from unetkit.training.signals import Preemptible
 from unetkit.workflows.run_folder import RunLog, next_folder, open_run, refuse_taken
 
@@ -35,6 +36,7 @@ class PlanSettings(TypedDict, total=False):
         fold: Which part is held out: its number (from 0) and how many parts there are.
         device: ``auto``, ``cpu``, ``cuda`` …
         seed: Of every random number.
+        network: Name of a preset, a backbone or parts, such as ``unetpp`` or ``residual+attention``.
     """
 
     minutes: float
@@ -43,6 +45,7 @@ class PlanSettings(TypedDict, total=False):
     fold: tuple[int, int] | None
     device: str
     seed: int | None
+    network: str | None
 
 
 class TrainSettings(PlanSettings, total=False):
@@ -52,12 +55,14 @@ class TrainSettings(PlanSettings, total=False):
         plan: A plan to train with instead of making one.
         resume: Go on with the run in the folder; only ``minutes`` and ``training.…`` may change.
         overwrite: Replace the run in the folder.
+        init: A model, or a run that holds one, whose weights to start from.
         cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
     """
 
     plan: str | Path | Plan | None
     resume: bool
     overwrite: bool
+    init: str | Path | None
     cache: str | Path | None
 
 
@@ -72,8 +77,10 @@ class Wishes:
     fold: tuple[int, int] | None = None
     device: str = "auto"
     seed: int | None = None
+    network: str | None = None
     resume: bool = False
     overwrite: bool = False
+    init: str | Path | None = None
     cache: str | Path | None = None
 
     @staticmethod
@@ -120,6 +127,11 @@ class TrainPreview(Saved):
         split: How they were split.
         files: What would be written.
         memory_gb: Memory of a training step, GB, roughly.
+        resumed: Whether it would go on with the run in the folder; the plan and the split are the run's then.
+        steps_done: Steps of that run that are done and saved.
+        steps_left: Steps that are left; None where a time budget decides.
+        minutes_left: Minutes of the time budget that are left; None where a number of steps decides.
+        finished: Whether nothing is left to do.
     """
 
     out: Path
@@ -129,6 +141,11 @@ class TrainPreview(Saved):
     split: str
     files: tuple[str, ...]
     memory_gb: float
+    resumed: bool = False
+    steps_done: int = 0
+    steps_left: int | None = None
+    minutes_left: float | None = None
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ class TrainedRun:
 
     Args:
         run: Its folder.
-        plan: What was trained.
+        plan: The model's plan: what was trained, with what was fitted after the last step.
         scores: How good it is on held-out cases; None when none were held out.
     """
 
@@ -223,21 +240,24 @@ def train(
         with RunLog(run):
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.measuring import finish
+            from unetkit.workflows.object_sizes import fit_object_sizes
             from unetkit.workflows.readying import make_ready
 
             ready = make_ready(Path(source), run, wishes, progress=watch)
             preemptible.check()
             trained = train_network(ready, wishes, started=started, progress=watch)
             preemptible.check()
+            trained = fit_object_sizes(trained, progress=watch)
             scores = finish(trained, progress=watch)
-    return TrainedRun(run, ready.plan, scores)
+    return TrainedRun(run, trained.ready.plan, scores)
 
 
 def _refuse_more(finished: TrainedRun, wishes: Wishes) -> None:
     """A schedule that has run out cannot be prolonged."""
     from unetkit.workflows.asked import resumed_plan
 
-    if resumed_plan(finished.plan, wishes, where=finished.folder) != finished.plan:
+    own = Plan.from_json(finished.run.plan.read_bytes(), where=finished.run.plan)
+    if resumed_plan(own, wishes, where=finished.folder) != own:
         raise UsageError(
             "this run is finished, its schedule cannot be changed any more",
             cure="train anew (--overwrite, or another folder), or leave the changes out",
@@ -264,22 +284,47 @@ def preview(
         UsageError: A setting is wrong, or the folder holds a run already.
         DataError: The data set is refused.
     """
-    from unetkit.workflows.readying import look, step_gigabytes
+    from unetkit.workflows.readying import fitted, is_started, look, look_again, step_gigabytes
     from unetkit.workflows.run_folder import OURS
 
     wishes = Wishes.of(settings)
+    watch = progress or Quiet()
     target = Path(out) if out is not None else next_folder(Path(source))
-    refuse_taken(Run(target), resume=wishes.resume, overwrite=wishes.overwrite)
-    seen = look(Path(source), wishes, progress=progress or Quiet())
+    run = Run(target)
+    refuse_taken(run, resume=wishes.resume, overwrite=wishes.overwrite)
+    where: dict[str, Any] = {}
+    if not (wishes.resume and is_started(run)):
+        seen = look(Path(source), wishes, progress=watch)
+        plan, sides = fitted(seen.plan, wishes, progress=watch, step=False), seen.split
+    elif (finished := reopen(run)) is not None:
+        _refuse_more(finished, wishes)
+        file = SplitFile.from_json(run.split.read_bytes(), where=run.split)
+        plan, sides, where = finished.plan, file, {**_left(run, finished.plan), "finished": True}
+    else:
+        again = look_again(Path(source), run, wishes, progress=watch)
+        plan, sides, where = again.plan, again.split, _left(run, again.plan)
     return TrainPreview(
         out=target,
-        plan=seen.plan,
-        train=len(seen.split.train),
-        held_out=len(seen.split.held_out),
-        split=seen.split.how,
+        plan=plan,
+        train=len(sides.train),
+        held_out=len(sides.held_out),
+        split=sides.how,
         files=tuple(name for name in OURS if name != "log.txt"),
-        memory_gb=round(step_gigabytes(seen.plan), 2),
+        memory_gb=round(step_gigabytes(plan), 2),
+        **where,
     )
+
+
+def _left(run: Run, plan: Plan) -> dict[str, Any]:
+    """How far a run is, by its newest resume point, as values of ``TrainPreview``."""
+    from unetkit.training.checkpoint import read
+
+    found = read(run.checkpoints, "last")
+    numbers = {"step": 0, "seconds": 0.0} if found is None else found.numbers
+    left: dict[str, Any] = {"resumed": True, "steps_done": numbers["step"]}
+    if plan.training.steps:
+        return {**left, "steps_left": max(0, plan.training.steps - numbers["step"])}
+    return {**left, "minutes_left": round(max(0.0, plan.training.minutes - numbers["seconds"] / 60), 2)}
 
 
 def reopen(run: Run) -> TrainedRun | None:
@@ -293,8 +338,9 @@ def reopen(run: Run) -> TrainedRun | None:
     ):
         return None
     scores = run.model / "scores.json"
+    fitted = run.model / "plan.json"
     return TrainedRun(
         run,
-        Plan.from_json(run.plan.read_bytes(), where=run.plan),
+        Plan.from_json(fitted.read_bytes(), where=fitted),
         Scores.from_json(scores.read_bytes(), where=scores) if scores.is_file() else None,
     )

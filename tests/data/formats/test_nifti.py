@@ -216,6 +216,28 @@ def test_a_file_without_geometry_is_taken_as_stored(tmp_path):
     assert "neither qform nor sform" in header.notes[0]
 
 
+@pytest.mark.parametrize("voxel", [(1, 1, 1), (2, 3, 4.5)])
+def test_a_place_that_was_not_stated_is_not_invented(tmp_path, voxel):
+    path = save(tmp_path / "a.nii", volume(3, 4, 5), np.eye(4))
+    edited(path, qform_code=0, sform_code=0, pixdim=[1, *voxel, 0, 0, 0, 0])
+    _, grid = NIFTI.read(path)
+    assert (grid.placed, grid.calibrated) == (False, voxel != (1, 1, 1))
+    NIFTI.write(tmp_path / "b.nii.gz", np.zeros((5, 4, 3), np.uint8), grid)
+    written = nib.load(tmp_path / "b.nii.gz")
+    assert (int(written.header["sform_code"]), int(written.header["qform_code"])) == (0, 0)
+    assert written.header.get_zooms() == voxel
+    np.testing.assert_array_equal(written.affine, nib.load(path).affine)  # where other readers put both
+    assert NIFTI.read_label(tmp_path / "b.nii.gz")[1] == grid
+
+
+def test_a_stated_place_is_written_with_its_codes(tmp_path):
+    _, grid = NIFTI.read(save(tmp_path / "a.nii", volume(3, 4, 5)))
+    NIFTI.write(tmp_path / "b.nii", np.zeros((5, 4, 3), np.uint8), grid)
+    header = nib.load(tmp_path / "b.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
+    assert header.get_xyzt_units()[0] == "mm"
+
+
 def test_a_singular_affine_and_a_shear(tmp_path):
     path = edited(save(tmp_path / "a.nii", volume(3, 4, 5)), srow_x=[0, 0, 0, 0])
     with pytest.raises(DataError, match="its affine is singular"):

@@ -130,6 +130,10 @@ def test_labels_are_only_written_where_they_stay_exact(tmp_path, name, shape):
 
 def test_a_colour_mask_is_refused(tmp_path):
     Image.fromarray(noise(4, 4, 3)).save(tmp_path / "m.png")
+    grey = np.repeat(np.eye(8, dtype=np.uint8)[..., None], 3, axis=-1)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    with pytest.raises(DataError, match=r"an RGB mask: .*its three channels are equal: keep one, with Image"):
+        RASTER.read_label(tmp_path / "grey.png")
     with pytest.raises(DataError, match=r"m\.png: an RGB mask: expected one channel.*grey or palette PNG"):
         RASTER.read_label(tmp_path / "m.png")
 

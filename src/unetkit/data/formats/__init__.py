@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,8 @@ SUFFIXES = {
     ".tif": "tiff", ".tiff": "tiff",
     ".nii": "nifti", ".nii.gz": "nifti",
 }  # fmt: skip
+
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,17 @@ def stem_of(path: Path) -> str:
         'scan.v2'
     """
     return path.name[: len(path.name) - len(suffix_of(path) or path.suffix)]
+
+
+def channel_of(path: Path) -> tuple[str, int] | None:
+    """Image name and channel number of a file named as nnU-Net does; None where it is not.
+
+    Example:
+        >>> channel_of(Path("scan_0001.nii.gz")), channel_of(Path("scan_1.nii.gz"))
+        (('scan', 1), None)
+    """
+    hit = _CHANNEL.fullmatch(stem_of(path))
+    return None if hit is None else (hit[1], int(hit[2]))
 
 
 def format_of(path: Path) -> Format:

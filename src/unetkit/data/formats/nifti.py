@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -63,20 +64,22 @@ class NiftiFormat:
         return whole_numbers(path, pixels[0]), grid
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
-        """Write labels ``(*S)`` with slope 1, smallest unsigned type and equal qform and sform."""
+        """Write labels ``(*S)`` with slope 1 and the smallest unsigned type; see ``Format``.
+
+        Where the place was stated, qform and sform are equal; where it was not, none is: a place that nobody
+        knows must not look like a scanner's.
+        """
         values = smallest_unsigned(labels, path).T
         kind = nib.Nifti1Image if max(values.shape, default=0) <= _LARGEST_NIFTI1 else nib.Nifti2Image
-        affine = _affine(grid)
-        image = kind(values, affine)
+        image = kind(values, _affine(grid) if grid.placed else None)
         header = cast("NiftiHeader", image.header)
         header.set_data_dtype(values.dtype)
         header.set_slope_inter(1, 0)
-        header.set_xyzt_units("mm")
-        image.set_sform(affine, code="scanner")
-        # a quaternion holds no shear: then the sform stands alone
-        image.set_qform(affine, code="scanner")
-        if not np.allclose(np.asarray(header.get_qform()), affine, atol=_TOLERANCE_MM):
-            image.set_qform(None, code=0)
+        header.set_xyzt_units("mm" if grid.calibrated else "unknown")
+        if grid.placed:
+            _set_place(image, _affine(grid))
+        else:
+            header.set_zooms(grid.spacing_mm[::-1])
         data = image.to_bytes()
         with atomic(path) as file:
             file.write(
@@ -224,7 +227,7 @@ def _geometry(path: Path, header: NiftiHeader) -> tuple[Grid, tuple[str, ...]]:
         affine = np.diag([*np.abs(steps), *([1.0] * (4 - rank))])
         notes.append("neither qform nor sform is set: axes were taken as they are stored, origin 0")
         stated = bool((np.abs(steps) != 1).any())
-        return _grid(affine, rank, calibrated=stated), tuple(notes)
+        return replace(_grid(affine, rank), calibrated=stated, placed=False), tuple(notes)
     affine = np.asarray(qform if sform is None else sform, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise DataError("its affine is singular", cure="write a valid sform into the header", where=path)
@@ -237,7 +240,16 @@ def _geometry(path: Path, header: NiftiHeader) -> tuple[Grid, tuple[str, ...]]:
     return grid, tuple(notes)
 
 
-def _grid(affine: np.ndarray, rank: int, *, calibrated: bool = True) -> Grid:
+def _set_place(image: nib.Nifti1Image, affine: np.ndarray) -> None:
+    """State where an image lies, in both ways that a header has."""
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    # a quaternion holds no shear: then the sform stands alone
+    if not np.allclose(np.asarray(cast("NiftiHeader", image.header).get_qform()), affine, atol=_TOLERANCE_MM):
+        image.set_qform(None, code=0)
+
+
+def _grid(affine: np.ndarray, rank: int) -> Grid:
     columns = affine[:rank, :rank]
     lengths = np.linalg.norm(columns, axis=0)
     direction = (columns / np.where(lengths > 0, lengths, 1)).T[::-1]
@@ -245,8 +257,6 @@ def _grid(affine: np.ndarray, rank: int, *, calibrated: bool = True) -> Grid:
         spacing_mm=tuple(float(v) for v in lengths[::-1]),
         origin_mm=tuple(float(v) for v in affine[:rank, 3]),
         direction=tuple(tuple(float(v) for v in row) for row in direction),
-        calibrated=calibrated,
-        placed=calibrated,
     )
 
 

@@ -102,11 +102,7 @@ class RasterFormat:
             if upright.mode == "LA" and upright.getextrema()[1] == (255, 255):
                 upright = upright.getchannel(0)
             if upright.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
-                raise DataError(
-                    f"an RGB mask: expected one channel of class numbers, got colours ({upright.mode})",
-                    cure="save the mask as a grey or palette PNG whose pixel values are the class numbers",
-                    where=path,
-                )
+                raise _colours(upright, path)
             values = np.array(upright)
         if values.dtype == np.bool_:
             values = values.astype(np.uint8)
@@ -124,6 +120,20 @@ class RasterFormat:
             )
         with atomic(path) as file:
             Image.fromarray(values).save(file, format=kind)
+
+
+def _colours(mask: Image.Image, path: Path) -> DataError:
+    """The error for a mask of colours, which may be a grey one that was saved with three equal channels."""
+    cure = "save the mask as a grey or palette PNG whose pixel values are the class numbers"
+    if mask.mode in ("RGB", "RGBA"):
+        red, *others = np.moveaxis(np.asarray(mask)[..., :3], -1, 0)
+        if all(np.array_equal(red, other) for other in others):
+            cure = "its three channels are equal: keep one, with Image.open(…).convert('L').save(…) of Pillow"
+    return DataError(
+        f"an RGB mask: expected one channel of class numbers, got colours ({mask.mode})",
+        cure=cure,
+        where=path,
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Unet3pDecoder(nn.Module):
     def __init__(self, network: NetworkPlan, rank: int, encoder: Encoder) -> None:
         super().__init__()
         scales = len(encoder.channels)
-        self.strides = tuple(encoder.strides)
+        self.between = _between(encoder.strides)
         self.channels = network.decoder_widths or (scales * encoder.channels[0],) * (scales - 1)
         fusion = pick("fusion", FUSIONS, network.fusion)
         branches, fusions, blocks = [], [], []
@@ -55,16 +56,21 @@ class Unet3pDecoder(nn.Module):
             skips, ups = [], []
             for k, branch in enumerate(self.branches[i]):  # pyright: ignore[reportArgumentType] - a ModuleList
                 if k <= i:
-                    skips.append(branch(max_pooled(features[k], self._between(k, i))))
+                    skips.append(branch(max_pooled(features[k], self.between[k][i])))
                 else:
-                    ups.append(branch(enlarged(sources[k], self._between(i, k), size)))
+                    ups.append(branch(enlarged(sources[k], self.between[i][k], size)))
             sources[i] = self.blocks[i](self.fusions[i](torch.cat(ups, 1), torch.cat(skips, 1)))
         return sources[:-1]
 
-    def _between(self, fine: int, coarse: int) -> tuple[int, ...]:
-        """Pixels per axis of scale ``fine`` for one of scale ``coarse``."""
-        steps = self.strides[fine + 1 : coarse + 1]
-        return tuple(math.prod(step[axis] for step in steps) for axis in range(len(self.strides[0])))
+
+def _between(strides: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Pixels per axis of scale ``[fine]`` for one of scale ``[coarse]``."""
+    axes = list(zip(*strides, strict=True))
+    scales = range(len(strides))
+    return [
+        [tuple(math.prod(steps[fine + 1 : coarse + 1]) for steps in axes) for coarse in scales]
+        for fine in scales
+    ]
 
 
 def _branch(network: NetworkPlan, stage: int, in_channels: int, width: int) -> ConvBlock:

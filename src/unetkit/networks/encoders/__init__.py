@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 ENCODERS = {
     "convnext": "unetkit.networks.encoders.convnext:ConvNextEncoder",
@@ -12,6 +12,7 @@ ENCODERS = {
     "hybrid": "unetkit.networks.encoders.hybrid:HybridEncoder",
     "plain": "unetkit.networks.encoders.plain:PlainEncoder",
     "residual": "unetkit.networks.encoders.residual:ResidualEncoder",
+    "timm": "unetkit.networks.encoders.timm:TimmEncoder",
 }
 
 
@@ -32,4 +33,11 @@ class Encoder(Protocol):
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """``(B, C, *S)`` → features fine to coarse."""
+        ...
+
+    def blocks_by_stage(self) -> list[list[nn.Module]]:
+        """The modules that compute each feature map from the one before, the image's side first.
+
+        Every weight of the encoder is in exactly one stage; a stem belongs to the first.
+        """
         ...

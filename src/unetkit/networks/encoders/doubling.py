@@ -38,6 +38,10 @@ class DoublingEncoder(nn.Module):
             features.append(x)
         return features
 
+    def blocks_by_stage(self) -> list[list[nn.Module]]:
+        """The blocks of each stage, the image's side first."""
+        return [[stage] for stage in self.stages]
+
 
 def _stage(network: NetworkPlan, i: int, in_channels: int) -> nn.Sequential:
     flat, width, count = (1,) * len(network.kernels[i]), network.widths[i], network.blocks[i]

@@ -46,3 +46,7 @@ class PlainEncoder(nn.Module):
             x = stage(x)
             features.append(x)
         return features
+
+    def blocks_by_stage(self) -> list[list[nn.Module]]:
+        """The blocks of each stage, the image's side first."""
+        return [[stage] for stage in self.stages]

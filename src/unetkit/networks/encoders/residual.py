@@ -41,6 +41,11 @@ class ResidualEncoder(nn.Module):
             features.append(x)
         return features
 
+    def blocks_by_stage(self) -> list[list[nn.Module]]:
+        """The blocks of each stage, the image's side first; the stem belongs to the first."""
+        first, *others = self.stages
+        return [[self.stem, first], *([stage] for stage in others)]
+
 
 def _stage(network: NetworkPlan, i: int, in_channels: int) -> nn.Sequential:
     flat = (1,) * len(network.kernels[i])

@@ -1,7 +1,7 @@
 import pytest
 
 from unetkit.errors import UsageError
-from unetkit.workflows.split_file import SplitFile
+from unetkit.records.split import SplitFile
 
 
 def test_it_survives_the_file_and_refuses_strangers():

@@ -1,0 +1,75 @@
+"""Two models on the same cases: the mean difference, its interval, and whether it could be chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from unetkit.metrics.score import mean_interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One model against another, case by case.
+
+    Args:
+        mean: Mean of the differences, None where the two share no case.
+        low: Lower end of its 95 % bootstrap interval (groups resampled), None with fewer than two groups.
+        high: Upper end, None likewise.
+        p_value: Of the two-sided Wilcoxon signed-rank test, None where the two share no case.
+        cases: Cases that both have a value for.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    cases: int
+
+
+def difference(
+    one: Mapping[str, float], other: Mapping[str, float], groups: Mapping[str, str], *, seed: int = 0
+) -> Difference:
+    """How far ``one`` is above ``other`` on the cases that both have.
+
+    Args:
+        one: Case id to a finite value.
+        other: Likewise.
+        groups: Case id to its group.
+        seed: Seed of the bootstrap.
+
+    Reference:
+        Wilcoxon, Individual Comparisons by Ranking Methods, Biometrics Bulletin 1 (1945). Cases without a
+        difference are left out of its ranks; where none is left, p is 1.
+
+    Example:
+        >>> difference({"a": 0.9, "b": 0.8}, {"a": 0.7, "b": 0.8}, {"a": "a", "b": "b"}).mean
+        0.1
+    """
+    shared = [id for id in one if id in other]
+    if not shared:
+        return Difference(None, None, None, None, 0)
+    apart = np.array([one[id] - other[id] for id in shared])
+    ends = mean_interval(apart.tolist(), [groups[id] for id in shared], seed=seed)
+    low, high = ends or (None, None)
+    return Difference(round(float(apart.mean()), 12), low, high, signed_rank(apart), len(shared))
+
+
+def signed_rank(differences: np.ndarray) -> float:
+    """The p value of the two-sided Wilcoxon signed-rank test; 1 where every difference is 0.
+
+    Args:
+        differences: ``(N,)``.
+
+    Example:
+        >>> signed_rank(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+        0.0625
+    """
+    moved = differences[differences != 0]
+    if not moved.size:
+        return 1.0
+    _, p_value = stats.wilcoxon(moved)
+    return float(p_value)  # pyright: ignore[reportArgumentType] - scipy's stubs say object

@@ -1,0 +1,274 @@
+"""``compare``: several networks under one budget and one set of seeds, and one table about them."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Unpack
+
+import numpy as np
+
+from unetkit.errors import UsageError
+from unetkit.metrics.paired import difference
+from unetkit.metrics.score import mean_interval
+from unetkit.records.files import write_text
+from unetkit.records.progress import Progress, Quiet
+from unetkit.records.run import Run
+from unetkit.workflows.comparison import Against, Compared, Comparison, Mean, as_html, as_markdown
+from unetkit.workflows.run_folder import next_folder, safe_name
+from unetkit.workflows.train import TrainedRun, TrainSettings, Wishes, reopen, train
+
+PLANNED = "planned"
+"""The name under which the planner's own network takes part."""
+METRICS = ("dice", "hd95")
+_TILES, _SECONDS = 9, 2.0
+
+
+class Entry(NamedTuple):
+    """One training of a comparison.
+
+    Args:
+        name: Of the network.
+        seed: Of every random number.
+        folder: Of the run.
+    """
+
+    name: str
+    seed: int
+    folder: Path
+
+
+def compare(
+    source: str | Path,
+    names: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    seeds: int = 1,
+    progress: Progress | None = None,
+    **settings: Unpack[TrainSettings],
+) -> Comparison:
+    """Train several networks alike and write one table about them.
+
+    For each seed every network sees the same training and held-out cases, the same budgets and the same
+    changes. Runs that are finished already are kept, one that was stopped goes on: the same call resumes.
+
+    Args:
+        source: The data set.
+        names: What ``network`` takes, and ``planned`` for the planner's own; the others are tested against
+            the first.
+        out: Folder of ``compare.json``, ``.md``, ``.html`` and of one run per network and seed.
+        seeds: How many seeds, counted from ``seed`` (0).
+        progress: Who watches.
+        settings: See ``TrainSettings``.
+
+    Raises:
+        UsageError: A name is unknown or said twice, the folder holds a run, or a setting is wrong.
+        DataError: The data set is refused.
+        PreemptedError: It was asked to stop; what was done is kept.
+    """
+    wishes = Wishes.of(settings)
+    watch = progress or Quiet()
+    entries = planned_runs(source, names, out, seeds=seeds, **settings)
+    folder = entries[0].folder.parent
+    cache = Path(wishes.cache) if wishes.cache else folder / "cache"
+    runs: dict[Entry, TrainedRun] = {}
+    for number, entry in enumerate(entries, start=1):
+        watch.say(f"{number}/{len(entries)}: {entry.name}, seed {entry.seed} → {entry.folder}")
+        if wishes.minutes and reopen(Run(entry.folder)) is None:
+            _warm(Path(source), wishes, entry.seed, cache)
+        mine: TrainSettings = {
+            **settings,
+            "network": None if entry.name == PLANNED else entry.name,
+            "seed": entry.seed,
+            "cache": cache,
+            "resume": not wishes.overwrite,
+        }
+        runs[entry] = train(source, entry.folder, progress=watch, **mine)
+    found = _comparison(str(source), folder, runs, wishes.minutes)
+    write_text(folder / "compare.json", found.to_json())
+    write_text(folder / "compare.md", as_markdown(found))
+    write_text(folder / "compare.html", as_html(found))
+    if not wishes.cache and cache.is_dir():
+        shutil.rmtree(cache)
+    return found
+
+
+def planned_runs(
+    source: str | Path,
+    names: Sequence[str],
+    out: str | Path | None = None,
+    *,
+    seeds: int = 1,
+    **settings: Unpack[TrainSettings],
+) -> list[Entry]:
+    """The trainings that ``compare`` makes, in order: all networks with one seed, then with the next.
+
+    Args:
+        source: See ``compare``.
+        names: See ``compare``.
+        out: See ``compare``.
+        seeds: See ``compare``.
+        settings: See ``compare``.
+
+    Raises:
+        UsageError: See ``compare``.
+    """
+    wishes = Wishes.of(settings)
+    _check(names, seeds, wishes)
+    folder = Path(out) if out is not None else next_folder(Path(source))
+    if Run(folder).plan.exists():
+        raise UsageError(
+            "this folder holds a single run", cure="name another folder for the comparison", where=folder
+        )
+    first = wishes.seed or 0
+    order = range(first, first + seeds)
+    return [Entry(name, seed, folder / safe_name(f"{name}-seed{seed}")) for seed in order for name in names]
+
+
+def _check(names: Sequence[str], seeds: int, wishes: Wishes) -> None:
+    """Refuse what cannot be compared before anything is read."""
+    from unetkit.planning.named import find, known
+
+    if not names or len(set(names)) < len(names):
+        raise UsageError(
+            f"different names were expected, got {', '.join(names) or 'none'}",
+            cure=f"name each network once, such as {PLANNED},{known()[0]}",
+        )
+    if seeds < 1:
+        raise UsageError(f"1 seed or more was expected, got {seeds}", cure="correct --seeds")
+    if wishes.network is not None or wishes.plan is not None:
+        raise UsageError(
+            "a comparison names its networks itself", cure="leave --network and --plan out beside --compare"
+        )
+    for name in names:
+        if name != PLANNED:
+            find(name)
+
+
+def _warm(source: Path, wishes: Wishes, seed: int, cache: Path) -> None:
+    """Prepare the training cases before the clock runs, so that the first network does not pay for all."""
+    from dataclasses import replace
+
+    from unetkit.data.prepare import Cache
+    from unetkit.workflows.readying import look
+
+    seen = look(source, replace(wishes, seed=seed, init=None, network=None), progress=Quiet())
+    prepared = Cache(cache, seen.plan.data, seen.plan.preparation)
+    for case in seen.cases(seen.split.train):
+        prepared.get(case)
+
+
+def _comparison(source: str, folder: Path, runs: Mapping[Entry, TrainedRun], minutes: float) -> Comparison:
+    names = list(dict.fromkeys(entry.name for entry in runs))
+    groups: dict[str, str] = {}
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for name in names:
+        mine = [run for entry, run in runs.items() if entry.name == name]
+        for metric in METRICS:
+            values[name, metric] = case_means(mine, metric)
+        groups |= {case.id: case.group for run in mine if run.scores for case in run.scores.cases}
+    compared = []
+    for name in names:
+        scores = {metric: _mean(values[name, metric], groups) for metric in METRICS}
+        against = {
+            metric: _against(values[name, metric], values[names[0], metric], groups) for metric in METRICS
+        }
+        mine = {entry: run for entry, run in runs.items() if entry.name == name}
+        compared.append(_compared(name, mine, scores, {} if name == names[0] else against))
+    seeds = tuple(dict.fromkeys(entry.seed for entry in runs))
+    device = next((str(e["device"]) for run in runs.values() for e in run.run.events("layout")), "unknown")
+    return Comparison(
+        source=source,
+        folder=str(folder),
+        seeds=seeds,
+        minutes=minutes,
+        device=device,
+        networks=tuple(compared),
+    )
+
+
+def case_means(runs: Sequence[TrainedRun], metric: str) -> dict[str, float]:
+    """Case id → the mean of a metric over classes, then over the runs that held the case out.
+
+    Args:
+        runs: Runs of one network with several seeds.
+        metric: Name of the metric.
+    """
+    seen: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for case in run.scores.cases if run.scores else ():
+            known = [row[metric] for row in case.values.values()]
+            defined = [value for value in known if value is not None]
+            if defined:
+                seen[case.id].append(statistics.fmean(defined))
+    return {id: statistics.fmean(values) for id, values in seen.items()}
+
+
+def _mean(values: Mapping[str, float], groups: Mapping[str, str]) -> Mean:
+    if not values:
+        return Mean(mean=None)
+    low, high = mean_interval(list(values.values()), [groups[id] for id in values]) or (None, None)
+    return Mean(mean=statistics.fmean(values.values()), low=low, high=high, cases=len(values))
+
+
+def _against(one: Mapping[str, float], first: Mapping[str, float], groups: Mapping[str, str]) -> Against:
+    found = difference(one, first, groups)
+    return Against(mean=found.mean, low=found.low, high=found.high, cases=found.cases, p_value=found.p_value)
+
+
+def _compared(
+    name: str, runs: Mapping[Entry, TrainedRun], scores: dict[str, Mean], against: dict[str, Against]
+) -> Compared:
+    from unetkit.planning.count import count
+    from unetkit.workflows.readying import step_gigabytes
+
+    plan = next(iter(runs.values())).plan
+    training = plan.training
+    found = count(
+        plan.network,
+        rank=plan.data.rank,
+        in_channels=len(plan.data.channels),
+        classes=len(plan.data.classes),
+        patch=training.patch_size,
+    )
+    speeds = [_steps_per_second(run) * run.plan.training.batch_size for run in runs.values()]
+    return Compared(
+        name=name,
+        runs=tuple(entry.folder.name for entry in runs),
+        parameters=found.parameters,
+        multiply_adds=found.multiply_adds,
+        patch=training.patch_size,
+        batch=training.batch_size,
+        steps=statistics.fmean(_steps(run) for run in runs.values()),
+        patches_per_second=round(statistics.fmean(speeds), 3),
+        predicted_per_second=round(_tiles_per_second(next(iter(runs.values()))), 3),
+        memory_gb=round(step_gigabytes(plan), 3),
+        scores=scores,
+        against_first=against,
+    )
+
+
+def _steps_per_second(run: TrainedRun) -> float:
+    """The median over the rows of the journal: validations and pauses are not in it."""
+    return statistics.median(float(event["steps_per_second"]) for event in run.run.events("step"))
+
+
+def _tiles_per_second(run: TrainedRun) -> float:
+    """How fast the trained network answers: the median of a few tiles of zeros, after one to warm up."""
+    plan, runtime = run.plan, run.model.predictor.runtime
+    tile = np.zeros((1, len(plan.data.channels), *plan.inference.tile_size), np.float32)
+    runtime.run(tile)
+    spent: list[float] = []
+    while len(spent) < _TILES and sum(spent) < _SECONDS:
+        started = time.perf_counter()
+        runtime.run(tile)
+        spent.append(time.perf_counter() - started)
+    return 1.0 / statistics.median(spent)
+
+
+def _steps(run: TrainedRun) -> int:
+    return max(int(event["step"]) for event in run.run.events("finished"))

@@ -1,0 +1,119 @@
+"""Where the weights of a new network come from: chance, a trained model, or ImageNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unetkit.errors import DataError, UsageError
+from unetkit.networks.store import describe
+from unetkit.records.files import sha256, write_text
+from unetkit.records.matched import Matched
+from unetkit.records.plan import Plan
+from unetkit.records.progress import Progress
+from unetkit.records.run import Run
+from unetkit.records.saved import Saved
+from unetkit.workflows.model_folder import model_folder
+
+if TYPE_CHECKING:
+    from unetkit.networks.unet import UNet
+
+IMAGENET = "ImageNet"
+
+
+class Start(Saved):
+    """``start.json`` of a run: what its weights started from.
+
+    Args:
+        source: A model folder, a file of weights, or ``ImageNet``.
+        weights_sha256: Of the weights; empty for ImageNet.
+        matched: What became of each tensor; None before the network was made.
+    """
+
+    version: int = 1
+    source: str
+    weights_sha256: str = ""
+    matched: Matched | None = None
+
+
+def asked_start(init: str | Path | None) -> Start | None:
+    """The start that was asked for with ``--init``; the weights are not read into a network yet.
+
+    Args:
+        init: A model folder, a run that holds one, or a file of weights.
+
+    Raises:
+        UsageError: There is no model.
+        DataError: The model is damaged.
+    """
+    if init is None:
+        return None
+    path = Path(init)
+    if path.is_file():
+        return Start(source=str(path), weights_sha256=sha256(path))
+    folder = model_folder(path)
+    return Start(source=str(folder), weights_sha256=describe(folder).seal.weights_sha256)
+
+
+def read_start(run: Run) -> Start | None:
+    """What a run started from; None for chance."""
+    return Start.from_json(run.start.read_bytes(), where=run.start) if run.start.is_file() else None
+
+
+def refuse_other_start(run: Run, init: str | Path | None) -> None:
+    """Refuse to go on with a run from other weights than it began with.
+
+    Raises:
+        UsageError: Another model was asked for.
+    """
+    if init is None:
+        return
+    asked, own = asked_start(init), read_start(run)
+    if asked is None or own is None or asked.weights_sha256 != own.weights_sha256:
+        raise UsageError(
+            f"a resumed run keeps its start: --init {init} was asked for, the run began with "
+            f"{own.source if own else 'random weights'}",
+            cure="leave --init out, or train anew in another folder",
+            where=run.folder,
+        )
+
+
+def start_network(network: UNet, plan: Plan, run: Run, *, resume: bool, progress: Progress) -> None:
+    """Give a new network its first weights, and write down which; a resume point's own weights win.
+
+    Args:
+        network: Changed in place.
+        plan: The plan.
+        run: Its ``start.json`` says what was asked for, and afterwards what became of it.
+        resume: Whether the run goes on.
+        progress: Told what was taken over.
+
+    Raises:
+        UsageError: The encoder has no ImageNet weights.
+        DataError: The model has changed since it was named, is damaged, or nothing of it fits.
+    """
+    from unetkit.networks.pretrained import start_from, start_from_imagenet
+
+    if resume and (run.checkpoints / "last.json").is_file():
+        return
+    start = read_start(run)
+    if start is not None and start.weights_sha256:
+        _refuse_changed(start)
+        report = start_from(network, Path(start.source), classes=plan.data.classes)
+    elif plan.training.pretrained == "imagenet":
+        report, start = start_from_imagenet(network), Start(source=IMAGENET)
+    else:
+        return
+    write_text(run.start, start.model_copy(update={"matched": report}).to_json())
+    progress.say(f"start: {report.sentence()}")
+
+
+def _refuse_changed(start: Start) -> None:
+    """Refuse weights that are no longer those the run was to start from."""
+    now = asked_start(start.source)
+    if now is None or now.weights_sha256 != start.weights_sha256:
+        raise DataError(
+            "these weights are not those the run was to start from: they have changed since",
+            cure="put them back, or train anew (--overwrite) from these",
+            where=start.source,
+        )

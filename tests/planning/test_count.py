@@ -1,0 +1,103 @@
+"""Counts of any network against the analytic ones, against torch's own counter, and against arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from unetkit.errors import UsageError
+from unetkit.networks.unet import build
+from unetkit.planning import count as counting
+from unetkit.planning.cost import LANES, multiply_adds, parameters
+from unetkit.planning.count import count
+from unetkit.planning.memory import saved_bytes
+from unetkit.planning.topology import feature_elements, network_for, topology
+from unetkit.records.plan import EXAMPLE, NetworkPlan
+
+SHAPES = [
+    ((1.0, 1.0), (32, 48), "plain"),
+    ((4.0, 1.0, 1.0), (8, 32, 32), "plain"),
+    ((1.0, 1.0), (32, 32), "resenc-m"),
+    ((1.0, 1.0, 1.0), (16, 16, 16), "resenc-m"),
+]
+
+
+@pytest.mark.parametrize(("spacing", "patch", "preset"), SHAPES)
+def test_it_is_what_the_analytic_count_says(spacing, patch, preset):
+    network = network_for(topology(spacing, patch), first_width=24, preset=preset)
+    network = network.model_copy(update={"deep_supervision": 1})
+    asked = {"rank": len(patch), "in_channels": 2, "classes": 3, "patch": patch}
+    found = count(network, **asked)
+    assert found.multiply_adds == multiply_adds(network, **asked)
+    assert found.lane_multiply_adds == multiply_adds(network, **asked, lanes=LANES)
+    assert found.parameters == pytest.approx(parameters(network, in_channels=2, classes=3), rel=0.02)
+    assert found.outputs == (patch,)
+    if preset == "plain":
+        assert found.elements == feature_elements(network, patch, 3)
+
+
+def test_at_odd_sizes_the_pixels_that_are_cut_off_count_too():
+    network = network_for(topology((1.0, 1.0), (37, 41)), first_width=24)
+    asked = {"rank": 2, "in_channels": 2, "classes": 3, "patch": (37, 41)}
+    exact, rough = count(network, **asked).multiply_adds, multiply_adds(network, **asked)
+    assert rough < exact < 1.01 * rough
+
+
+@pytest.mark.parametrize(("spacing", "patch", "preset"), SHAPES[:2])
+def test_it_is_what_torch_counts_on_a_real_network(spacing, patch, preset):
+    network = network_for(topology(spacing, patch), first_width=8, preset=preset)
+    real = build(network, rank=len(patch), in_channels=1, classes=2)
+    with FlopCounterMode(display=False) as counter:
+        outputs = real(torch.zeros(1, 1, *patch))
+    found = count(network, rank=len(patch), in_channels=1, classes=2, patch=patch)
+    assert found.multiply_adds == counter.get_total_flops() / 2
+    assert found.parameters == sum(weight.numel() for weight in real.parameters())
+    assert found.outputs == tuple(tuple(output.shape[2:]) for output in outputs)
+
+
+@pytest.mark.parametrize(("spacing", "patch", "preset"), [SHAPES[0], *SHAPES[2:]])
+def test_saved_bytes_are_near_those_of_a_real_pass(spacing, patch, preset):
+    network = network_for(topology(spacing, patch), first_width=32, preset=preset)
+    asked = {"rank": len(patch), "in_channels": 1, "classes": 2, "patch": patch}
+    assert count(network, **asked).saved_bytes == pytest.approx(saved_bytes(network, **asked), rel=0.1)
+
+
+def test_a_grouped_convolution_and_products_by_hand(monkeypatch):
+    """Depthwise 3x3, pointwise, attention of 16 tokens: what the plain family does not have."""
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.depthwise = nn.Conv2d(20, 20, 3, padding=1, groups=20, bias=False)
+            self.point = nn.Linear(20, 24)
+
+        def forward(self, x):
+            tokens = self.point(self.depthwise(x).flatten(2).transpose(1, 2))
+            return (tokens @ tokens.transpose(1, 2) @ tokens).transpose(1, 2).unflatten(2, x.shape[2:])
+
+    monkeypatch.setattr(counting, "build", lambda *_, **__: Odd())
+    counting._counted.cache_clear()
+    found = count(NetworkPlan(**EXAMPLE["network"]), rank=2, in_channels=20, classes=24, patch=(4, 4))
+    counting._counted.cache_clear()
+    assert found.multiply_adds == 16 * 9 * 20 + 16 * 20 * 24 + 2 * 16 * 16 * 24
+    assert found.lane_multiply_adds == 16 * 9 * 32 + 16 * 32 * 32 + 2 * 16 * 16 * 32
+    assert found.elements == 16 * 20 + 16 * 24 + 16 * 16 + 16 * 24
+    assert found.parameters == 20 * 9 + 20 * 24 + 24
+
+
+def test_a_batch_norm_over_a_single_pixel_is_counted():
+    network = NetworkPlan(**{**EXAMPLE["network"], "norm": "batch"})
+    assert count(network, rank=2, in_channels=1, classes=2, patch=(2, 2)).outputs == ((2, 2),)
+
+
+def test_nothing_is_drawn_and_a_wrong_part_is_answered():
+    before = torch.get_rng_state()
+    network = NetworkPlan(**{**EXAMPLE["network"], "widths": (4, 12)})
+    count(network, rank=2, in_channels=1, classes=2, patch=(16, 16))
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(UsageError, match="there is no fusion 'conkat'"):
+        count(
+            network.model_copy(update={"fusion": "conkat"}), rank=2, in_channels=1, classes=2, patch=(16, 16)
+        )
