@@ -109,6 +109,8 @@ def test_points_land_at_their_multiples_and_the_bias_between_them(rank, name):
     between[(..., *(slice(None, None, 2),) * rank)] += torch.einsum("kc,bc...->bk...", layer.weight, x)
     torch.testing.assert_close(y, between)
     assert memory_format(y) == memory_format(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
 
 
 def test_what_a_compiler_sees_is_the_same(monkeypatch):
