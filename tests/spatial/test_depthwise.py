@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unetkit.spatial.depthwise import Depthwise, DepthwiseUpsampling, PointUpsampling, depthwise
-from unetkit.spatial.layers import LAYERS, memory_format
-from unetkit.spatial.memory_format import arranged, channels_last
+from unetkit.spatial.layers import LAYERS
+from unetkit.spatial.memory_format import arranged, channels_last, memory_format
 
 FORMATS = ["contiguous", "channels_last"]
 KERNELS = {2: [(3, 3), (5, 3), (1, 3)], 3: [(3, 3, 3), (5, 3, 1), (1, 3, 5)]}

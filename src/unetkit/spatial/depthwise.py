@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from unetkit.spatial.layers import LAYERS, SLOPE, memory_format
+from unetkit.spatial.layers import LAYERS, SLOPE, evened
+from unetkit.spatial.memory_format import memory_format
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
 _EACH = (1, 1, 1)
@@ -38,7 +39,7 @@ class Depthwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up."""
-        return depthwise(x, self.weight, self.bias, stride=self.stride)
+        return depthwise(evened(x, self.stride), self.weight, self.bias, stride=self.stride)
 
 
 class DepthwiseUpsampling(nn.Module):

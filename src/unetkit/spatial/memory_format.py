@@ -63,3 +63,23 @@ def meant_format(weight: Tensor) -> torch.memory_format:
         torch.channels_last
     """
     return channels_last(weight.dim() - 2) if weight.stride(1) == 1 else torch.contiguous_format
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The memory format of ``x``; contiguous where both readings hold or neither does.
+
+    Args:
+        x: ``(B, C, *S)``.
+
+    Example:
+        >>> memory_format(torch.zeros(2, 3, 4, 4))
+        torch.contiguous_format
+    """
+    wanted = channels_last(x.ndim - 2)
+    is_last = not x.is_contiguous() and x.is_contiguous(memory_format=wanted)
+    return wanted if is_last else torch.contiguous_format
+
+
+def is_traced() -> bool:
+    """Whether a compiler or an exporter is watching, who wants plain operations."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
