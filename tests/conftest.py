@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 install_import_hook(
     ("unetkit.losses", "unetkit.networks"),
@@ -107,6 +108,35 @@ def finished(wafers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs") / "finished"
     train(wafers, folder, changes=TINY, fold=(0, 3))
+    return folder
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Compilers and exporters cannot look through the checks of shapes that are wrapped around functions."""
+    with _unchecked():
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(finished: Path, wafers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of ``finished`` for onnxruntime, compared on ``wafers``; read it, do not change it."""
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    from unetkit.workflows.export import export
+
+    folder = tmp_path_factory.mktemp("exported") / "onnx"
+    with _unchecked():
+        export(finished, "onnx", folder, data=wafers)
     return folder
 
 

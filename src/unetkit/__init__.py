@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
     from unetkit.workflows.evaluate import evaluate
+    from unetkit.workflows.export import export
     from unetkit.workflows.info import info
     from unetkit.workflows.model import Model, load
     from unetkit.workflows.models import models
@@ -60,6 +61,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "export",
     "info",
     "load",
     "models",

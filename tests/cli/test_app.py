@@ -70,7 +70,8 @@ def test_wrong_words_get_the_nearest_right_ones_and_exit_2(words, told, capsys):
 def test_help_and_version_are_results(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for verb in ("check", "plan", "train", "predict", "evaluate", "report", "info", "doctor", "demo"):
+    verbs = ("check", "plan", "train", "predict", "evaluate", "report", "export", "info", "doctor", "demo")
+    for verb in verbs:
         assert verb in text
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == "0.1.0"

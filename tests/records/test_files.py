@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from unetkit.errors import ResourceError
-from unetkit.records.files import atomic, sha256, sweep, write_bytes, write_text
+from unetkit.records.files import atomic, atomic_folder, sha256, sweep, write_bytes, write_text
 
 
 def test_write_and_hash(tmp_path):
@@ -65,3 +65,35 @@ def test_sweep_removes_what_a_kill_left(tmp_path):
     (tmp_path / "a").write_text("whole")
     assert sweep(tmp_path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_appears_whole_and_takes_the_place_of_an_old_one(tmp_path):
+    path = tmp_path / "new" / "folder"
+    for content in ("one", "two"):
+        with atomic_folder(path) as part:
+            (part / content).write_text(content)
+            assert not (path / content).exists()
+        assert [each.read_text() for each in path.iterdir()] == [content]
+        assert [each.name for each in path.parent.iterdir()] == ["folder"]
+    assert path.stat().st_mode & 0o777 in (0o755, 0o775, 0o700)
+
+
+def test_a_folder_that_fails_leaves_the_old_one_and_no_rubbish(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+
+    def half() -> None:
+        with atomic_folder(tmp_path / "folder") as part:
+            (part / "half").touch()
+            raise BoomError
+
+    with pytest.raises(BoomError):
+        half()
+    assert [each.name for each in (tmp_path / "folder").iterdir()] == ["old"]
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ResourceError, match="cannot write this file"),
+        atomic_folder(tmp_path / "file" / "folder"),
+    ):
+        pass

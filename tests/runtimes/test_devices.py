@@ -14,7 +14,6 @@ from unetkit.runtimes.devices import (
     keep_memory,
     pick_device,
     shrunk,
-    thread_count,
     use_threads,
 )
 
@@ -62,45 +61,6 @@ def test_keep_memory_is_idempotent_and_silent_where_there_is_no_glibc(monkeypatc
     assert keep_memory() is False
     keep_memory.cache_clear()
     assert capfd.readouterr() == ("", "")
-
-
-def cgroup(folder, files, membership):
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    (folder / "membership").write_text(membership)
-    return {"cgroups": folder, "membership": folder / "membership"}
-
-
-@pytest.mark.parametrize(
-    ("files", "membership", "expected"),
-    [
-        ({"cpu.max": "300000 100000\n"}, "0::/\n", 3),
-        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1),
-        ({"cpu.max": "50000 100000\n"}, "0::/\n", 1),
-        ({"cpu.max": "max 100000\n"}, "0::/\n", 64),
-        ({"a/b/cpu.max": "max 100000", "a/cpu.max": "200000 100000"}, "0::/a/b\n", 2),
-        ({"a/b/cpu.max": "400000 100000", "a/cpu.max": "700000 100000"}, "0::/a/b\n", 4),
-        ({"cpu/cpu.cfs_quota_us": "250000", "cpu/cpu.cfs_period_us": "50000"}, "1:cpu:/\n", 5),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/\n", 64),
-        (
-            {"cpu,cpuacct/box/cpu.cfs_quota_us": "200000", "cpu,cpuacct/box/cpu.cfs_period_us": "100000"},
-            "4:memory:/box\n3:cpu,cpuacct:/box\n",
-            2,
-        ),
-        ({"cpu.max": "nonsense"}, "", 64),
-        ({"other": ""}, "", 64),
-    ],
-)
-def test_threads_follow_the_quota(tmp_path, monkeypatch, files, membership, expected):
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    assert thread_count(**cgroup(tmp_path, files, membership)) == expected
-
-
-def test_threads_follow_the_affinity_and_survive_missing_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda pid: {1, 5, 6}, raising=False)
-    assert thread_count(cgroups=tmp_path / "no", membership=tmp_path / "no") == 3
-    assert thread_count(**cgroup(tmp_path, {"cpu.max": "900000 100000"}, "0::/")) == 3
 
 
 def test_use_threads_never_raises_the_number(monkeypatch):

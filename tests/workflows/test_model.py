@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from unetkit.errors import DataError, UsageError
+from unetkit.records.files import sha256
 from unetkit.records.run import Run
 from unetkit.runtimes import devices
 from unetkit.workflows.model import load
@@ -62,3 +63,17 @@ def test_elsewhere_the_fastest_layout_is_measured(finished, tmp_path, monkeypatc
     monkeypatch.setattr(devices, "fastest_layout", timed)
     model = load(tmp_path, device="cpu")
     assert asked == [((model.plan.inference.batch_size, len(model.plan.data.channels), 32, 32), False)]
+
+
+def test_a_plan_that_wants_an_exported_network_says_how_to_get_one(finished, tmp_path):
+    for file in (finished / "model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan["inference"]["runtime"] = "onnx"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    seal = json.loads((tmp_path / "model.json").read_text())
+    seal["plan_sha256"] = sha256(tmp_path / "plan.json")
+    (tmp_path / "model.json").write_text(json.dumps(seal))
+    with pytest.raises(UsageError, match="the plan wants the runtime 'onnx'") as refused:
+        load(tmp_path)
+    assert refused.value.cure.startswith(f"unet export {tmp_path} --to onnx --out FOLDER")

@@ -1,7 +1,7 @@
 import pytest
 
 from unetkit.errors import UsageError
-from unetkit.workflows.model_folder import is_model, model_folder
+from unetkit.workflows.model_folder import is_exported, is_model, model_folder, trained_folder
 
 
 def test_a_run_stands_for_the_model_in_it(tmp_path):
@@ -14,3 +14,20 @@ def test_a_run_stands_for_the_model_in_it(tmp_path):
     (model / "plan.json").touch()
     assert model_folder(tmp_path / "run") == model_folder(str(model)) == model
     assert is_model(tmp_path / "run")
+    assert trained_folder(tmp_path / "run") == model
+
+
+def test_an_exported_model_is_a_model_without_weights_to_go_on_with(tmp_path):
+    for name in ("model.json", "plan.json"):
+        assert not is_exported(tmp_path)
+        (tmp_path / name).touch()
+    assert not is_exported(tmp_path)  # a model folder that lost its weights
+    (tmp_path / "network.onnx").touch()
+    assert is_exported(tmp_path)
+    assert is_model(tmp_path)
+    assert model_folder(tmp_path) == tmp_path
+    with pytest.raises(UsageError, match="holds no weights to go on with") as refused:
+        trained_folder(tmp_path)
+    assert refused.value.cure == "name the model folder it was exported from"
+    (tmp_path / "weights.safetensors").touch()
+    assert not is_exported(tmp_path)

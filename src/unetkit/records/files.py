@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,43 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder that appears whole, by a rename, or not at all; one that is there makes way for it.
+
+    Args:
+        path: The folder to make.
+
+    Yields:
+        A temporary folder beside it, to put files into.
+
+    Raises:
+        ResourceError: The disk is full or the place cannot be written; what was there is untouched.
+    """
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent))
+        yield part
+        for file in part.iterdir():
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
+        sync_folder(part)
+        part.chmod(0o777 & ~_UMASK)
+        if path.exists():
+            with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent) as aside:
+                path.replace(Path(aside) / path.name)
+                part.replace(path)
+        else:
+            part.replace(path)
+        sync_folder(path.parent)
+    except OSError as wrong:
+        raise disk_error(wrong, path) from wrong
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

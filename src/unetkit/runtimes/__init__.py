@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-RUNTIMES = {"pytorch": "unetkit.runtimes.pytorch:PytorchRuntime"}
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unetkit.records.plan import Plan
+
+RUNTIMES = {
+    "onnx": "unetkit.runtimes.onnx:OnnxRuntime",
+    "openvino": "unetkit.runtimes.openvino:OpenvinoRuntime",
+    "pytorch": "unetkit.runtimes.pytorch:PytorchRuntime",
+}
 
 
 class Runtime(Protocol):
@@ -20,4 +30,24 @@ class Runtime(Protocol):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """``(B, C, *S)`` float32 → logits ``(B, K, *S)`` float32, for any size ``*S``."""
+        ...
+
+
+class FileRuntime(Runtime, Protocol):
+    """A row that runs files instead of a torch network, and writes them; running them needs no torch."""
+
+    FILES: ClassVar[tuple[str, ...]]
+    """The files a network consists of; every name begins with ``network.``."""
+
+    PACKAGES: ClassVar[tuple[str, ...]]
+    """Packages whose versions are written down with an export."""
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes]) -> FileRuntime:
+        """Make ready what ``export`` wrote: the content of each of ``FILES``."""
+        ...
+
+    @staticmethod
+    def export(network: nn.Module, plan: Plan, folder: Path) -> None:
+        """Write ``FILES`` for a network in evaluation mode on the CPU, for images of any size."""
         ...

@@ -5,20 +5,18 @@ from __future__ import annotations
 import copy
 import ctypes
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unetkit.errors import ResourceError, UsageError, nearest
-from unetkit.runtimes.cgroups import CGROUPS, MEMBERSHIP, group_folders
+from unetkit.runtimes.cgroups import thread_count
 from unetkit.spatial.memory_format import arrange_weights, arranged
 
 KINDS = ("cpu", "cuda", "mps", "xpu")
@@ -130,30 +128,6 @@ def keep_memory() -> bool:
     return all(answer == 1 for answer in answers)
 
 
-def thread_count(*, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
-    """How many threads this process may really use: affinity and the container's quota.
-
-    torch counts the cores of the host; inside a container with a quota of 2 on a host of 64 its threads
-    then wait for one another.
-
-    Args:
-        cgroups: Where control groups are mounted.
-        membership: The file that says to which groups this process belongs.
-
-    Returns:
-        At least 1; a quota of 1.5 cores counts as 1.
-
-    Example:
-        >>> thread_count() >= 1
-        True
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    folders = group_folders("cpu", cgroups=cgroups, membership=membership)
-    quotas = [quota for folder in folders if (quota := _quota(folder)) is not None]
-    return max(1, int(min([float(cores), *quotas])))
-
-
 def use_threads() -> int:
     """Let torch use no more threads than ``thread_count`` (nor more than it was already told).
 
@@ -162,20 +136,6 @@ def use_threads() -> int:
     """
     torch.set_num_threads(min(torch.get_num_threads(), thread_count()))
     return torch.get_num_threads()
-
-
-def _quota(folder: Path) -> float | None:
-    """Cores a control group allows, None when it sets no limit."""
-    try:
-        if (folder / "cpu.max").is_file():
-            quota, period = (folder / "cpu.max").read_text().split()[:2]
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        cores = float(quota) / float(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None  # no such file, or the word "max": no limit here
-    return cores if cores > 0 else None
 
 
 def fastest_layout(

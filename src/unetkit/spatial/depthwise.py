@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from unetkit.spatial.layers import LAYERS, SLOPE, evened
 from unetkit.spatial.memory_format import memory_format
+from unetkit.spatial.tracing import traced
 
 _convolution_backward = torch.ops.aten.convolution_backward.default
 _EACH = (1, 1, 1)
@@ -140,8 +141,7 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[
 
 def _plain(x: Tensor) -> bool:
     """Whether torch's own operation is wanted: on a GPU, or where a compiler or an exporter is watching."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return traced or x.device.type != "cpu"
+    return traced() or x.device.type != "cpu"
 
 
 def _spread(x: Tensor, stride: Sequence[int]) -> Tensor:

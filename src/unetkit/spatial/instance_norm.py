@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from unetkit.spatial.memory_format import is_traced, memory_format
+from unetkit.spatial.memory_format import memory_format
+from unetkit.spatial.tracing import traced
 
 _batch_norm_out = torch.ops.aten.native_batch_norm.out
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
@@ -66,7 +67,7 @@ def instance_norm(
     Returns:
         ``(B, C, *S)`` in the memory format of ``x``.
     """
-    if is_traced():
+    if traced():
         y = torch.instance_norm(x, weight, bias, None, None, True, 0.0, eps, False)
         return y if slope == 1.0 else F.leaky_relu(y, slope)
     fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetkit.spatial.instance_norm import InstanceNorm
-from unetkit.spatial.memory_format import is_traced, memory_format
+from unetkit.spatial.memory_format import memory_format
+from unetkit.spatial.tracing import exported, traced
 
 SLOPE = 1e-2
 """Slope of every LeakyReLU below zero; also what the He initialisation assumes."""
@@ -116,7 +117,7 @@ def evened(x: Tensor, stride: Sequence[int]) -> Tensor:
         for number in (0, -size % step)
     ]
     # An exported graph takes images of any size: there it is padded always, by nothing where all is even.
-    if not torch.compiler.is_exporting() and not any(sides):
+    if not exported() and not any(sides):
         return x
     return F.pad(x, sides, mode="replicate").contiguous(memory_format=memory_format(x))
 
@@ -129,7 +130,7 @@ def cropped(x: Tensor, size: Sequence[int]) -> Tensor:
         size: Pixels per axis.
     """
     for axis, length in enumerate(size, start=2):
-        if x.shape[axis] != length:
+        if exported() or x.shape[axis] != length:
             x = x.narrow(axis, 0, length)
     return x
 
@@ -179,8 +180,10 @@ class AveragePool(nn.Module):
         """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up: the last block may be a smaller one."""
         if len(self.stride) == 2:
             return F.avg_pool2d(x, self.stride, ceil_mode=True)
+        if exported():
+            return F.avg_pool3d(x, self.stride, ceil_mode=True)
         whole = all(length % by == 0 for length, by in zip(x.shape[2:], self.stride, strict=True))
-        if memory_format(x) == torch.contiguous_format or is_traced() or not whole:
+        if memory_format(x) == torch.contiguous_format or traced() or not whole:
             # torch refuses a block larger than the image where it has 3 axes
             stride = [min(length, by) for length, by in zip(x.shape[2:], self.stride, strict=True)]
             pooled = F.avg_pool3d(x, stride, ceil_mode=True)
@@ -211,7 +214,7 @@ class Upsampling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, out_channels, *S · stride)`` in the same memory format."""
         rank = len(self.stride)
-        if is_traced() or x.device.type != "cpu" or memory_format(x) == torch.contiguous_format:
+        if traced() or x.device.type != "cpu" or memory_format(x) == torch.contiguous_format:
             return LAYERS[rank].convolve_transposed(x, self.weight, self.bias, self.stride)
         kernel = self.weight.movedim((0, 1), (-1, -2)).flatten(0, -2)
         blocks = F.linear(x.movedim(1, -1), kernel, self.bias.repeat(math.prod(self.stride)))
@@ -268,7 +271,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, out_channels, *S)`` in the same memory format."""
-        if is_traced():
+        if traced():
             kernel = self.weight[(..., *[None] * (x.ndim - 2))]
             return LAYERS[x.ndim - 2].convolve(x, kernel, self.bias)
         if memory_format(x) != torch.contiguous_format:

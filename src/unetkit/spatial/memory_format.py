@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from unetkit.spatial.tracing import exported
+
 
 def channels_last(rank: int) -> torch.memory_format:
     """The memory format in which the channels of one pixel lie side by side.
@@ -75,11 +77,8 @@ def memory_format(x: Tensor) -> torch.memory_format:
         >>> memory_format(torch.zeros(2, 3, 4, 4))
         torch.contiguous_format
     """
+    if exported():
+        return torch.contiguous_format
     wanted = channels_last(x.ndim - 2)
     is_last = not x.is_contiguous() and x.is_contiguous(memory_format=wanted)
     return wanted if is_last else torch.contiguous_format
-
-
-def is_traced() -> bool:
-    """Whether a compiler or an exporter is watching, who wants plain operations."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]

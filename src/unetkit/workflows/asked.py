@@ -9,7 +9,7 @@ from unetkit.errors import UsageError
 from unetkit.networks.store import read_plan
 from unetkit.records.plan import EXAMPLE, Plan, TrainingPlan
 from unetkit.records.run import Run
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.starting import refuse_other_start
 from unetkit.workflows.train import Wishes
 
@@ -64,7 +64,7 @@ def wanted_network(wishes: Wishes) -> Wanted | None:
         return None
     from unetkit.planning.named import of_model
 
-    folder = model_folder(wishes.init)
+    folder = trained_folder(wishes.init)
     return of_model(read_plan(folder), str(wishes.init))
 
 

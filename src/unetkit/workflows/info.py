@@ -10,7 +10,8 @@ from unetkit.metrics import METRICS
 from unetkit.networks.store import describe
 from unetkit.records.plan import Plan
 from unetkit.records.saved import Saved
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.exported import PLAN, read_exported
+from unetkit.workflows.model_folder import is_exported, model_folder
 
 TABLES = {
     "encoder": "unetkit.networks.encoders:ENCODERS",
@@ -39,7 +40,7 @@ class ModelInfo(Saved):
         folder: The model folder.
         plan: Its plan.
         parameters: Numbers in its weights.
-        weights_mb: Size of the weights file, MB.
+        weights_mb: Size of the weights file, or of the exported network, MB.
         facts: What its card says.
         packages: Versions it was made with.
         scores: Class → mean Dice on the cases it was measured on; empty when it was not.
@@ -98,6 +99,8 @@ def _table(place: str) -> dict[str, str]:
 
 def _model(folder: Path) -> ModelInfo:
     place = model_folder(folder)
+    if is_exported(place):
+        return _exported(place)
     found = describe(place)
     scores = found.scores
     dice = {name: row["dice"].mean for name, row in scores.summary.items() if "dice" in row} if scores else {}
@@ -110,4 +113,19 @@ def _model(folder: Path) -> ModelInfo:
         packages=found.seal.packages,
         scores=dice,
         measured_on=scores.split if scores else "",
+    )
+
+
+def _exported(place: Path) -> ModelInfo:
+    record, plan = read_exported(place)
+    size = sum((place / name).stat().st_size for name in record.files if name != PLAN)
+    return ModelInfo(
+        folder=place,
+        plan=plan,
+        parameters=record.parameters,
+        weights_mb=round(size / 1e6, 3),
+        facts={**record.facts, "exported for": record.runtime},
+        packages=record.packages,
+        scores=record.dice,
+        measured_on=record.measured_on,
     )

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unetkit.data.formats import format_of, stem_of
+from unetkit.errors import UsageError
 from unetkit.inference.predict import Predictor, raw_values
 from unetkit.lookup import pick
+from unetkit.networks.store import read_plan
 from unetkit.records.plan import Plan
 from unetkit.records.prediction import Prediction
 from unetkit.runtimes import RUNTIMES
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.exported import open_exported, read_exported
+from unetkit.workflows.model_folder import is_exported, model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -78,33 +81,61 @@ class Model:
 
 
 def load(folder: str | Path, *, device: str = "auto") -> Model:
-    """Load a model.
+    """Load a model, trained or exported; of an exported one, without torch.
 
     On the kind of device it was trained on it computes in the number type and memory order of its training,
     in every call alike; elsewhere the fastest is measured.
 
     Args:
-        folder: A model folder, or a run that holds one.
+        folder: A model folder, a run that holds one, or what ``unet export`` wrote.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
 
     Returns:
         The model, ready to predict.
 
     Raises:
-        UsageError: There is no model in the folder.
+        UsageError: There is no model in the folder, or its plan names a runtime that needs an export.
+        MissingPackageError: The exported model's runtime is not installed.
         DataError: The weights are not those the folder was written with.
     """
+    place = model_folder(folder)
+    if is_exported(place):
+        runtime, plan = open_exported(place, device=device)
+        predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
+        return Model(place, plan, predictor, f"cpu ({plan.inference.runtime})")
+    return _load_trained(place, device)
+
+
+def plan_in(place: Path) -> Plan:
+    """The plan of a model folder, trained or exported; torch is not needed.
+
+    Args:
+        place: What ``model_folder`` found.
+
+    Raises:
+        DataError: The folder was changed or is damaged.
+    """
+    return read_exported(place)[1] if is_exported(place) else read_plan(place)
+
+
+def _load_trained(place: Path, device: str) -> Model:
     from unetkit.networks.store import SEAL, Seal, load_model
     from unetkit.runtimes.devices import keep_memory, pick_device, use_threads
 
-    place = model_folder(folder)
     keep_memory()
     use_threads()
     where = pick_device(device)
     network, plan = load_model(place)
     seal = Seal.from_json((place / SEAL).read_bytes(), where=place / SEAL)
     layout = _layout(network, plan, where, seal.facts)
-    runtime = pick("runtime", RUNTIMES, plan.inference.runtime)(network, where, layout)
+    row = pick("runtime", RUNTIMES, plan.inference.runtime)
+    if hasattr(row, "export"):
+        raise UsageError(
+            f"the plan wants the runtime '{plan.inference.runtime}', which runs exported models",
+            cure=f"unet export {place} --to {plan.inference.runtime} --out FOLDER, and predict with that",
+            where=place / "plan.json",
+        )
+    runtime = row(network, where, layout)
     return Model(place, plan, Predictor(runtime, plan.data, plan.preparation, plan.inference), str(where))
 
 

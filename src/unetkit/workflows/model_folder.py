@@ -1,4 +1,4 @@
-"""Where a model lies: the folder itself, or the one inside a run."""
+"""Where a model lies: the folder itself, or the one inside a run; trained, or exported for a runtime."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from unetkit.records.run import Run
 
 
 def model_folder(folder: str | Path) -> Path:
-    """The model folder that a person means: itself, or the one inside a run.
+    """The model folder that a person means: itself, or the one inside a run; it may be an exported one.
 
     Raises:
         UsageError: There is no model.
     """
     path = Path(folder)
     for candidate in (path, Run(path).model):
-        if (candidate / "weights.safetensors").is_file() and (candidate / "plan.json").is_file():
+        if _is_trained(candidate) or is_exported(candidate):
             return candidate
     raise UsageError(
         "there is no model here (plan.json and weights.safetensors)",
@@ -25,6 +25,38 @@ def model_folder(folder: str | Path) -> Path:
     )
 
 
+def trained_folder(folder: str | Path) -> Path:
+    """The model folder that a person means, with weights to go on with.
+
+    Raises:
+        UsageError: There is no model, or only an exported one.
+    """
+    path = model_folder(folder)
+    if not _is_trained(path):
+        raise UsageError(
+            "this model was exported: it predicts, and holds no weights to go on with",
+            cure="name the model folder it was exported from",
+            where=path,
+        )
+    return path
+
+
 def is_model(folder: Path) -> bool:
     """Whether a folder is a model folder or a run that holds one."""
-    return any((each / "weights.safetensors").is_file() for each in (folder, Run(folder).model))
+    return any(
+        (each / "weights.safetensors").is_file() or is_exported(each) for each in (folder, Run(folder).model)
+    )
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder is what ``unet export`` wrote: a plan and a network without weights of its own."""
+    files = ("model.json", "plan.json")
+    return all((folder / name).is_file() for name in files) and not _is_trained(folder) and _networks(folder)
+
+
+def _is_trained(folder: Path) -> bool:
+    return (folder / "weights.safetensors").is_file() and (folder / "plan.json").is_file()
+
+
+def _networks(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.glob("network.*"))

@@ -14,12 +14,11 @@ import numpy as np
 from unetkit.data.formats import SUFFIXES, channel_of, stem_of, suffix_of
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, UsageError
-from unetkit.networks.store import read_plan
 from unetkit.records.files import disk_error, write_bytes
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
-from unetkit.workflows.model import Model, load
+from unetkit.workflows.model import Model, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 
 OUTPUT_SUFFIX = {"raster": ".png", "tiff": ".tif", "nifti": ".nii.gz"}
@@ -97,7 +96,7 @@ def predict(
     A file that is refused stops nothing: it is listed in the result, and the others are done.
 
     Args:
-        model: A model folder, a run, or a loaded model.
+        model: A model folder, a run, an exported model, or a loaded model.
         source: An image file or a folder of images; see ``find_inputs`` for channels in files of their own.
         out: Output folder. Pictures give PNG, TIFF gives TIFF, volumes give ``.nii.gz``.
         tta: Average over mirrored images.
@@ -115,7 +114,7 @@ def predict(
     watch = progress or Quiet()
     target = Path(out)
     place = model.folder if isinstance(model, Model) else model_folder(model)
-    plan = model.plan if isinstance(model, Model) else read_plan(place)
+    plan = model.plan if isinstance(model, Model) else plan_in(place)
     inputs = find_inputs(Path(source), target, channels=plan.data.channels)
     if dry_run:
         return PredictResult(

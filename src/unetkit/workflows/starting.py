@@ -14,7 +14,7 @@ from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.model_folder import trained_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ def asked_start(init: str | Path | None) -> Start | None:
     path = Path(init)
     if path.is_file():
         return Start(source=str(path), weights_sha256=sha256(path))
-    folder = model_folder(path)
+    folder = trained_folder(path)
     return Start(source=str(folder), weights_sha256=describe(folder).seal.weights_sha256)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from unetkit.spatial.layers import LAYERS, SLOPE, Pointwise
 from unetkit.spatial.scale import enlarged, subsampled
+from unetkit.spatial.tracing import exported
 
 _OPEN = 2.0
 
@@ -53,7 +54,8 @@ class AttentionGate(nn.Module):
         """``(B, U, *S)`` and ``(B, K, *S)`` → ``(B, U + K, *S)``."""
         size = skip.shape[2:]
         short = [-length % step for length, step in zip(size, self.stride, strict=True)]
-        whole = F.pad(skip, [n for missing in reversed(short) for n in (0, missing)]) if any(short) else skip
+        edge = [n for missing in reversed(short) for n in (0, missing)]
+        whole = F.pad(skip, edge) if exported() or any(short) else skip
         signal = self.of_skip(whole) + self.of_up(subsampled(up, self.stride))
         gate = torch.sigmoid(self.coefficient(F.leaky_relu(signal, SLOPE)))
         return torch.cat((up, skip * enlarged(gate, self.stride, size)), dim=1)

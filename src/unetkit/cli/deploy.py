@@ -1,0 +1,67 @@
+"""Verbs that take a model elsewhere: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.options import DryRun, Json, Quiet
+
+if TYPE_CHECKING:
+    from unetkit.records.exported import Parity
+
+
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")],
+    to: Annotated[str, typer.Option("--to", metavar="RUNTIME", help="onnx or openvino.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the exported model.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DATA", help="Also compare on images of this data set, folder or file."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the exported model there.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model for another runtime, compare both on the same pixels; exit 4 if they differ."""
+    from unetkit.workflows.export import export as work
+
+    result = work(
+        model, to, out, data=data, overwrite=overwrite, dry_run=dry_run, progress=watcher(quiet=quiet)
+    )
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+        return
+    for path in result.planned:
+        give_line(f"would write {path}")
+    if result.record is not None:
+        _show_parity(result.record.parity, to)
+        give_line(f"model: {out}")
+        tell(f"next: {program()} predict {out} IMAGES --out predictions (without torch)", quiet=quiet)
+
+
+def _show_parity(parity: Parity, to: str) -> None:
+    def shown(dice: float | None) -> str:
+        return "–" if dice is None else f"{dice:.4f}"
+
+    rows = [
+        ("network, MB", f"{parity.bytes_before / 1e6:.2f}", f"{parity.bytes_after / 1e6:.2f}"),
+        ("one tile, ms", f"{parity.seconds_before * 1e3:.1f}", f"{parity.seconds_after * 1e3:.1f}"),
+        *(
+            (f"Dice {name}", shown(dice), shown(parity.dice_after[name]))
+            for name, dice in parity.dice_before.items()
+        ),
+    ]
+    give_table("Before and after", ("what", "pytorch float32", f"{to} float32"), rows)
+    give_line(
+        f"compared on {counted(parity.tiles, 'network call')} of sizes "
+        f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): logits differ by at most "
+        f"{parity.max_difference:.1e} (allowed {parity.allowed_difference:.1e}), "
+        f"{parity.label_agreement:.4%} of the pixels have the same class"
+    )

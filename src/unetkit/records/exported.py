@@ -1,0 +1,118 @@
+"""What lies beside an exported network: its origin, what goes in and out, how it was compared."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from unetkit.records.saved import Saved
+
+
+class Parity(Saved):
+    """The network before and after its export on the same pixels, side by side.
+
+    Args:
+        images: Given images that were compared, as a whole.
+        tiles: Network calls that were compared, those of the images and the generated ones.
+        sizes: Different sizes ``*S`` among these, as ``37×41``.
+        largest_logit: The largest absolute logit of the network before.
+        max_difference: The largest absolute difference of two logits.
+        label_agreement: Share of pixels that both give the same class.
+        dice_before: Class → mean Dice on the labelled images, before; empty where no label was given.
+        dice_after: The same after.
+        seconds_before: Median time of one tile of the planned size.
+        seconds_after: The same after.
+        bytes_before: Size of the weights file.
+        bytes_after: Size of the exported network.
+    """
+
+    DIFFERENCE: ClassVar[float] = 1e-3
+    """Allowed difference of logits, times the largest logit (and absolute below a largest logit of 1)."""
+    AGREEMENT: ClassVar[float] = 0.999
+    """Share of pixels that have to keep their class."""
+    DICE: ClassVar[float] = 0.001
+    """By how much the Dice of a class may fall."""
+
+    images: int
+    tiles: int
+    sizes: tuple[str, ...]
+    largest_logit: float
+    max_difference: float
+    label_agreement: float
+    dice_before: dict[str, float | None] = Field(default_factory=dict)
+    dice_after: dict[str, float | None] = Field(default_factory=dict)
+    seconds_before: float
+    seconds_after: float
+    bytes_before: int
+    bytes_after: int
+
+    @property
+    def allowed_difference(self) -> float:
+        """The largest difference of logits that passes."""
+        return self.DIFFERENCE * max(1.0, self.largest_logit)
+
+    def faults(self) -> tuple[str, ...]:
+        """What is beyond tolerance, in words; empty where nothing is."""
+        found = []
+        if not self.max_difference <= self.allowed_difference:  # written so that NaN is a fault
+            found.append(
+                f"logits were expected to differ by at most {self.allowed_difference:.2g}, "
+                f"got {self.max_difference:.2g}"
+            )
+        if not self.label_agreement >= self.AGREEMENT:
+            found.append(
+                f"expected the same class for {self.AGREEMENT:.1%} of the pixels, "
+                f"got {self.label_agreement:.1%}"
+            )
+        for name, before in self.dice_before.items():
+            after = self.dice_after.get(name)
+            if before is not None and not (after is not None and after >= before - self.DICE):
+                shown = "none" if after is None else f"{after:.4f}"
+                found.append(f"expected a Dice of {before:.4f} for '{name}' as before, got {shown}")
+        return tuple(found)
+
+
+class Exported(Saved):
+    """``model.json`` of an exported model: what makes its folder a model.
+
+    Args:
+        runtime: The name of ``RUNTIMES`` that runs it.
+        files: File name → SHA-256, of the network's files and of ``plan.json``.
+        weights_sha256: Of the weights it was made from.
+        parameters: Number of learned values.
+        channels: Names of the channels that go in, in order.
+        classes: Class names, background first; a class's id is its place.
+        label_values: The value of each class in label files.
+        image: What the network takes.
+        logits: What it answers.
+        stride: Pixels per axis of its coarsest features.
+        size_rule: Which sizes it takes.
+        tile_size: Pixels per axis that the plan gives it at once.
+        overlap_fraction: Share of a tile that the next one repeats.
+        packages: Package (or ``python``) to version, at the time of the export.
+        facts: What the model it was made from says of itself.
+        dice: Class → mean Dice of the model it was made from; empty when that was not measured.
+        measured_on: What the cases of ``dice`` were to it.
+        parity: How it was compared with the model it was made from.
+    """
+
+    version: int = 1
+    runtime: str
+    files: dict[str, str]
+    weights_sha256: str
+    parameters: int
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    label_values: tuple[int, ...]
+    image: str
+    logits: str
+    stride: tuple[int, ...]
+    size_rule: str
+    tile_size: tuple[int, ...]
+    overlap_fraction: float
+    packages: dict[str, str]
+    facts: dict[str, str]
+    dice: dict[str, float | None]
+    measured_on: str
+    parity: Parity

@@ -1,0 +1,188 @@
+"""The portable runtime: an ONNX file, run by onnxruntime on a CPU, wherever there is no torch."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unetkit.errors import DataError, MissingPackageError, UsageError
+from unetkit.runtimes.cgroups import engine_threads
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unetkit.records.plan import Plan
+
+NETWORK = "network.onnx"
+OPSET = 20
+"""Operators of ONNX 1.15: the newest that every engine in use reads."""
+
+_INPUT, _OUTPUT = "image", "logits"
+_WARNINGS_ONLY = 3
+_REFUSALS = (
+    "Fail",
+    "InvalidArgument",
+    "InvalidGraph",
+    "InvalidProtobuf",
+    "NotImplemented",
+    "RuntimeException",
+)
+
+
+class OnnxRuntime:
+    """Tiles in, logits out, through onnxruntime in float32.
+
+    Args:
+        network: The content of an ONNX file.
+
+    Attributes:
+        notes: Empty: nothing is done differently from what was asked.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        DataError: onnxruntime cannot read the file.
+
+    Reference:
+        ONNX, https://onnx.ai; onnxruntime, https://onnxruntime.ai.
+    """
+
+    FILES = (NETWORK,)
+    PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch")
+
+    def __init__(self, network: bytes) -> None:
+        engine = _package("onnxruntime")
+        options = engine.SessionOptions()
+        options.intra_op_num_threads = engine_threads()  # its own choice is the host's cores
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _WARNINGS_ONLY
+        known = engine.capi.onnxruntime_pybind11_state
+        try:
+            self._session = engine.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        except tuple(getattr(known, name) for name in _REFUSALS) as wrong:
+            raise DataError(
+                f"onnxruntime cannot read this network ({_first_line(wrong)})",
+                cure="export the model anew",
+                where=NETWORK,
+            ) from wrong
+        self.notes: list[str] = []
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes]) -> OnnxRuntime:
+        """Make an exported network ready.
+
+        Args:
+            files: The content of ``network.onnx``.
+        """
+        return cls(files[NETWORK])
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits of a batch.
+
+        Args:
+            batch: ``(B, C, *S)`` float32.
+
+        Returns:
+            ``(B, K, *S)`` float32, C-contiguous.
+        """
+        (logits,) = self._session.run([_OUTPUT], {_INPUT: np.require(batch, np.float32, ["C"])})
+        return logits
+
+    @staticmethod
+    def export(network: nn.Module, plan: Plan, folder: Path) -> None:
+        """Write ``network.onnx``, for any batch and any size.
+
+        Args:
+            network: In evaluation mode, on the CPU; not changed.
+            plan: Its plan.
+            folder: Where.
+
+        Raises:
+            MissingPackageError: What writes ONNX is not installed.
+            UsageError: The network cannot be written for images of any size.
+        """
+        write_onnx(network, plan, folder / NETWORK)
+
+
+def write_onnx(network: nn.Module, plan: Plan, path: Path) -> None:
+    """Write a network as one ONNX file, weights inside, with free batch and sizes.
+
+    Args:
+        network: In evaluation mode, on the CPU; not changed.
+        plan: Its plan.
+        path: The file.
+
+    Raises:
+        MissingPackageError: onnx or onnxscript is not installed.
+        UsageError: The network cannot be written for images of any size.
+    """
+    for name in ("onnx", "onnxscript"):
+        _package(name)
+    import torch
+
+    example = torch.zeros(example_shape(plan))
+    free = dict.fromkeys((0, *range(2, example.ndim)), torch.export.Dim.DYNAMIC)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of the exporter about itself: the result is compared, not trusted
+            torch.onnx.export(
+                network,
+                (example,),
+                path,
+                dynamo=True,
+                input_names=[_INPUT],
+                output_names=[_OUTPUT],
+                opset_version=OPSET,
+                dynamic_shapes=(free,),
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as wrong:
+        raise UsageError(
+            "this network cannot be written for images of any size "
+            f"({_first_line(wrong.__cause__ or wrong)})",
+            cure="predict with the model folder itself",
+        ) from wrong
+
+
+def example_shape(plan: Plan) -> tuple[int, ...]:
+    """A shape ``(B, C, *S)`` that tells an exporter as little as possible.
+
+    No two axes are alike, no length is 1 at any stage of the network, and none is a multiple of the stride:
+    an exporter takes such coincidences for promises.
+
+    Args:
+        plan: The plan.
+
+    Example:
+        >>> from unetkit.records.plan import EXAMPLE, Plan
+        >>> example_shape(Plan.model_validate(EXAMPLE))
+        (2, 1, 11, 15)
+    """
+    lengths = []
+    for axis, steps in enumerate(zip(*plan.network.strides, strict=True)):
+        stride = math.prod(steps)
+        lengths.append(stride * max(3 + axis, -(-(12 + 4 * axis) // stride)) - 1)
+    return (2, len(plan.data.channels), *lengths)
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        raise MissingPackageError(
+            f"the runtime 'onnx' needs the package '{name}', which is not installed",
+            cure="pip install 'unetkit[onnx]'",
+        ) from missing
+
+
+def _first_line(wrong: BaseException) -> str:
+    return str(wrong).strip().split("\n")[0].rstrip(". ")[:200]

@@ -1,0 +1,130 @@
+"""The fast runtime on a CPU: OpenVINO, with its arithmetic stated instead of left to the processor."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unetkit.errors import DataError, MissingPackageError
+from unetkit.runtimes.cgroups import engine_threads
+from unetkit.runtimes.onnx import NETWORK, write_onnx
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unetkit.records.plan import Plan
+
+GRAPH, WEIGHTS = "network.xml", "network.bin"
+_TELEMETRY = "openvino_telemetry"
+
+
+class OpenvinoRuntime:
+    """Tiles in, logits out, through OpenVINO in float32.
+
+    Left alone OpenVINO computes in bfloat16 where the processor can, with other digits; ``float32`` is asked
+    for. Its threads are those of the container, not pinned to cores, which may be somebody else's.
+
+    Args:
+        graph: The content of ``network.xml``.
+        weights: The content of ``network.bin``.
+
+    Attributes:
+        notes: Empty: nothing is done differently from what was asked.
+
+    Raises:
+        MissingPackageError: openvino is not installed.
+        DataError: OpenVINO cannot read the files.
+
+    Reference:
+        OpenVINO, https://docs.openvino.ai.
+    """
+
+    FILES = (GRAPH, WEIGHTS)
+    PACKAGES = ("onnx", "onnxscript", "openvino", "torch")
+
+    def __init__(self, graph: bytes, weights: bytes) -> None:
+        core = _engine().Core()
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": engine_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            self._compiled = core.compile_model(core.read_model(graph, weights), "CPU", settings)
+        except RuntimeError as wrong:
+            text = str(wrong).strip().split("\n")[-1].rstrip(". ")[:200]
+            raise DataError(
+                f"OpenVINO cannot read this network ({text})", cure="export the model anew", where=GRAPH
+            ) from wrong
+        self.notes: list[str] = []
+
+    @property
+    def precision(self) -> str:
+        """The number type OpenVINO says it computes in, ``f32``."""
+        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes]) -> OpenvinoRuntime:
+        """Make an exported network ready.
+
+        Args:
+            files: The content of ``network.xml`` and ``network.bin``.
+        """
+        return cls(files[GRAPH], files[WEIGHTS])
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits of a batch.
+
+        Args:
+            batch: ``(B, C, *S)`` float32.
+
+        Returns:
+            ``(B, K, *S)`` float32, C-contiguous.
+        """
+        return self._compiled(np.require(batch, np.float32, ["C"]))[0]
+
+    @staticmethod
+    def export(network: nn.Module, plan: Plan, folder: Path) -> None:
+        """Write ``network.xml`` and ``network.bin``, by way of ONNX; weights stay float32.
+
+        Args:
+            network: In evaluation mode, on the CPU; not changed.
+            plan: Its plan.
+            folder: Where.
+
+        Raises:
+            MissingPackageError: openvino, or what writes ONNX, is not installed.
+            UsageError: The network cannot be written for images of any size.
+        """
+        engine = _engine()
+        with tempfile.TemporaryDirectory(dir=folder) as between:
+            write_onnx(network, plan, Path(between) / NETWORK)
+            graph = engine.Core().read_model(Path(between) / NETWORK)
+            engine.save_model(graph, folder / GRAPH, compress_to_fp16=False)
+
+
+def _engine() -> ModuleType:
+    """OpenVINO, kept from reporting home: without this, importing it sends an event over the network."""
+    if sys.modules.get("openvino") is not None:
+        return sys.modules["openvino"]
+    absent = _TELEMETRY not in sys.modules
+    if absent:
+        sys.modules[_TELEMETRY] = None  # pyright: ignore[reportArgumentType] - Python's word for "not there"
+    try:
+        return importlib.import_module("openvino")
+    except ModuleNotFoundError as missing:
+        raise MissingPackageError(
+            "the runtime 'openvino' needs the package 'openvino', which is not installed",
+            cure="pip install 'unetkit[onnx,openvino]'",
+        ) from missing
+    finally:
+        if absent:
+            del sys.modules[_TELEMETRY]

@@ -1,0 +1,194 @@
+"""``export``: a model as a file for another runtime, published only after both were found to answer alike."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from unetkit.errors import GateError, UsageError
+from unetkit.networks.card import model_card
+from unetkit.networks.store import CARD, SCORES, WEIGHTS, Description, describe, load_model
+from unetkit.records.case import Case
+from unetkit.records.exported import Exported, Parity
+from unetkit.records.files import atomic_folder, write_text
+from unetkit.records.plan import Plan
+from unetkit.records.progress import Progress, Quiet
+from unetkit.records.saved import Saved
+from unetkit.runtimes import FileRuntime
+from unetkit.workflows.exported import PLAN, RECORD, file_runtime
+from unetkit.workflows.model_folder import is_exported, trained_folder
+from unetkit.workflows.parity import compare, some_cases
+
+SIZE_RULE = (
+    "any size from 1 pixel per axis, without padding; a multiple of the stride costs no cropping inside"
+)
+
+
+class ExportResult(Saved):
+    """What ``export`` did.
+
+    Args:
+        model: The model folder.
+        out: The exported folder.
+        runtime: What runs it.
+        record: Its ``model.json``; None with ``dry_run``.
+        planned: With ``dry_run``: the files that would be written.
+    """
+
+    model: Path
+    out: Path
+    runtime: str
+    record: Exported | None = None
+    planned: tuple[Path, ...] = ()
+
+
+def export(
+    model: str | Path,
+    to: str,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Write a model as a folder that predicts without torch, and prove that it answers as before.
+
+    The reference is the model in torch, in float32. The folder appears by one rename, after the comparison.
+
+    Args:
+        model: A model folder, or a run that holds one.
+        to: ``onnx`` or ``openvino``.
+        out: The folder to make; ``unet predict`` takes it as a model.
+        data: A data set, a folder of images or an image to compare on, at most 8 images of it; generated
+            tiles are compared in any case.
+        overwrite: Replace an exported model that is there.
+        dry_run: Write nothing; say what would be written.
+        progress: Who watches.
+
+    Raises:
+        UsageError: There is no such runtime or no model, ``out`` is taken, or the network cannot be exported.
+        MissingPackageError: What the runtime needs is not installed.
+        DataError: The model is damaged, or an image is refused.
+        GateError: Both do not answer alike; nothing was published.
+        ResourceError: The disk is full or cannot be written.
+    """
+    runtime = file_runtime(to)
+    place, target = trained_folder(model), Path(out)
+    found = describe(place)
+    _refuse_taken(target, overwrite)
+    names = (*runtime.FILES, PLAN, *((SCORES,) if found.scores else ()), CARD, RECORD)
+    if dry_run:
+        planned = tuple(target / name for name in names)
+        return ExportResult(model=place, out=target, runtime=to, planned=planned)
+    cases = some_cases(Path(data), target, found.plan) if data is not None else []
+    plan = found.plan.with_values({"inference.runtime": to}, reason=f"exported for {to}")
+    with atomic_folder(target) as part:
+        (part / PLAN).write_text(plan.to_json(), encoding="utf-8")
+        parity = _write_network(place, runtime, plan, part, cases=cases, progress=progress)
+        if faults := parity.faults():
+            raise GateError(
+                "the exported network does not answer as the model: " + "; ".join(faults),
+                cure="predict with the model folder itself; nothing was published",
+                where=target,
+            )
+        if found.scores is not None:
+            write_text(part / SCORES, found.scores.to_json())
+        write_text(part / CARD, model_card(plan, found.scores, {**found.seal.facts, "exported for": to}))
+        record = _record(found, plan, part, runtime, parity)
+        write_text(part / RECORD, record.to_json())
+    return ExportResult(model=place, out=target, runtime=to, record=record)
+
+
+def _refuse_taken(target: Path, overwrite: bool) -> None:
+    """Only an exported model is ever replaced, and only when that is asked for."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if is_exported(target):
+        if overwrite:
+            return
+        cure = "say --overwrite to replace it, or choose another folder for --out"
+        raise UsageError("there is an exported model already", cure=cure, where=target)
+    raise UsageError(
+        "expected a new or empty folder, got something else that is not an exported model",
+        cure="choose another folder for --out",
+        where=target,
+    )
+
+
+def _write_network(
+    place: Path,
+    runtime: type[FileRuntime],
+    plan: Plan,
+    part: Path,
+    *,
+    cases: Sequence[Case],
+    progress: Progress | None,
+) -> Parity:
+    """Write the network's files, read them back as a user would, and compare."""
+    import torch
+
+    from unetkit.runtimes.devices import Layout, keep_memory, use_threads
+    from unetkit.runtimes.pytorch import PytorchRuntime
+
+    watch = progress or Quiet()
+    keep_memory()
+    use_threads()
+    network, _ = load_model(place)
+    watch.begin(f"writing {runtime.FILES[0]}")
+    runtime.export(network, plan, part)
+    watch.end()
+    files = {name: (part / name).read_bytes() for name in runtime.FILES}
+    return compare(
+        PytorchRuntime(network, torch.device("cpu"), Layout()),
+        runtime.load(files),
+        plan,
+        cases,
+        sizes=((place / WEIGHTS).stat().st_size, sum(map(len, files.values()))),
+        progress=watch,
+    )
+
+
+def _record(
+    found: Description, plan: Plan, part: Path, runtime: type[FileRuntime], parity: Parity
+) -> Exported:
+    data, axes = plan.data, "B, {}, " + ", ".join(f"S{axis}" for axis in range(plan.data.rank))
+    scores = found.scores
+    return Exported(
+        runtime=plan.inference.runtime,
+        files={
+            name: hashlib.sha256((part / name).read_bytes()).hexdigest() for name in (*runtime.FILES, PLAN)
+        },
+        weights_sha256=found.seal.weights_sha256,
+        parameters=found.seal.parameters,
+        channels=data.channels,
+        classes=data.classes,
+        label_values=data.label_values,
+        image=f"({axes.format(len(data.channels))}) float32, normalised and resampled as plan.json says",
+        logits=f"({axes.format(len(data.classes))}) float32",
+        stride=tuple(math.prod(steps) for steps in zip(*plan.network.strides, strict=True)),
+        size_rule=SIZE_RULE,
+        tile_size=plan.inference.tile_size,
+        overlap_fraction=plan.inference.overlap_fraction,
+        packages=_versions(runtime),
+        facts=found.seal.facts,
+        dice={name: row["dice"].mean for name, row in scores.summary.items() if "dice" in row}
+        if scores
+        else {},
+        measured_on=scores.split if scores else "",
+        parity=parity,
+    )
+
+
+def _versions(runtime: type[FileRuntime]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("unetkit", *runtime.PACKAGES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found

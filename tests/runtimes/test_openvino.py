@@ -1,0 +1,84 @@
+"""The OpenVINO runtime; that it answers as torch does is a contract of every runtime."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from torch import nn
+
+from unetkit.errors import DataError, MissingPackageError
+from unetkit.lookup import pick
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.runtimes import RUNTIMES, cgroups
+from unetkit.runtimes.openvino import OpenvinoRuntime
+
+
+@pytest.fixture(scope="module")
+def files(exported, tmp_path_factory) -> dict[str, bytes]:
+    """An exported network, turned into OpenVINO's own files."""
+    engine = pytest.importorskip("openvino", reason="openvino is not installed")
+    folder = tmp_path_factory.mktemp("openvino")
+    graph = engine.Core().read_model(exported / "network.onnx")
+    engine.save_model(graph, folder / "network.xml", compress_to_fp16=False)
+    return {name: (folder / name).read_bytes() for name in OpenvinoRuntime.FILES}
+
+
+def test_the_table_leads_here():
+    assert pick("runtime", RUNTIMES, "openvino") is OpenvinoRuntime
+
+
+def test_it_computes_in_float32_whatever_the_processor_can(files):
+    """By itself OpenVINO takes bfloat16 where there is hardware for it, and is then off by a hundredth."""
+    assert "f32" in OpenvinoRuntime.load(files).precision
+
+
+def test_threads_are_those_of_the_container(files, monkeypatch):
+    monkeypatch.setattr(cgroups, "thread_count", lambda: 1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    runtime = OpenvinoRuntime.load(files)
+    assert runtime._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert runtime.notes == []
+
+
+def test_an_answer_stays_when_the_next_one_comes(files):
+    runtime = OpenvinoRuntime.load(files)
+    random = np.random.default_rng(0)
+    one, other = random.standard_normal((2, 1, 1, 16, 12)).astype(np.float32)
+    first = runtime.run(one)
+    kept = first.copy()
+    runtime.run(other)
+    assert np.array_equal(first, kept)
+
+
+def test_nothing_is_sent_anywhere(files, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from unetkit.runtimes.openvino import OpenvinoRuntime\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "OpenvinoRuntime.load({name: (folder / name).read_bytes() for name in OpenvinoRuntime.FILES})\n"
+        "print([name for name in ('torch', 'openvino_telemetry') if name in sys.modules])\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    plan = Plan.model_validate(EXAMPLE)
+    for work in (
+        lambda: OpenvinoRuntime(b"", b""),
+        lambda: OpenvinoRuntime.export(nn.Identity(), plan, tmp_path),
+    ):
+        with pytest.raises(MissingPackageError, match="needs the package 'openvino'") as missing:
+            work()
+        assert missing.value.cure == "pip install 'unetkit[onnx,openvino]'"
+
+
+def test_what_is_no_network_is_refused():
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    with pytest.raises(DataError, match="OpenVINO cannot read this network") as refused:
+        OpenvinoRuntime.load({"network.xml": b"something else", "network.bin": b""})
+    assert refused.value.where == "network.xml"
