@@ -361,3 +361,43 @@ def test_predicting_with_another_runtime_never_loads_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=Path.cwd())
     assert done.returncode == 0, done.stderr
+
+
+def test_a_random_field_takes_a_doubtful_speck_and_only_when_asked():
+    class Given:
+        notes = ()
+
+        def __init__(self):
+            self.logit = np.full((16, 16), -2.0, np.float32)
+            self.logit[4:12, 4:12] = 2.0
+            self.logit[1, 1] = 0.3
+
+        def run(self, batch):
+            return np.stack([0 * self.logit, self.logit])[None]
+
+    pixels = np.zeros((1, 16, 16), np.float32)
+    pixels[0, 4:12, 4:12] = 1.0
+    sample = Sample("case", pixels, Grid.plain(2))
+    fixed = {"whole_image_pixels": 10**6}
+    plain = predictor(Given(), **fixed).sample(sample)
+    assert plain.labels[1, 1] == 1
+    smooth = predictor(Given(), crf_steps=5, **fixed).sample(sample, probabilities=True)
+    assert smooth.labels[1, 1] == 0
+    assert (smooth.labels[4:12, 4:12] == 1).all()
+    assert smooth.probabilities is not None
+    np.testing.assert_allclose(smooth.probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+def test_only_the_largest_object_of_a_class_stays_when_asked():
+    sample = Sample("case", np.zeros((1, 3, 8), np.float32), Grid.plain(2))
+    sample.pixels[0, 0, :2] = sample.pixels[0, 2, 4:7] = 1.0
+
+    class Bright:
+        notes = ()
+
+        def run(self, batch):
+            return np.concatenate([0 * batch + 0.5, batch], axis=1)
+
+    assert predictor(Bright()).sample(sample).labels.sum() == 5
+    alone = predictor(Bright(), largest_only=(True,)).sample(sample).labels
+    assert alone.sum() == alone[2, 4:7].sum() == 3

@@ -91,7 +91,7 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
     """
     counts = count_values(values)
     sampled, sampled_values = _sample(case.id, pixels, values, counts, samples)
-    object_sizes, thickness = _objects(values, counts)
+    object_sizes, thickness = measure_objects(values, counts)
     files = {*case.images, *([case.label] if case.label else [])}
     return CaseFacts(
         id=case.id,
@@ -202,10 +202,22 @@ def _sample(
     return flat[:, chosen].astype(np.float32), values.reshape(-1)[chosen].astype(np.int32)
 
 
-def _objects(
+def measure_objects(
     values: np.ndarray, counts: dict[int, int]
 ) -> tuple[dict[int, tuple[int, ...]], dict[int, float]]:
-    """Connected objects per value and how thick they are, each searched in its own bounding box."""
+    """Connected objects per value and how thick they are, each searched in its own bounding box.
+
+    Args:
+        values: ``(*S)`` label values.
+        counts: Pixels per value.
+
+    Returns:
+        ``object_sizes`` and ``thickness`` as in ``CaseFacts``.
+
+    Example:
+        >>> measure_objects(np.array([[3, 0, 3]]), {0: 1, 3: 2})
+        ({3: (1, 1)}, {3: 2.0})
+    """
     present = [value for value in counts if 0 < value <= 65535]
     if not present or min(counts) < 0 or len(present) > 256:
         return {}, {}

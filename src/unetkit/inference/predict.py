@@ -14,6 +14,7 @@ from unetkit.data.labels import read_pixels
 from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
+from unetkit.inference.crf import refined_rows
 from unetkit.inference.restore import to_original
 from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits, watched
 from unetkit.records.case import Case, Grid, Sample
@@ -89,10 +90,11 @@ class Predictor:
 
         Returns:
             Labels on the original grid, background outside the crop, without objects below
-            ``inference.minimum_pixels``.
+            ``inference.minimum_pixels`` and beside the one that ``inference.largest_only`` leaves.
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
+            ResourceError: The image is too large for the random field that the plan asks for.
         """
         self._check(prepared.pixels, prepared.id)
         tiling = self._tiling(prepared.pixels.shape[1:])
@@ -100,8 +102,9 @@ class Predictor:
         watch = progress if progress is not None and count > 1 else Quiet()
         watch.begin(f"tiles of {prepared.id}", count)
         try:
+            bands = self._bands(prepared, tiling, mirror, watch)
             found = to_original(
-                self._bands(prepared, tiling, mirror, watch),
+                refined_rows(bands, prepared, self.inference) if self.inference.crf_steps else bands,
                 prepared,
                 order=self.preparation.order_label,
                 separate_axis=self.preparation.separate_axis,
@@ -110,7 +113,8 @@ class Predictor:
         finally:
             watch.end()
             self._tell(progress)
-        return replace(found, labels=cleaned(found.labels, self.inference.minimum_pixels))
+        kept = cleaned(found.labels, self.inference.minimum_pixels, self.inference.largest_only)
+        return replace(found, labels=kept)
 
     def file(
         self,

@@ -147,7 +147,7 @@ def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: P
     if not seconds:
         return None
     least = time.monotonic() + LEAST_SHARE * seconds
-    if plan.inference.fit_cases and not plan.inference.minimum_pixels:
+    if to_fit(plan):
         seconds *= 1 - FITTING_SHARE
     deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     if resume or deadline >= least:
@@ -216,6 +216,12 @@ def _validation(
         return {"dice": float(np.mean(list(means.values()))), **facts} if means else {}
 
     return validate
+
+
+def to_fit(plan: Plan) -> bool:
+    """Whether training cases are to tell which objects are believed; what was set by hand stays."""
+    inference = plan.inference
+    return bool(inference.fit_cases) and not inference.minimum_pixels and not inference.largest_only
 
 
 def spread(cases: tuple[Case, ...], count: int) -> tuple[Case, ...]:
