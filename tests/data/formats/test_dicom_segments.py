@@ -95,6 +95,17 @@ def test_a_foreign_segmentation_without_empty_slices_is_laid_on_its_image(tmp_pa
         planes, gap[order], "BINARY", described, highdicom.UID(), 2, highdicom.UID(), 1, "x", "x", "0", "1"
     ).save_as(path)
     np.testing.assert_array_equal(DICOM.read_label_on(path, header.shape, header.grid)[0], gap)
+    assert DICOM.describe(path).shape == (2, 6, 7)
+    gap[3, 0, 0], gap[4, 1, 1] = 3, 3  # slices 1, 3 and 4
+    highdicom.seg.Segmentation(
+        planes, gap[order], "BINARY", described, highdicom.UID(), 2, highdicom.UID(), 1, "x", "x", "0", "1"
+    ).save_as(path)
+    np.testing.assert_array_equal(DICOM.read_label_on(path, header.shape, header.grid)[0], gap)
+    assert DICOM.describe(path).notes == (
+        "it holds the slices with objects only: its image tells the others",
+    )
+    with pytest.raises(DataError, match="does not hold every slice of its image"):
+        DICOM.read_label(path)
 
 
 def test_a_segmentation_of_another_series_is_refused(tmp_path, series, write_series):
@@ -135,6 +146,15 @@ def test_a_picture_has_a_segmentation_too(tmp_path, write_series):
     assert grid.spacing_mm == (0.5, 0.7)
     values, grid = DICOM.read_label_on(tmp_path / "seg.dcm", (6, 7), DICOM.describe(image).grid)
     np.testing.assert_array_equal(values, labels)
+
+
+def test_frames_of_one_file_are_referred_to_in_its_own_order(tmp_path, series, write_frames):
+    stored, order = np.zeros(SHAPE, np.uint16), np.array([2, 0, 4, 3, 1])
+    write_frames(tmp_path / "frames.dcm", next(series.iterdir()), stored, order)
+    write_labels(tmp_path / "seg.dcm", some_labels(), source=tmp_path / "frames.dcm", names=NAMES)
+    values, grid = DICOM.read_label(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(values, some_labels())
+    assert grid.difference(DICOM.describe(tmp_path / "frames.dcm").grid, tolerance=1e-4) is None
 
 
 def test_an_anonymised_series_lacks_names_not_a_segmentation(tmp_path, series):

@@ -10,8 +10,8 @@ import numpy as np
 
 from unetkit.data.formats import Header
 from unetkit.data.formats.checks import refuse_claim, whole_numbers
-from unetkit.data.formats.dicom_files import DicomFile, Plane, is_image, read_header, read_stored
-from unetkit.data.formats.dicom_segments import lay_segments, write_segmentation
+from unetkit.data.formats.dicom_files import DicomFile, Plane, read_header, read_headers, read_stored
+from unetkit.data.formats.dicom_segments import lay_segments, segment_extent, write_segmentation
 from unetkit.data.formats.dicom_stack import Stack, stack_planes
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
@@ -48,14 +48,18 @@ class DicomFormat:
 
     def describe(self, path: Path) -> Header:
         """Size, channels, type and geometry from the headers of all slices; see ``Format``."""
-        image = _opened(path)
+        files = _files(path)
+        if files[0].segmentation:
+            shape, grid, notes = segment_extent(files[0])
+            return Header(1, shape, "uint8", grid, notes=notes)
+        image = _image(path, files)
         lossy = any(file.lossy for file in image.files)
         channels = image.files[0].channels
         return Header(channels, image.shape, image.dtype.name, image.grid, lossy, image.notes)
 
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` with each slice's own slope and intercept applied."""
-        image = _opened(path)
+        image = _image(path, _files(path))
         plane = image.planes[0]
         count, channels = len(image.planes), image.files[0].channels
         kind = image.dtype
@@ -70,17 +74,16 @@ class DicomFormat:
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Segment numbers of a SEG, or the stored values of a grey image, ``(*S)``."""
-        file = _only(path)
-        if file is not None and file.segmentation:
-            return lay_segments(file, read_stored(file)[:, 0])
-        image = _opened(path)
+        files = _files(path)
+        if files[0].segmentation:
+            return lay_segments(files[0], read_stored(files[0])[:, 0])
+        image = _image(path, files)
         if image.files[0].channels != 1:
             raise DataError(
                 "expected one label per pixel, got colours", cure="save the label as a DICOM SEG", where=path
             )
-        bare = tuple(replace(plane, slope=1.0, intercept=0.0) for plane in image.planes)
         stored = {file.path: read_stored(file) for file in image.files}
-        values = np.stack([stored[plane.path][plane.index][0] for plane in bare])
+        values = np.stack([stored[plane.path][plane.index][0] for plane in image.planes])
         return whole_numbers(path, values if image.grid.rank > 2 else values[0]), image.grid
 
     def read_label_on(self, path: Path, shape: tuple[int, ...], grid: Grid) -> tuple[np.ndarray, Grid]:
@@ -94,10 +97,10 @@ class DicomFormat:
         Raises:
             DataError: The label does not lie on this grid, or is damaged.
         """
-        file = _only(path)
-        if file is None or not file.segmentation:
+        files = _files(path)
+        if not files[0].segmentation:
             return self.read_label(path)
-        return lay_segments(file, read_stored(file)[:, 0], onto=(shape, grid))
+        return lay_segments(files[0], read_stored(files[0])[:, 0], onto=(shape, grid))
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Refused: a segmentation refers to the series it was drawn on (``write_segmentation``)."""
@@ -121,12 +124,11 @@ def write_labels(path: Path, labels: np.ndarray, *, source: Path, names: Sequenc
         DataError: The image is refused, or the labels do not fit it.
         MissingPackageError: highdicom is not installed.
     """
-    write_segmentation(path, labels, planes=_opened(source).planes, names=names)
+    write_segmentation(path, labels, planes=_image(source, _files(source)).planes, names=names)
 
 
-def _opened(path: Path) -> _Image:
+def _image(path: Path, files: tuple[DicomFile, ...]) -> _Image:
     """An image from the headers of its files."""
-    files = _files(path)
     planes = [plane for file in files for plane in file.planes]
     if not path.is_dir() and len(planes) == 1:
         grid = _flat_grid(planes[0])
@@ -139,7 +141,7 @@ def _files(path: Path) -> tuple[DicomFile, ...]:
     """The image files at a path, all of one series and of one kind."""
     if not path.is_dir():
         return (read_header(path),)
-    files = tuple(read_header(each) for each in _slices(path))
+    files = read_headers(_slices(path))
     if not files:
         raise DataError("this folder holds no DICOM image", cure="name the folder of the slices", where=path)
     by_series: dict[str, list[DicomFile]] = {}
@@ -160,25 +162,21 @@ def _files(path: Path) -> tuple[DicomFile, ...]:
             cure="take it out of the folder",
             where=odd.path,
         )
+    if len(files) > 1 and any(file.segmentation for file in files):
+        raise DataError(
+            f"this folder holds {len(files)} segmentations", cure="name one of the files", where=path
+        )
     return files
 
 
 def _slices(folder: Path) -> list[Path]:
-    """The files of a folder that are images; what is certainly none is left out."""
+    """The files of a folder that must be DICOM; what is certainly none is left out."""
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
         beside = path.suffix.lower() in _BESIDE or path.name.upper() == _DIRECTORY
-        if path.is_file() and not path.name.startswith(".") and not beside and is_image(path):
+        if path.is_file() and not path.name.startswith(".") and not beside:
             found.append(path)
     return found
-
-
-def _only(path: Path) -> DicomFile | None:
-    """The header of a file, or of the only image in a folder; None where there are several."""
-    if not path.is_dir():
-        return read_header(path)
-    inside = _slices(path)
-    return read_header(inside[0]) if len(inside) == 1 else None
 
 
 def _flat_grid(plane: Plane) -> Grid:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,18 +115,22 @@ class DicomFile:
         )
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is of a kind that has pixels: reports, plans and presentation states are not.
+def read_headers(paths: Iterable[Path]) -> tuple[DicomFile, ...]:
+    """The headers of those files that are images: reports, plans and presentation states are left out.
 
     Args:
-        path: A DICOM file.
+        paths: DICOM files.
 
     Raises:
-        DataError: The file is no DICOM file or is damaged.
+        DataError: A file is no DICOM file, is damaged or has pixels that cannot be used.
     """
-    header = _header(path)[0]
-    kind = _value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
-    return kind.startswith(_DOSE) or not kind.startswith(_NO_IMAGES)
+    found: list[DicomFile] = []
+    for path in paths:
+        header, elements = _header(path)
+        kind = _value(path, "SOPClassUID", lambda header=header: str(header.SOPClassUID))
+        if kind.startswith(_DOSE) or not kind.startswith(_NO_IMAGES):
+            found.append(_described(path, header, elements))
+    return tuple(found)
 
 
 def read_header(path: Path) -> DicomFile:
@@ -139,7 +143,10 @@ def read_header(path: Path) -> DicomFile:
         DataError: The file is damaged, has no pixels, or pixels that cannot be used.
         MissingPackageError: pydicom is not installed.
     """
-    header, elements = _header(path)
+    return _described(path, *_header(path))
+
+
+def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
     kind = _value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
     if elements.pixel_bytes is None:
         raise DataError(

@@ -82,14 +82,38 @@ def lay_segments(
     return (slices if grid.rank > 2 else slices[0]), grid
 
 
+def segment_extent(file: DicomFile) -> tuple[tuple[int, ...], Grid, tuple[str, ...]]:
+    """What the frames of a segmentation cover: shape, grid and a note where slices were left out.
+
+    Args:
+        file: Header of the SEG.
+    """
+    try:
+        _, shape, grid = _own_places(file)
+    except DataError:
+        count = len(_distinct(file))
+        shape = (count, file.planes[0].rows, file.planes[0].columns)
+        return shape, Grid.plain(3), ("it holds the slices with objects only: its image tells the others",)
+    return shape, grid, ()
+
+
+def _distinct(file: DicomFile) -> list[Plane]:
+    """One frame of each place."""
+    found: dict[tuple[int, ...], Plane] = {}
+    for plane in file.planes:
+        found.setdefault(_place_key(plane), plane)
+    return list(found.values())
+
+
+def _place_key(plane: Plane) -> tuple[int, ...]:
+    return () if plane.position is None else tuple(round(v / SAME_PLACE_MM) for v in plane.position)
+
+
 def _own_places(file: DicomFile) -> tuple[list[int], tuple[int, ...], Grid]:
     """Slice of each frame, shape and grid from the frames alone."""
     planes = file.planes
     first = planes[0]
-    distinct: list[Plane] = []
-    for plane in planes:
-        if not any(_same_place(plane, other) for other in distinct):
-            distinct.append(plane)
+    distinct = _distinct(file)
     if len(distinct) == 1:
         grid = Grid.plain(2)
         if first.spacing_mm is not None:
@@ -103,16 +127,9 @@ def _own_places(file: DicomFile) -> tuple[list[int], tuple[int, ...], Grid]:
             cure="use it as the label of its image, or export it with its empty slices",
             where=file.path,
         ) from None
-    places = [
-        next(at for at, other in enumerate(stack.planes) if _same_place(plane, other)) for plane in planes
-    ]
+    order = {_place_key(plane): at for at, plane in enumerate(stack.planes)}
+    places = [order[_place_key(plane)] for plane in planes]
     return places, (len(stack.planes), first.rows, first.columns), stack.grid
-
-
-def _same_place(one: Plane, other: Plane) -> bool:
-    if one.position is None or other.position is None:
-        return one.position is other.position
-    return bool(np.allclose(one.position, other.position, rtol=0, atol=SAME_PLACE_MM))
 
 
 def _places_on(
@@ -123,7 +140,7 @@ def _places_on(
     if (first.rows, first.columns) != shape[-2:]:
         raise _elsewhere(file, f"{first.rows} × {first.columns} pixels, the image has {shape[-2:]}")
     if grid.rank == 2:
-        if any(not _same_place(plane, first) for plane in file.planes):
+        if len(_distinct(file)) > 1:
             raise _elsewhere(file, "several slices, the image is one picture")
         return [0] * len(file.planes), shape, grid
     into = np.linalg.inv(steps_of(grid))
