@@ -417,3 +417,21 @@ def test_writers_may_race_on_a_fresh_and_on_a_damaged_entry(world, tmp_path):
         for sample in got:
             same(sample, good)
         assert [path.name for path in (tmp_path / "cache").iterdir()] == [entry.name]
+
+
+def test_an_entry_follows_from_every_slice_of_a_folder(tmp_path, world):
+    series = tmp_path / "series"
+    series.mkdir()
+    for name in "ab":
+        (series / name).write_bytes(bytes(128) + b"DICM" + name.encode())
+    cache = Cache(tmp_path / "cache", DATA, ZSCORE)
+
+    def key():
+        return cache.key(Case("a", (series,), world.case.label, "a"))
+
+    first = key()
+    assert key() == first
+    (series / "b").write_bytes(bytes(128) + b"DICM" + b"another")
+    second = key()
+    (series / "b").rename(series / "c")
+    assert len({first, second, key()}) == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit.data.formats import files_of
 from unetkit.records.case import Case, Grid
 from unetkit.spatial.grid import nonzero_box
 from unetkit.spatial.regions import boxes, components, sizes
@@ -258,4 +259,4 @@ def _boxes(values: np.ndarray, present: list[int]) -> list[tuple[tuple[int, int]
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    return sum(file.stat().st_size for file in files_of(path))

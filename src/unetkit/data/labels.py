@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.formats import format_of
+from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.errors import DataError
 from unetkit.records.case import Case, Grid
 from unetkit.records.plan import DataPlan
@@ -65,9 +65,19 @@ def read_values(case: Case) -> tuple[np.ndarray, Grid]:
     """
     if case.label is None:
         raise DataError("the case has no label", cure="add its mask", where=case.id)
-    values, grid = format_of(case.label).read_label(case.label)
+    values, grid = _read_label(case, case.label)
     cut, grid = _region(values[None], grid, case.region, case.id)
     return cut[0], grid
+
+
+def _read_label(case: Case, label: Path) -> tuple[np.ndarray, Grid]:
+    """A label as stored; one that may leave out empty slices is laid on the grid of its image."""
+    if kind_of(label) != DICOM or not case.images:
+        return format_of(label).read_label(label)
+    from unetkit.data.formats.dicom import DicomFormat
+
+    image = format_of(case.images[0]).describe(case.images[0])
+    return DicomFormat().read_label_on(label, image.shape, image.grid)
 
 
 def read_label(case: Case, data: DataPlan) -> tuple[np.ndarray, np.ndarray | None, Grid]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from unetkit.data.entries import load_entry, store_entry, sweep_parts
 from unetkit.data.foreground import foreground
+from unetkit.data.formats import files_of
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.errors import DataError, ResourceError
 from unetkit.records.case import Case, Grid, Intensity, Placement, Sample
@@ -155,7 +156,7 @@ class Cache:
         files = [*case.images, *(() if case.label is None else (case.label,))]
         facts = {
             "version": CACHE_VERSION,
-            "files": [self._digest(path) for path in files],
+            "files": [self._digests_of(path) for path in files],
             "labelled": case.label is not None,
             "label_kind": case.label_kind,
             "region": case.region,
@@ -163,6 +164,14 @@ class Cache:
             "preparation": self._preparation.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _digests_of(self, path: Path) -> str:
+        """The digest of a file; of a folder of slices or a header beside its data one of all their files."""
+        parts = files_of(path)
+        if parts == (path,):
+            return self._digest(path)
+        rows = "".join(f"{part.name} {self._digest(part)}\n" for part in parts)
+        return hashlib.sha256(rows.encode()).hexdigest()
 
     def _digest(self, path: Path) -> str:
         """The file's SHA-256; kept while size and time stay, because many regions can share one file."""

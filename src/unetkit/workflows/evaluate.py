@@ -11,7 +11,7 @@ import numpy as np
 
 from unetkit.data.catalog import LAYOUTS, find_cases
 from unetkit.data.classes import decide_classes
-from unetkit.data.formats import format_of, stem_of, suffix_of
+from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
@@ -320,7 +320,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
         raise UsageError(
             "this is not a folder", cure="name a folder of label files, or a model", where=folder
         )
-    return {stem_of(path): path for path in sorted(folder.iterdir()) if path.is_file() and suffix_of(path)}
+    return {stem_of(path): path for path in sorted(folder.iterdir()) if path.exists() and kind_of(path)}
 
 
 def _classes(
