@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RUN = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-VERBS = ("check", "plan", "train", "predict", "evaluate", "report", "info", "models", "doctor", "demo")
+VERBS = (
+    *("check", "plan", "train", "predict", "evaluate", "report", "compress"),
+    *("info", "models", "doctor", "demo"),
+)
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 

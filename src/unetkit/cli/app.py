@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unetkit.cli import about, assess, build
+from unetkit.cli import about, assess, build, compress
 from unetkit.cli.console import close_displays, complain
 from unetkit.errors import UnetkitError, UsageError, nearest
 
@@ -30,6 +30,7 @@ for verb in (
     assess.predict,
     assess.evaluate,
     assess.report,
+    compress.compress,
     about.info,
     about.models,
     about.doctor,
