@@ -40,14 +40,14 @@ def network_plan(row: tuple[str, ...], rank: int, **changes) -> NetworkPlan:
         changes = {"widths": asked["widths"][:3], "strides": asked["strides"][:3], **changes}
         changes["backbone"] = asked["backbone"]
     if encoder == "hybrid":
-        changes = {"widths": (16, 24, 32), **changes}
+        changes = {"widths": (16, 32, 48), **changes}
     return NetworkPlan(
         **{
             "encoder": encoder,
             "bottleneck": bottleneck,
             "fusion": fusion,
             "decoder": decoder,
-            "widths": (8, 12, 16),
+            "widths": (8, 16, 32),
             "blocks": (1, 2, 1),
             "decoder_blocks": (1, 2),
             "kernels": ((3,) * rank, (1, *(3,) * (rank - 1)), (3,) * rank),
@@ -157,7 +157,7 @@ def test_every_fusion_in_every_decoder(decoder, fusion):
 
 @pytest.mark.parametrize("upsampling", ["transposed_wide", "linear"])
 @pytest.mark.parametrize("pyramid", ["input", "levels"])
-@pytest.mark.parametrize("widths", [(), (8, 12), (8, 8, 12)])
+@pytest.mark.parametrize("widths", [(), (8, 16), (8, 8, 16)])
 def test_steps_up_pyramids_and_last_stages(upsampling, pyramid, widths):
     strides = ((2, 2), (2, 2), (2, 2))
     row = ("residual", "identity", "concat", "unet")

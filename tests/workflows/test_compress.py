@@ -45,6 +45,7 @@ def test_a_smaller_model_takes_its_place_as_an_ordinary_run(learned, wafers, tmp
     assert found.split == "held-out"
     assert Compressed.from_json((out / "compress.json").read_bytes(), where="") == found
     assert "Dice" in (out / "compress.md").read_text()
+    assert "Size and speed" in (out / "compress.html").read_text()
     assert not (tmp_path / "small.work").exists()
     network, plan = load_model(out / "model")
     assert plan.network == network.plan
@@ -73,6 +74,7 @@ def test_what_lost_too_much_is_not_published(learned, wafers, tmp_path):
     kept = Compressed.from_json((work / "compress.json").read_bytes(), where="")
     assert not kept.passed
     assert kept.worst
+    assert (work / "compress.html").read_text().count("<img") == 3 * len(kept.worst)
     found = compress(learned, wafers, out, prune=0.9, max_loss=100.0, changes=still)  # nothing is done twice
     assert found.changes == kept.changes
     assert not work.exists()
@@ -140,7 +142,7 @@ def test_a_model_that_saw_the_held_out_cases_is_said_to_have(learned, wafers, tm
     short = {"training.steps": "1", "training.fold": "1"}
     found = compress(learned, wafers, tmp_path / "s", max_loss=100.0, changes=short, progress=Watch())
     assert found.split == "training"
-    assert any("its scores flatter it" in text for text in told)
+    assert any("the scores flatter both" in text for text in told)
 
 
 def test_a_preview_writes_nothing(learned, tmp_path):

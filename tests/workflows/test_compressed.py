@@ -1,5 +1,5 @@
 from unetkit.compression.parity import CaseChange, Change
-from unetkit.workflows.compressed import Compressed, Size, as_markdown, change_rows, size_rows, title
+from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown, change_rows, size_rows, title
 
 
 def size(factor: int, seconds: float | None) -> Size:
@@ -58,6 +58,15 @@ def test_the_page_holds_both_tables_and_the_verdict():
     assert text.startswith("# 50% of the channels of run/model cut: within a loss of 0.5 points")
     assert "| hole\\|pit | dice | 0.9000 |" in text
     assert "| case-7 | 0.9000 | 0.5000 |" in text
+
+
+def test_the_page_is_offline_and_escapes():
+    text = as_html(made(), "<table>pictures</table>")
+    assert "hole|pit" in text
+    assert "<table>pictures</table>" in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "Cases that lost most" not in as_html(made(), "")
 
 
 def test_it_is_kept_whole():

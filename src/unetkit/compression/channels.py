@@ -121,7 +121,8 @@ def follow(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -
 def _exported(network: UNet) -> torch.export.ExportedProgram:
     """The graph of all outputs, the supervised ones too, with norms as they are in use."""
     steps = [math.prod(axis) for axis in zip(*network.encoder.strides, strict=True)]  # pyright: ignore
-    image = torch.zeros(_SAMPLES, network.in_channels, *(2 * step for step in steps))
+    device = next(network.parameters()).device
+    image = torch.zeros(_SAMPLES, network.in_channels, *(2 * step for step in steps), device=device)
     modes = {module: module.training for module in network.modules()}
     try:
         network.eval()

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from unetkit.errors import DataError, PreemptedError, UsageError, nearest
 from unetkit.records.files import disk_error, write_text
@@ -16,14 +16,14 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.split import SplitFile
-from unetkit.workflows.compressed import Compressed, Size, as_markdown
+from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown
 from unetkit.workflows.model_folder import model_folder
 
 if TYPE_CHECKING:
     from unetkit.networks.unet import UNet
     from unetkit.workflows.train import TrainedRun
 
-ASKED, JSON, TABLE = "asked.json", "compress.json", "compress.md"
+ASKED, JSON, TABLE, PAGE = "asked.json", "compress.json", "compress.md", "compress.html"
 
 
 class CompressSettings(TypedDict, total=False):
@@ -46,6 +46,8 @@ class CompressSettings(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Asked:
+    prune: float
+    max_loss: float = 0.0
     importance: str = "l1"
     rounds: int = 1
     minutes: float = 0.0
@@ -107,14 +109,19 @@ def compress(
     """
     from unetkit.compression.parity import raise_if_lost
 
-    asked, target, watch = _checked(settings, prune, max_loss), Path(out), progress or Quiet()
+    for name in settings:
+        if name not in (known := CompressSettings.__optional_keys__):
+            raise UsageError(f"compress has no setting '{name}'", cure=nearest(name, known))
+    asked, target, watch = _Asked(prune, max_loss, **settings), Path(out), progress or Quiet()
+    _check(asked)
     place = model_folder(model)
     _refuse_taken(target)
-    work = _work_folder(place, target, prune, asked)
-    last = _rounds(place, Path(source), work, prune, asked, progress=watch)
-    found = _measured(place, Path(source), target, last, (prune, max_loss, asked), progress=watch)
+    work = _work_folder(place, target, asked)
+    last = _rounds(place, Path(source), work, asked, progress=watch)
+    found, pictures = _measured(place, Path(source), target, last, asked, progress=watch)
     write_text(work / JSON, found.to_json())
     write_text(work / TABLE, as_markdown(found))
+    write_text(work / PAGE, as_html(found, pictures))
     raise_if_lost(found.changes, max_loss, where=work)
     _publish(work, last.folder, target)
     return found
@@ -134,7 +141,7 @@ def preview(model: str | Path, out: str | Path, *, prune: float = 0.5) -> Compre
     from unetkit.compression.prune import narrowed
     from unetkit.networks.store import load_model
 
-    _checked({}, prune, 0.0)
+    _check(_Asked(prune))
     place = model_folder(model)
     _refuse_taken(Path(out))
     network, plan = load_model(place)
@@ -145,27 +152,23 @@ def preview(model: str | Path, out: str | Path, *, prune: float = 0.5) -> Compre
     return CompressPreview(out=Path(out), network=smaller, before=before, after=after)
 
 
-def _checked(settings: Mapping[str, Any], prune: float, max_loss: float) -> _Asked:
-    for name in settings:
-        if name not in (known := CompressSettings.__optional_keys__):
-            raise UsageError(f"compress has no setting '{name}'", cure=nearest(name, known))
-    asked = _Asked(**settings)
-    if not 0 < prune < 1:
-        raise UsageError(
-            f"a share of channels above 0 and below 1 was expected, got {prune:g}",
-            cure="say --prune 0.5 to cut half of them",
-        )
-    if max_loss < 0 or asked.rounds < 1 or asked.minutes < 0:
-        raise UsageError(
-            f"a loss and minutes of 0 or more and 1 round or more were expected, got {max_loss:g}, "
-            f"{asked.minutes:g} and {asked.rounds}",
-            cure="correct --max-loss, --minutes or --rounds",
-        )
+def _check(asked: _Asked) -> None:
+    """Refuse what cannot be done before anything is read."""
     from unetkit.compression.importance import IMPORTANCES
     from unetkit.lookup import pick
 
+    if not 0 < asked.prune < 1:
+        raise UsageError(
+            f"a share of channels above 0 and below 1 was expected, got {asked.prune:g}",
+            cure="say --prune 0.5 to cut half of them",
+        )
+    if not (asked.max_loss >= 0 and asked.rounds >= 1 and asked.minutes >= 0):
+        raise UsageError(
+            "a loss and minutes of 0 or more and 1 round or more were expected, got "
+            f"{asked.max_loss:g}, {asked.minutes:g} and {asked.rounds}",
+            cure="correct --max-loss, --minutes or --rounds",
+        )
     pick("importance", IMPORTANCES, asked.importance)
-    return asked
 
 
 def _refuse_taken(out: Path) -> None:
@@ -175,14 +178,14 @@ def _refuse_taken(out: Path) -> None:
         )
 
 
-def _work_folder(place: Path, out: Path, prune: float, asked: _Asked) -> Path:
+def _work_folder(place: Path, out: Path, asked: _Asked) -> Path:
     """Where everything lies until the gate is passed; what another call has left there is removed."""
     from unetkit.networks.store import describe
 
     work = out.with_name(f"{out.name}.work")
     wanted = {
         "model": describe(place).seal.weights_sha256,
-        "prune": prune,
+        "prune": asked.prune,
         "importance": asked.importance,
         "rounds": asked.rounds,
         "minutes": asked.minutes,
@@ -202,9 +205,7 @@ def _work_folder(place: Path, out: Path, prune: float, asked: _Asked) -> Path:
     return work
 
 
-def _rounds(
-    place: Path, source: Path, work: Path, prune: float, asked: _Asked, *, progress: Progress
-) -> TrainedRun:
+def _rounds(place: Path, source: Path, work: Path, asked: _Asked, *, progress: Progress) -> TrainedRun:
     """Cut and train, as often as was asked for; a round that is finished already is kept."""
     from unetkit.workflows.train import train
 
@@ -212,7 +213,7 @@ def _rounds(
     for number in range(1, asked.rounds + 1):
         start = work / f"start-{number}"
         if not (start / "model.json").is_file():
-            share = 1 - (1 - prune) ** (number / asked.rounds)  # of the first network
+            share = 1 - (1 - asked.prune) ** (number / asked.rounds)  # of the first network
             _cut(place, place if run is None else run.run.model, start, share, asked.importance)
             progress.say(f"{share:.0%} of the channels cut, the least by {asked.importance}")
         plan = Plan.from_json((start / "plan.json").read_bytes(), where=start / "plan.json")
@@ -256,23 +257,16 @@ def _smaller_plan(plan: Plan, small: UNet, share: float, importance: str) -> Pla
 
 
 def _measured(
-    place: Path,
-    source: Path,
-    target: Path,
-    last: TrainedRun,
-    asked: tuple[float, float, _Asked],
-    *,
-    progress: Progress,
-) -> Compressed:
-    """The same held-out cases through both models."""
-    from unetkit.compression.parity import changes, raise_if_lost, seconds_per_tile, worst_changed
-    from unetkit.errors import GateError
+    place: Path, source: Path, target: Path, last: TrainedRun, asked: _Asked, *, progress: Progress
+) -> tuple[Compressed, str]:
+    """The same held-out cases through both models, and pictures of those that lost most."""
+    from unetkit.compression.parity import changes, lost, seconds_per_tile, worst_changed
+    from unetkit.workflows.changed_cases import changed_cases
     from unetkit.workflows.evaluate import score_model
     from unetkit.workflows.model import load
     from unetkit.workflows.readying import look_again
     from unetkit.workflows.train import Wishes
 
-    prune, max_loss, said = asked
     if last.scores is None:
         raise DataError(
             "no case is held out, so that nothing tells what was lost",
@@ -282,7 +276,7 @@ def _measured(
     again = look_again(source, last.run, Wishes(), progress=progress)
     by_id = {case.id: case for case in again.inspection.catalog.cases}
     cases = [by_id[id] for id in again.split.held_out]
-    model, smaller = load(place, device=said.device), load(last.run.model, device=said.device)
+    model, smaller = load(place, device=asked.device), load(last.run.model, device=asked.device)
     split = _relation(place, last.run, progress)
     before = score_model(model, cases, split=split, progress=progress)
     found = changes(before, last.scores)
@@ -296,20 +290,15 @@ def _measured(
         )
         for each, time in zip((model, smaller), seconds, strict=True)
     ]
-    try:
-        raise_if_lost(found, max_loss)
-        passed = True
-    except GateError:
-        passed = False
-    return Compressed(
+    made = Compressed(
         model=str(place),
         source=str(source),
         folder=str(target),
-        prune=prune,
-        importance=said.importance,
-        rounds=said.rounds,
-        max_loss=max_loss,
-        passed=passed,
+        prune=asked.prune,
+        importance=asked.importance,
+        rounds=asked.rounds,
+        max_loss=asked.max_loss,
+        passed=not lost(found, asked.max_loss),
         device=model.device,
         split=split,
         before=sizes[0],
@@ -317,6 +306,7 @@ def _measured(
         changes=found,
         worst=worst_changed(before, last.scores),
     )
+    return made, changed_cases(model, smaller, cases, made.worst)
 
 
 def _relation(place: Path, run: Run, progress: Progress) -> str:
@@ -330,8 +320,8 @@ def _relation(place: Path, run: Run, progress: Progress) -> str:
     held_out = {ours.digests.get(id) for id in ours.held_out}
     if held_out & {theirs.digests.get(id) for id in theirs.train}:
         progress.say(
-            "warning: the model was trained on cases that are held out now: its scores flatter it, and the "
-            "loss is smaller than it looks"
+            "warning: the model was trained on cases that are held out now, and the smaller one began from it: "
+            "the scores flatter both"
         )
         return "training"
     return "held-out"
@@ -360,7 +350,7 @@ def _size(plan: Plan, weights_bytes: int, *, seconds: float | None = None) -> Si
 def _publish(work: Path, run: Path, out: Path) -> None:
     """Put the last run, with what was measured, into its place at once."""
     try:
-        for name in (JSON, TABLE):
+        for name in (JSON, TABLE, PAGE):
             (work / name).rename(run / name)
         run.rename(out)  # an empty folder gives way
         shutil.rmtree(work)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from unetkit.compression.parity import CaseChange, Change
 from unetkit.records.plan import Axes
 from unetkit.records.saved import Saved
+from unetkit.workflows import page
 
 
 class Size(Saved):
@@ -124,6 +127,24 @@ def as_markdown(found: Compressed) -> str:
         rows = [(one.id, f"{one.before:.4f}", f"{one.after:.4f}") for one in found.worst]
         parts += ["## Cases that lost most", _table(("case", "Dice before", "Dice after"), rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def as_html(found: Compressed, pictures: str) -> str:
+    """Both tables as an offline page, with pictures of the cases that lost most.
+
+    Args:
+        found: What was found.
+        pictures: Html.
+    """
+    note = (
+        f'<p class="soft">{escape(NOTE)} Timed on {escape(found.device)}. Cases: {escape(found.split)}.</p>'
+    )
+    sections = (
+        ("Size and speed", page.table(SIZE_HEAD, size_rows(found.before, found.after), numbers=(1, 2, 3))),
+        ("Scores on the same cases", page.table(CHANGE_HEAD, change_rows(found)) + note),
+        ("Cases that lost most", pictures),
+    )
+    return page.page("A smaller model", title(found), sections)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
