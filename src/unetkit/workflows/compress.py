@@ -320,8 +320,8 @@ def _relation(place: Path, run: Run, progress: Progress) -> str:
     held_out = {ours.digests.get(id) for id in ours.held_out}
     if held_out & {theirs.digests.get(id) for id in theirs.train}:
         progress.say(
-            "warning: the model was trained on cases that are held out now, and the smaller one began from it: "
-            "the scores flatter both"
+            "warning: the model was trained on cases that are held out now, and the smaller one began from "
+            "it: the scores flatter both"
         )
         return "training"
     return "held-out"
