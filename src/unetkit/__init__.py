@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unetkit.records.scores import Scores
     from unetkit.workflows.check import check
     from unetkit.workflows.compare import compare
+    from unetkit.workflows.compress import compress
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
     from unetkit.workflows.evaluate import evaluate
@@ -58,6 +59,7 @@ __all__ = [
     "UsageError",
     "check",
     "compare",
+    "compress",
     "demo",
     "doctor",
     "evaluate",

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RUN = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-VERBS = ("check", "plan", "train", "predict", "evaluate", "report", "export")
+VERBS = ("check", "plan", "train", "predict", "evaluate", "report", "export", "compress")
 VERBS += ("info", "models", "doctor", "demo")
 
 pytestmark = pytest.mark.usefixtures("excepthook")

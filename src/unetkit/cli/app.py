@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unetkit.cli import about, assess, build, deploy
+from unetkit.cli import about, assess, build, compress, deploy
 from unetkit.cli.console import close_displays, complain
 from unetkit.errors import UnetkitError, UsageError, nearest
 
@@ -31,6 +31,7 @@ for verb in (
     assess.evaluate,
     assess.report,
     deploy.export,
+    compress.compress,
     about.info,
     about.models,
     about.doctor,
