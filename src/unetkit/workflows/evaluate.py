@@ -93,7 +93,7 @@ def _model_scores(
     return score_model(
         model,
         [case for case in inspection.catalog.cases if case.label is not None],
-        split=_relation(model.folder, digests),
+        split=relation(model.folder, digests),
         tolerance_mm=tolerance_mm,
         tta=tta,
         progress=progress,
@@ -163,8 +163,16 @@ def score_model(
     )
 
 
-def _relation(folder: Path, digests: Mapping[str, str]) -> str:
-    """Whether the model has seen these images, told by the hashes its run has kept."""
+def relation(folder: Path, digests: Mapping[str, str]) -> str:
+    """Whether the model has seen these images, told by the hashes its run has kept.
+
+    Args:
+        folder: The model folder.
+        digests: Case id to the hash of its pixels.
+
+    Returns:
+        ``training``, ``held-out`` or ``unknown``.
+    """
     file = Run(folder.parent).split
     if not file.is_file():
         return "unknown"
