@@ -47,7 +47,7 @@ def test_a_model_has_nothing_to_learn_from_itself(small):
     network = small.small_network().eval()
     objective = build_objective(ObjectivePlan(wrappers=(lwf(),)), Layout(), Past(network))
     batch = next(small.SmallBatches().stream(0, 1))
-    assert float(objective.terms(network, batch)["lwf"]) == pytest.approx(0.0, abs=1e-7)
+    assert objective.terms(network, batch)["lwf"].item() == pytest.approx(0.0, abs=1e-7)
 
 
 def test_weight_0_is_fine_tuning_bit_for_bit(small, tmp_path):
@@ -82,7 +82,7 @@ def test_the_teacher_sees_what_the_network_saw_and_its_finest_answer_counts(smal
     student, teacher = shown
     assert torch.equal(student, teacher)
     assert not torch.equal(student, batch.pixels)
-    assert float(terms["lwf"]) == pytest.approx(0.0, abs=1e-7)
+    assert terms["lwf"].item() == pytest.approx(0.0, abs=1e-7)
 
 
 def test_what_does_not_go_together_is_said(small):

@@ -169,7 +169,7 @@ def test_between_the_limits_more_strength_is_less_way(small, tmp_path):
 
     def way(strength):
         held = trained(small, tmp_path / f"{strength:g}", ewc(strength), past=past)
-        return sum(float(((weight - start[name]) ** 2).sum()) for name, weight in held.named_parameters())
+        return sum(((weight - start[name]) ** 2).sum().item() for name, weight in held.named_parameters())
 
     ways = [way(strength) for strength in (0.0, 1.0, 30.0, 1000.0, 1e5)]
     assert ways == sorted(ways, reverse=True)

@@ -99,7 +99,7 @@ def test_both_kinds_are_kept_within_the_budget(ready, finished, wafers, herding)
     files = [path for path in (ready.run.memory / "files").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= budget * 1e6
     domains = [each.domain for each in record.cases]
-    assert abs(domains.count("new") - domains.count(wafers.stem)) <= 1
+    assert abs(domains.count("new") - domains.count(wafers.stem)) <= 2
     assert record.how == ("herding" if herding else "random")
     assert [each.domain for each in old_cases(ready.run.memory, ready.plan.data, progress=Quiet())] == domains
 

@@ -243,11 +243,11 @@ def _features(ready: Ready, model: Path, every: Sequence[Candidate]) -> np.ndarr
         patch = apply_intensity(sample.pixels[(slice(None), *middle)], sample.intensity)
         with torch.no_grad():
             shown = torch.from_numpy(np.ascontiguousarray(patch, np.float32))[None]
-            stages = (
-                network.levels(shown, network.encoder)
-                if network.levels is not None
-                else network.encoder(network.input(shown))
-            )
+            levels = network.levels
+            if levels is None:
+                stages = network.encoder(network.input(shown))
+            else:
+                stages = levels(shown, network.encoder)
         rows.append(stages[-1].flatten(2).mean(dim=2)[0].numpy())
     return np.stack(rows)
 

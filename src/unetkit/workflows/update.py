@@ -125,11 +125,12 @@ def update(
             watch.say(f"{run.folder} is finished already; nothing was left to do")
             return Updated(finished, UpdateFile.from_json(run.update.read_bytes(), where=run.update))
         with RunLog(run):
+            from unetkit.learning.exemplars import MEMORY
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.forgetting import golden_sets, measure_update, refuse_remembered
 
             known = golden_sets(sets, own.plan.data, progress=watch)
-            done = wishes.resume and run.memory.is_dir()
+            done = wishes.resume and (run.memory / MEMORY).is_file()
             old = () if done else _old(method, old_data, own.plan, folder, watch)
             ready = _readied(Path(source), run, wishes, (folder, old), progress=watch)
             refuse_remembered(known, run)
@@ -148,7 +149,9 @@ def update(
                 **measure_update(trained, folder, scores, known, device=wishes.device, progress=watch),
             )
             write_text(run.update, file.to_json())
-    return Updated(TrainedRun(run, trained.ready.plan, scores), file)
+    finished = reopen(run)
+    assert finished is not None  # it was finished just now
+    return Updated(finished, file)
 
 
 def planned(own: Plan, method: str) -> Plan:
