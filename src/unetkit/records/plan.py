@@ -140,16 +140,30 @@ class LossTerm(Saved):
     options: dict[str, float] = Field(default_factory=dict)
 
 
+class WrapperTerm(Saved):
+    """What is put around an objective so that a model keeps what it knew.
+
+    Args:
+        name: A name of ``training.objective.WRAPPERS``.
+        options: Its numbers, such as ``{"strength": 100}``; the others are at their defaults.
+    """
+
+    name: str
+    options: dict[str, float] = Field(default_factory=dict)
+
+
 class ObjectivePlan(Saved):
     """What training minimises.
 
     Args:
         name: A name of ``training.objective.OBJECTIVES``.
         losses: The terms, added up.
+        wrappers: Put around the objective, the innermost first.
     """
 
     name: str = "supervised"
     losses: tuple[LossTerm, ...] = (LossTerm(name="dice"), LossTerm(name="cross_entropy"))
+    wrappers: tuple[WrapperTerm, ...] = ()
 
 
 class TrainingPlan(Saved):

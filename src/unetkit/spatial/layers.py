@@ -46,8 +46,8 @@ class _Evened(nn.Module):
 
     stride: tuple[int, ...]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(evened(x, self.stride))
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(evened(input, self.stride))
 
 
 class _StridedPicture(_Evened, nn.Conv2d):

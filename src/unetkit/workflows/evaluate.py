@@ -101,7 +101,7 @@ def _cases_of(model: Model, source: Path, *, progress: Progress) -> tuple[list[C
     raise_if_refused(inspection)
     digests = {facts.id: facts.digest for facts in inspection.facts}
     cases = [case for case in inspection.catalog.cases if case.label is not None]
-    return cases, _relation(model.folder, digests)
+    return cases, relation(model.folder, digests)
 
 
 def score_model(
@@ -175,8 +175,16 @@ def score_model(
     return scores.model_copy(update={"reasons": dict(measures.reasons), "froc": dict(curves)})
 
 
-def _relation(folder: Path, digests: Mapping[str, str]) -> str:
-    """Whether the model has seen these images, told by the hashes its run has kept."""
+def relation(folder: Path, digests: Mapping[str, str]) -> str:
+    """Whether the model has seen these images, told by the hashes its run has kept.
+
+    Args:
+        folder: The model folder.
+        digests: Case id to the hash of its pixels.
+
+    Returns:
+        ``training``, ``held-out`` or ``unknown``.
+    """
     file = Run(folder.parent).split
     if not file.is_file():
         return "unknown"
