@@ -107,8 +107,7 @@ def _one_piece(nodes: np.ndarray, wanted: np.ndarray, links: np.ndarray) -> np.n
     while True:
         grown = (reached.astype(np.float32) @ links > 0) & nodes
         if np.array_equal(grown, reached):
-            whole: np.ndarray = wanted.any(axis=1) & (reached | ~wanted).all(axis=1)
-            return whole
+            return np.logical_and(wanted.any(axis=1), (reached | ~wanted).all(axis=1))
         reached = grown
 
 
