@@ -255,6 +255,8 @@ def infer(
         "minimum_pixels": "Fitted after training: how small an object may be and still be believed.",
         "fit_cases": "Enough training cases to tell; never held-out ones.",
         "runtime": "The trained network itself.",
+        "mode": "Overlapping tiles are averaged, which any network allows.",
+        "stream_above_pixels": "What memory is free when an image comes decides.",
     }
     return plan, _under("inference", reasons)
 
