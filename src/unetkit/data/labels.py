@@ -36,7 +36,7 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         raise DataError("the case has no image file", cure="name one", where=case.id)
     first, grid = parts[0]
     for path, (pixels, other) in zip(case.images, parts, strict=True):
-        refuse_other_grid(case.images[0], first.shape[1:], grid, path, pixels.shape[1:], other)
+        refuse_other_grid((case.images[0], first.shape[1:], grid), (path, pixels.shape[1:], other))
         refuse_nan(pixels, path)
     pixels = first if len(parts) == 1 else np.concatenate([part for part, _ in parts])
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
@@ -129,26 +129,23 @@ def beyond(value: int, data: DataPlan, where: Path | str) -> DataError:
 
 
 def refuse_other_grid(
-    first: Path, shape: tuple[int, ...], grid: Grid, path: Path, other: tuple[int, ...], at: Grid
+    first: tuple[Path, tuple[int, ...], Grid], other: tuple[Path, tuple[int, ...], Grid]
 ) -> None:
     """Refuse a channel file that does not lie where the first one does.
 
     Args:
-        first: The first channel's file.
-        shape: Its ``*S``.
-        grid: Where it lies.
-        path: Another channel's file.
-        other: Its ``*S``.
-        at: Where it lies.
+        first: The first channel's file, its ``*S`` and where it lies.
+        other: The same of another channel.
 
     Raises:
         DataError: They differ; a file that states no spacing contradicts none.
     """
+    (beside, shape, grid), (path, size, at) = first, other
     stated = grid.calibrated and at.calibrated
-    if other != shape or (stated and not grid.matches(at)):
+    if size != shape or (stated and not grid.matches(at)):
         raise DataError(
             f"the channels of one case must lie on one grid: {shape} at {grid.spacing_mm} mm "
-            f"in {first.name}, {other} at {at.spacing_mm} mm here",
+            f"in {beside.name}, {size} at {at.spacing_mm} mm here",
             cure="resample the channels onto one grid",
             where=path,
         )

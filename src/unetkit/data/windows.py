@@ -15,7 +15,7 @@ from unetkit.data.intensities import measured_intensities, slab_rows
 from unetkit.data.labels import COLOURS, refuse_nan, refuse_other_grid
 from unetkit.data.prepare import plain_type, target_grid
 from unetkit.errors import DataError
-from unetkit.records.case import Grid, Intensity, Placement
+from unetkit.records.case import Intensity, Placement
 from unetkit.records.plan import DataPlan, PreparationPlan
 
 
@@ -31,11 +31,10 @@ class Source:
     def __init__(self, paths: Sequence[Path], parts: Sequence[Windows], data: DataPlan) -> None:
         self._paths, self._parts = tuple(paths), tuple(parts)
         self._colours = data.channels == COLOURS
-        first = parts[0].header
-        self.shape: tuple[int, ...] = first.shape
-        self.grid: Grid = first.grid
-        for path, part in zip(paths, parts, strict=True):
-            refuse_other_grid(paths[0], first.shape, first.grid, path, part.header.shape, part.header.grid)
+        places = [(path, p.header.shape, p.header.grid) for path, p in zip(paths, parts, strict=True)]
+        _, self.shape, self.grid = places[0]
+        for place in places:
+            refuse_other_grid(places[0], place)
 
     @property
     def claimed_bytes(self) -> int:

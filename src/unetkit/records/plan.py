@@ -228,6 +228,10 @@ class InferencePlan(Saved):
             after training on ``fit_cases`` training cases, and every object stays until then.
         fit_cases: At most this many training cases tell ``minimum_pixels``; 0: every object stays.
         runtime: A name of ``runtimes.RUNTIMES``.
+        mode: ``blend``: overlapping tiles are averaged. ``exact``: every pixel comes from one tile that shows
+            the network all it can see from there, so that the answer is that of the image in one piece.
+        stream_above_pixels: Images of more pixels stay in their files and are read, predicted and written
+            row by row; 0: those that would take more than a quarter of the free memory.
     """
 
     tile_size: Axes
@@ -238,6 +242,8 @@ class InferencePlan(Saved):
     minimum_pixels: Axes = ()
     fit_cases: int = Field(default=64, ge=0)
     runtime: str = "pytorch"
+    mode: Literal["blend", "exact"] = "blend"
+    stream_above_pixels: int = Field(default=0, ge=0)
 
 
 class Plan(Saved):

@@ -101,6 +101,16 @@ def test_a_damaged_tile_is_named_when_it_is_read(tmp_path):
             opened.read(((48, 64), (0, 85)))
 
 
+def test_axes_that_are_no_picture_are_refused_as_when_it_is_read_whole(tmp_path):
+    path, text = tmp_path / "a.tif", r"a\.tif: this TIFF is .* neither a picture nor a volume"
+    pixels = np.zeros((2, 3, 2, 6, 5), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack", metadata={"axes": "TQCYX"})
+    with pytest.raises(DataError, match=text):
+        format_of(path).read(path)
+    with pytest.raises(DataError, match=text), format_of(path).windows(path):
+        pass
+
+
 def test_what_fails_in_the_callers_hands_is_no_fault_of_the_file(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY, photometric="minisblack")

@@ -133,10 +133,10 @@ class TiffFormat:
         opening = _opened(path, limit=_NO_LIMIT)
         stack = opening.__enter__()
         try:
-            parts, page = _parts(path, stack), stack.keyframe
+            with _named(path):
+                header, parts, page = _header(stack), _parts(path, stack), stack.keyframe
             colours = page.colormap if page.photometric == _PALETTE else None
-            named = partial(_named, path)
-            yield parts and TiffWindows(_header(stack), parts, colours=colours, named=named)
+            yield parts and TiffWindows(header, parts, colours=colours, named=partial(_named, path))
         finally:
             opening.__exit__(None, None, None)  # what fails in the caller's hands is no fault of this file
 
