@@ -27,9 +27,9 @@ def scene(wafers, tmp_path):
 
 
 def with_values(finished, **changes):
-    """The model, its plan changed; what the predictor holds as well."""
+    """The model, its plan changed, in the predictor as well; always in tiles."""
     model = load(finished)
-    inference = model.plan.inference.model_copy(update=changes)
+    inference = model.plan.inference.model_copy(update={"whole_image_pixels": 0, **changes})
     model.plan = model.plan.model_copy(update={"inference": inference})
     model.predictor.inference = inference
     return model

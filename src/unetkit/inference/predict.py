@@ -300,7 +300,8 @@ def _mirrored(runtime: Runtime, batch: np.ndarray, axes: tuple[int, ...]) -> np.
     total = np.array(total)  # a copy: what a runtime returns may be its own buffer
     for count in range(1, len(axes) + 1):
         for flipped in itertools.combinations(axes, count):
-            total += np.flip(runtime.run(np.ascontiguousarray(np.flip(batch, flipped))), flipped)
+            # a copy, not ascontiguousarray: that keeps the negative stride of an axis of one pixel
+            total += np.flip(runtime.run(np.flip(batch, flipped).copy()), flipped)
     total /= 2 ** len(axes)
     return total
 
