@@ -15,6 +15,7 @@ from scipy import ndimage
 
 import unetkit.data.entries as entries
 import unetkit.data.prepare as room
+from unetkit.data import intensities
 from unetkit.data.prepare import Cache, prepare, prepare_pixels
 from unetkit.errors import DataError, ResourceError
 from unetkit.records.case import Case, Grid
@@ -81,7 +82,7 @@ def test_not_resampled_keeps_the_type_and_normalises_later(world):
 @pytest.mark.parametrize("shape", [(20, 30), (6, 9, 12)])
 @pytest.mark.parametrize("chunk", [50, 1 << 22])
 def test_masked_zscore_measures_and_changes_only_what_is_not_zero(shape, chunk, monkeypatch):
-    monkeypatch.setattr(room, "_CHUNK", chunk)
+    monkeypatch.setattr(intensities, "_SLAB_NUMBERS", chunk)
     rng = np.random.default_rng(2)
     pixels = rng.normal(100, 30, (2, *shape)).astype(np.float32)
     outside = rng.random(shape) < 0.4

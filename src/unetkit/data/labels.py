@@ -36,15 +36,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         raise DataError("the case has no image file", cure="name one", where=case.id)
     first, grid = parts[0]
     for path, (pixels, other) in zip(case.images, parts, strict=True):
-        stated = grid.calibrated and other.calibrated  # a file that states no spacing contradicts none
-        if pixels.shape[1:] != first.shape[1:] or (stated and not grid.matches(other)):
-            raise DataError(
-                f"the channels of one case must lie on one grid: {first.shape[1:]} at {grid.spacing_mm} mm "
-                f"in {case.images[0].name}, {pixels.shape[1:]} at {other.spacing_mm} mm here",
-                cure="resample the channels onto one grid",
-                where=path,
-            )
-        _refuse_nan(pixels, path)
+        refuse_other_grid((case.images[0], first.shape[1:], grid), (path, pixels.shape[1:], other))
+        refuse_nan(pixels, path)
     pixels = first if len(parts) == 1 else np.concatenate([part for part, _ in parts])
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
@@ -145,7 +138,39 @@ def beyond(value: int, data: DataPlan, where: Path | str) -> DataError:
     )
 
 
-def _refuse_nan(pixels: np.ndarray, path: Path) -> None:
+def refuse_other_grid(
+    first: tuple[Path, tuple[int, ...], Grid], other: tuple[Path, tuple[int, ...], Grid]
+) -> None:
+    """Refuse a channel file that does not lie where the first one does.
+
+    Args:
+        first: The first channel's file, its ``*S`` and where it lies.
+        other: The same of another channel.
+
+    Raises:
+        DataError: They differ; a file that states no spacing contradicts none.
+    """
+    (beside, shape, grid), (path, size, at) = first, other
+    stated = grid.calibrated and at.calibrated
+    if size != shape or (stated and not grid.matches(at)):
+        raise DataError(
+            f"the channels of one case must lie on one grid: {shape} at {grid.spacing_mm} mm "
+            f"in {beside.name}, {size} at {at.spacing_mm} mm here",
+            cure="resample the channels onto one grid",
+            where=path,
+        )
+
+
+def refuse_nan(pixels: np.ndarray, path: Path) -> None:
+    """Refuse pixels that are no numbers.
+
+    Args:
+        pixels: ``(C, *S)``.
+        path: Their file.
+
+    Raises:
+        DataError: A value is not finite.
+    """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise DataError(

@@ -265,6 +265,8 @@ def infer(
         "crf_steps": "None: a random field over the prediction is worth it only where measuring says so.",
         **dict.fromkeys(_CRF, "Used where crf_steps is above 0."),
         "runtime": "The trained network itself.",
+        "mode": "Overlapping tiles are averaged, which any network allows.",
+        "stream_above_pixels": "What memory is free when an image comes decides.",
     }
     return plan, _under("inference", reasons)
 

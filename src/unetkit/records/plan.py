@@ -251,6 +251,10 @@ class InferencePlan(Saved):
         crf_appearance_pixels: Its standard deviation in pixels of the finest axis.
         crf_appearance_contrast: Its standard deviation in intensities, as a share of the image's own.
         runtime: A name of ``runtimes.RUNTIMES``.
+        mode: ``blend``: overlapping tiles are averaged. ``exact``: every pixel comes from one tile that shows
+            the network all it can see from there, so that the answer is that of the image in one piece.
+        stream_above_pixels: Images of more pixels stay in their files and are read, predicted and written
+            row by row; 0: those that would take more than a quarter of the free memory.
     """
 
     tile_size: Axes
@@ -268,6 +272,8 @@ class InferencePlan(Saved):
     crf_appearance_pixels: float = Field(default=6.0, gt=0.0)
     crf_appearance_contrast: float = Field(default=0.5, gt=0.0)
     runtime: str = "pytorch"
+    mode: Literal["blend", "exact"] = "blend"
+    stream_above_pixels: int = Field(default=0, ge=0)
 
 
 class Plan(Saved):

@@ -20,6 +20,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.model import Model, load, plan_in
 from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.streaming import predict_rows
 
 OUTPUT_SUFFIX = {
     "raster": ".png",
@@ -229,15 +230,21 @@ def _with_neighbours(path: Path) -> list[Path]:
 
 def _one(model: Model, each: Input, *, tta: bool, probabilities: bool, progress: Progress) -> Written:
     start = time.monotonic()
-    prediction = model.predictor.file(
-        each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
-    )
-    model.save(prediction, each.target, source=each.paths[0])
     beside: Path | None = None
-    if prediction.probabilities is not None:
-        beside = each.target.with_name(f"{each.id}.probabilities.npz")
-        write_bytes(beside, _packed(prediction, model.classes))
-    counts = np.bincount(prediction.labels.ravel(), minlength=len(model.classes))
+    counts = None
+    if not probabilities:  # they are kept for the whole image
+        counts = predict_rows(
+            model, each.paths, id=each.id, target=each.target, mirror=tta, progress=progress
+        )
+    if counts is None:
+        prediction = model.predictor.file(
+            each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
+        )
+        model.save(prediction, each.target, source=each.paths[0])
+        if prediction.probabilities is not None:
+            beside = each.target.with_name(f"{each.id}.probabilities.npz")
+            write_bytes(beside, _packed(prediction, model.classes))
+        counts = np.bincount(prediction.labels.ravel(), minlength=len(model.classes))
     return Written(
         id=each.id,
         path=each.target,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +36,8 @@ SUFFIXES = {
 DICOM = "dicom"
 _MOST_LOOKED_AT = 32
 _DICOM_MARK, _MARK_AT = b"DICM", 128
+Box = tuple[tuple[int, int], ...]
+"""Start and stop per spatial axis."""
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
@@ -76,6 +80,39 @@ class Format(Protocol):
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Write labels ``(*S)`` losslessly and atomically."""
+        ...
+
+
+class Windows(Protocol):
+    """An open image file of which any part can be read without the rest."""
+
+    @property
+    def header(self) -> Header:
+        """What ``Format.describe`` says of the file, however large it is."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels that ``read`` gives, which may take a look at every pixel."""
+        ...
+
+    def read(self, region: Box) -> np.ndarray:
+        """Pixels ``(C, *region)``, equal to those of ``Format.read`` there; from one thread at a time."""
+        ...
+
+
+@runtime_checkable
+class WindowedFormat(Protocol):
+    """What a row of ``FORMATS`` has besides, where a file need not be in memory as a whole."""
+
+    def windows(self, path: Path) -> AbstractContextManager[Windows | None]:
+        """Open a file for reading parts; None where this one's pixels come only all at once."""
+        ...
+
+    def write_rows(
+        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+    ) -> None:
+        """Write labels ``shape`` that come as bands along the first axis; the file appears when all came."""
         ...
 
 
