@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from unetkit.data.formats import format_of
+from unetkit.errors import UnetkitError
 from unetkit.records.case import Grid
 
 SHAPE = (3, 4, 5)  # (z, y, x)
@@ -117,3 +118,26 @@ def test_a_series_lies_where_its_tags_say_and_as_nibabel_has_it(tmp_path, write_
         ours, theirs = canonical(tmp_path / "a.nii"), canonical(tmp_path / "b.nii")
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_allclose(ours[1], theirs[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".dcm"])
+def test_a_flipped_bit_ends_in_pixels_or_in_a_refusal(tmp_path, write_series, suffix):
+    """Nothing else comes out: no crash, no exception of a reader, no huge allocation."""
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".dcm":
+        write_series(tmp_path / "s", LABELS[:1].astype(np.uint16))[0].rename(path)
+    else:
+        format_of(path).write(
+            path, LABELS, Grid(*GEOMETRIES["anisotropic"][:1], (0.0,) * 3, Grid.plain(3).direction)
+        )
+    whole, random = path.read_bytes(), np.random.default_rng(5)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        data[int(random.integers(len(data)))] ^= 1 << int(random.integers(8))
+        path.write_bytes(data)
+        try:
+            format_of(path).read(path)
+        except UnetkitError as wrong:
+            refused += wrong.where == str(path)
+    assert refused > 20

@@ -32,6 +32,8 @@ def scans(tmp_path, write_series):
             format_of(path).write(path, ball, format_of(series).describe(series).grid)
         else:
             write_labels(data / "masks" / "1.2.0.dcm", ball, source=series, names=["ball"])
+    names = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "ball": 1}}
+    (data / "dataset.json").write_text(json.dumps(names))
     return data
 
 

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unetkit.data.formats import DICOM, SUFFIXES, channel_of, files_of, kind_of, stem_of, suffix_of
+from unetkit.data.formats import (
+    DICOM,
+    SUFFIXES,
+    channel_of,
+    files_of,
+    holds_slices,
+    kind_of,
+    stem_of,
+    suffix_of,
+)
 from unetkit.data.problems import Problem, refused, warning
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
@@ -318,7 +327,7 @@ def _csv_case(path: Path, images: tuple[Path, ...], row: Row, found: _Found) -> 
     label = path.parent / stated if stated else None
     case = Case(id, images, label, row.values.get("group") or id, split=row.split(path))
     for kind, file in (*(("image", image) for image in images), *([("mask", label)] if label else [])):
-        if not file.is_file() and kind_of(file) is None:
+        if not (file.is_file() or holds_slices(file)):
             text = f"missing {kind}: line {row.line} of {path.name} names this file, which does not exist"
             found.problems.append(refused(f"missing-{kind}", file, text, "add the file, or correct the path"))
             found.unlabelled.append(case)

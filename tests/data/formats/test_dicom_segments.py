@@ -148,6 +148,21 @@ def test_a_picture_has_a_segmentation_too(tmp_path, write_series):
     np.testing.assert_array_equal(values, labels)
 
 
+def test_a_radiograph_has_no_place_in_the_body_and_a_segmentation(tmp_path, write_series):
+    (image,) = write_series(tmp_path / "a", np.zeros((1, 6, 7), np.uint16))
+    ds = pydicom.dcmread(image)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    ds.Modality = "CR"
+    for name in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(ds, name)
+    ds.save_as(image, enforce_file_format=True)
+    labels = np.eye(6, 7, dtype=np.uint8)
+    write_labels(tmp_path / "seg.dcm", labels, source=image, names=NAMES)
+    values, grid = DICOM.read_label(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(values, labels)
+    assert (grid.calibrated, grid.rank) == (False, 2)
+
+
 def test_frames_of_one_file_are_referred_to_in_its_own_order(tmp_path, series, write_frames):
     stored, order = np.zeros(SHAPE, np.uint16), np.array([2, 0, 4, 3, 1])
     write_frames(tmp_path / "frames.dcm", next(series.iterdir()), stored, order)

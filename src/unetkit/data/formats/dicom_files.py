@@ -44,6 +44,7 @@ _BROKEN = (
     AttributeError, EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError,
     TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
+_DECODERS = ("pydicom", "pylibjpeg", "pyjpegls")
 _DAMAGED = "this DICOM file is truncated or damaged: {} cannot be read"
 _T = TypeVar("_T")
 
@@ -208,12 +209,7 @@ def read_stored(file: DicomFile) -> np.ndarray:
     with _quiet():
         try:
             dataset = pydicom.dcmread(file.path, specific_tags=[*_TAGS, "PixelData"])
-            syntax = dataset.file_meta.TransferSyntaxUID
-            if syntax.is_encapsulated and not pydicom.pixels.get_decoder(syntax).is_available:
-                raise MissingPackageError(
-                    f"{syntax.name} needs a decoder that is not installed", cure=INSTALL, where=file.path
-                )
-            stored = np.asarray(dataset.pixel_array)
+            stored = np.asarray(pydicom.pixels.pixel_array(dataset, **_decoding(file.path, dataset)))
             plane = file.planes[0]
             channels = (file.channels,) if file.channels > 1 else ()
             stored = stored.reshape(len(file.planes), plane.rows, plane.columns, *channels)
@@ -224,6 +220,24 @@ def read_stored(file: DicomFile) -> np.ndarray:
                 where=file.path,
             ) from None
     return np.moveaxis(stored, -1, 1) if channels else stored[:, None]
+
+
+def _decoding(path: Path, dataset: Dataset) -> dict[str, str]:
+    """The decoder for a compressed file.
+
+    pydicom would try GDCM first, which ends the whole process on a damaged JPEG 2000 stream; it is left the
+    kinds of JPEG that no other one decodes.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return {}
+    available = _pydicom().pixels.get_decoder(syntax).available_plugins
+    if not available:
+        raise MissingPackageError(
+            f"{syntax.name} needs a decoder that is not installed", cure=INSTALL, where=path
+        )
+    first = next((name for name in _DECODERS if name in available), None)
+    return {} if first is None else {"decoding_plugin": first}
 
 
 def read_dataset(path: Path) -> Dataset:

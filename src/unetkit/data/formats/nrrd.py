@@ -222,9 +222,10 @@ def _grid(
     space = fields.get("space", "").lower()
     signs = _SPACES.get(space) if rank > 2 else (-1, -1)
     if found:
-        steps = np.array([_floats(path, text) for text in found])[::-1]
-        if steps.shape != (rank, rank):
+        rows = [_floats(path, text) for text in found]
+        if [len(row) for row in rows] != [rank] * rank:
             raise _damaged(path, f"expected {rank} space directions of {rank} numbers")
+        steps = np.array(rows)[::-1]
         hit = _VECTOR.search(fields.get("spaceorigin", ""))
         origin = np.array(_floats(path, hit[1])) if hit and hit[1] else np.zeros(rank)
         turned = np.array(signs if signs else (1,) * rank, np.float64)

@@ -56,10 +56,10 @@ def grid_from_steps(path: Path, steps_mm: np.ndarray, origin_mm: np.ndarray) -> 
         raise DataError(
             "its axes lie in one plane", cure="write valid directions into the header", where=path
         )
-    grid = Grid(
+    grid = Grid(  # + 0.0: no -0 in a record
         spacing_mm=tuple(float(v) for v in lengths),
-        origin_mm=tuple(float(v) for v in origin_mm),
-        direction=tuple(tuple(float(v) for v in row) for row in turns),
+        origin_mm=tuple(float(v) + 0.0 for v in origin_mm),
+        direction=tuple(tuple(float(v) + 0.0 for v in row) for row in turns),
     )
     square = np.allclose(turns @ turns.T, np.eye(len(turns)), atol=_ANGLE_TOLERANCE)
     return grid, () if square else (SHEARED,)
