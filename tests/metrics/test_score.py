@@ -139,8 +139,9 @@ def test_one_hundred_cases_of_which_more_and_more_are_missed():
     y, x = np.ogrid[:64, :64]
     truth = ((y - 24) ** 2 + (x - 24) ** 2 <= 36).astype(np.uint8)
     found = ((y - 24) ** 2 + (x - 28) ** 2 <= 36).astype(np.uint8)
-    hit = score_case("hit", "g", truth, found, classes=["disk"], spacing_mm=(1, 1))
-    miss = score_case("miss", "g", truth, 0 * truth, classes=["disk"], spacing_mm=(1, 1))
+    want = {"classes": ["disk"], "spacing_mm": (1, 1), "metrics": NAMES}
+    hit = score_case("hit", "g", truth, found, **want)
+    miss = score_case("miss", "g", truth, 0 * truth, **want)
     assert hit.values["disk"]["hd95"] == 4.0
     rows = []
     for missed in (0, 20, 50, 80):
@@ -331,8 +332,8 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
 def test_scores_survive_json():
     reference, prediction = np.array([1, 0, 2], np.uint8), np.array([0, 1, 0], np.uint8)
     cases = [
-        score_case("a", "g", reference, prediction, classes=(*CLASSES, "never"), spacing_mm=(1,)),
-        score_case("b", "h", reference, None, classes=(*CLASSES, "never"), spacing_mm=(1,)),
+        score_case(id, group, reference, found, classes=(*CLASSES, "never"), spacing_mm=(1,), metrics=NAMES)
+        for id, group, found in (("a", "g", prediction), ("b", "h", None))
     ]
     scores = summarise(
         cases, classes=(*CLASSES, "never"), metrics=NAMES, tolerance_mm=1.0, split="held-out",

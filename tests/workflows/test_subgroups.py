@@ -49,7 +49,8 @@ def test_the_file_may_lie_beside_the_labels_be_named_itself_or_name_images(score
     labels = tmp_path / "masks"
     labels.mkdir()
     (tmp_path / "index.csv").write_text(TABLE)
-    assert subgroups(scores, labels, "scanner") == subgroups(scores, tmp_path / "index.csv", "Scanner")
+    assert subgroups(scores, labels, "scanner") == subgroups(scores, tmp_path / "index.csv", "scanner")
+    assert [part.value for part in subgroups(scores, labels, " Scanner ")] == ["s1", "s2", UNSTATED]
     (tmp_path / "other.csv").write_text("image,label,site\nimages/a0.png,masks/a0.png,north\n")
     found = subgroups(scores, tmp_path / "other.csv", "site")
     assert [(part.value, part.cases) for part in found] == [("north", 1), (UNSTATED, 4)]
