@@ -14,7 +14,9 @@ from unetkit.learning.replay import exchanged, exchanged_places
 from unetkit.records.augmentation import AugmentationPlan
 from unetkit.records.case import Grid, Sample
 from unetkit.records.plan import ObjectivePlan, WrapperTerm
+from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout
+from unetkit.training.loop import fit
 from unetkit.training.objective import Past, build_objective
 
 
@@ -105,3 +107,41 @@ def test_what_is_missing_is_said(old_batches):
     term = WrapperTerm(name="replay", options={"share": 1.5})
     with pytest.raises(UsageError, match=r"between 0 and 1, got 1.5"):
         build_objective(ObjectivePlan(wrappers=(term,)), Layout(), Past(memory=old_batches))
+
+
+def test_what_fine_tuning_forgets_is_kept(small, tmp_path):
+    """Old pictures have bright objects; in the new ones, shifted far away, objects are dark."""
+
+    class Old:
+        def at(self, step):
+            return next(small.SmallBatches().stream(5000 + step, None))
+
+    def accuracy(network, change):
+        pixels = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            labels = network(change(0, pixels)).argmax(1)
+        return ((pixels[:, 0] > 0.3).long() == labels).float().mean().item()
+
+    def same(step, pixels):
+        return pixels
+
+    def inverted(step, pixels):
+        return 4 - pixels
+
+    training = small.training_plan(steps=250, checkpoint_steps=0, learning_rate=0.02)
+    start = small.small_network()
+    fit(small.small_task(training, network=start), Run(tmp_path / "start"))
+    found = {}
+    for name, terms in (("finetune", ()), ("replay", (WrapperTerm(name="replay"),))):
+        objective = build_objective(ObjectivePlan(wrappers=terms), Layout(), Past(memory=Old()))
+        network = small.small_network()
+        network.load_state_dict(start.state_dict())
+        batches = small.SmallBatches(change=inverted)
+        fit(
+            small.small_task(training, network=network, objective=objective, batches=batches),
+            Run(tmp_path / name),
+        )
+        found[name] = accuracy(network, same), accuracy(network, inverted)
+    assert accuracy(start, same) > 0.9
+    assert found["finetune"][0] < 0.6 < 0.85 < found["replay"][0]
+    assert accuracy(start, inverted) + 0.1 < found["replay"][1]  # six filters hold both
