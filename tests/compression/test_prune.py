@@ -131,8 +131,10 @@ def test_widths_are_solved_through_a_concatenation():
 
 
 def test_a_width_known_only_through_its_sum_is_the_rest():
-    channels = channels_of({("a", 0): [0, 1], ("c", 0): [0, 1, 2, 3, 3]})
-    assert kept_places(channels, {"a": (1,), "c": (4,)})["c", 0].tolist() == [0, 2, 3, 4]
+    channels = channels_of({("a", 0): [0, 1], ("c", 0): [0, 1, 2, 2, 3, 3]})
+    assert kept_places(channels, {"a": (1,), "c": (3,)})["c", 0].tolist() == [0, 2, 3]
+    with pytest.raises(UsageError, match="'c' cannot be 4 wide"):
+        kept_places(channels, {"a": (1,), "c": (4,)})
     with pytest.raises(UsageError, match="can be reached in several ways"):
         kept_places(
             channels_of({("c", 0): [0, 1], ("d", 0): [0, 2], ("e", 0): [1, 2]}),
