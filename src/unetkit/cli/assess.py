@@ -174,7 +174,7 @@ def evaluate(
     parts = subgroups(scores, second, by) if by else ()
     paired = against(scores, work(other, second, metrics=wanted, **given)) if other else {}
     if as_json:
-        tables = {"subgroups": [part.model_dump(mode="json") for part in parts]} if by else {}
+        tables: dict[str, Any] = {"subgroups": [part.model_dump(mode="json") for part in parts]} if by else {}
         if other:
             tables["against"] = {
                 name: {metric: one.model_dump() for metric, one in row.items()}
