@@ -49,6 +49,6 @@ def cldice(
 def shared_lines(reference: np.ndarray, prediction: np.ndarray) -> float:
     """The formula, for two masks that both have pixels."""
     true_line, line = skeleton(reference), skeleton(prediction)
-    kept = np.count_nonzero(true_line & prediction) / np.count_nonzero(true_line)
-    right = np.count_nonzero(line & reference) / np.count_nonzero(line)
+    kept = float(np.count_nonzero(true_line & prediction) / np.count_nonzero(true_line))
+    right = float(np.count_nonzero(line & reference) / np.count_nonzero(line))
     return 2 * kept * right / (kept + right) if kept + right else 0.0

@@ -27,7 +27,7 @@ class Masks:
     Example:
         >>> both = Masks(np.array([1, 1, 0], bool), np.array([0, 1, 1], bool), (2.0,))
         >>> both.measure("dice", 1.0), both.measure("hd95", 1.0), both.measure("object_f1", 1.0)
-        (0.5, 2.0, 1.0)
+        (0.5, 1.9, 1.0)
     """
 
     def __init__(self, reference: np.ndarray, prediction: np.ndarray, spacing_mm: tuple[float, ...]) -> None:

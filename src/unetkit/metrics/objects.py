@@ -109,13 +109,15 @@ def match_objects(
             f"expected a least {matching} above 0 and up to 1, got {least}",
             cure="give 0.1 or 0.5, for example",
         )
+    reference, prediction = reference.astype(bool, copy=False), prediction.astype(bool, copy=False)
     first, n = components(reference)
     second, m = components(prediction)
-    mine, theirs = sizes(first, n), sizes(second, m)
+    mine, theirs = sizes(first[reference], n), sizes(second[prediction], m)
     if matching == "overlap":
         found = _covered(first, mine, prediction, least)
         return Detected(mine, theirs, found, _covered(second, theirs, reference, least))
-    one, other, shared = _overlaps(first, second, m)
+    both = reference & prediction
+    one, other, shared = _overlaps(first[both], second[both], m)
     iou = shared / (mine[one] + theirs[other] - shared)
     good = iou >= least
     found, right = np.zeros(n, bool), np.zeros(m, bool)
@@ -130,9 +132,8 @@ def _covered(numbered: np.ndarray, pixels: np.ndarray, other: np.ndarray, least:
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Objects (from 0) that share pixels, and how many."""
-    both = (first > 0) & (second > 0)
-    pairs = (first[both].astype(np.int64) - 1) * max(m, 1) + second[both] - 1
+    """Objects (from 0) that share pixels, and how many, from their numbers at the pixels of both."""
+    pairs = (first.astype(np.int64) - 1) * max(m, 1) + second - 1
     different, shared = np.unique(pairs, return_counts=True)
     return different // max(m, 1), different % max(m, 1), shared
 

@@ -123,7 +123,11 @@ def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
             f"the rarest class {_percent(rarest)} of the pixels"
         )
     why = f"{why}; Dice over {over}.{_tubes(fingerprint)}"
-    reasons = {"name": "Every training image is labelled.", "losses": why}
+    reasons = {
+        "name": "Every training image is labelled.",
+        "losses": why,
+        "wrappers": "None: there is no earlier model whose knowledge has to be kept.",
+    }
     return ObjectivePlan(losses=losses), _under("objective", reasons)
 
 

@@ -65,12 +65,23 @@ def simple(codes: np.ndarray, rank: int) -> np.ndarray:
         >>> simple(np.array([0b00000001, 0b10000001]), 2).tolist()  # an end of a line, its middle
         [True, False]
     """
-    around = _neighbours(rank)
+    if rank < 3:
+        return _table(rank)[codes]
     different, place = np.unique(codes, return_inverse=True)
+    return _simple(different, rank)[place]
+
+
+@lru_cache(maxsize=2)
+def _table(rank: int) -> np.ndarray:
+    """The answer for every code: few enough with up to two axes."""
+    return _simple(np.arange(2 ** (3**rank - 1)), rank)
+
+
+def _simple(different: np.ndarray, rank: int) -> np.ndarray:
+    around = _neighbours(rank)
     objects = (different[:, None] >> np.arange(len(around.offsets))) & 1 == 1
     answer = _one_piece(objects, objects, around.touching)
-    answer &= _one_piece(~objects & around.near, ~objects & around.face, around.facing)
-    return answer[place]
+    return answer & _one_piece(~objects & around.near, ~objects & around.face, around.facing)
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,7 @@ def _one_piece(nodes: np.ndarray, wanted: np.ndarray, links: np.ndarray) -> np.n
     while True:
         grown = (reached.astype(np.float32) @ links > 0) & nodes
         if np.array_equal(grown, reached):
-            return np.logical_and(wanted.any(axis=1), (reached | ~wanted).all(axis=1))
+            return np.asarray(wanted.any(axis=1) & (reached | ~wanted).all(axis=1))
         reached = grown
 
 
@@ -124,13 +135,15 @@ def _thin(inside: np.ndarray) -> None:
     before = -1
     while before != points.size:
         before = points.size
-        for side in (*strides, *-strides):
+        # opposite sides in turn, or a slanted sheet would be eaten from one side
+        for side in np.stack([strides, -strides], axis=1).ravel():
             border = points[~flat[points + side]]
             codes = _codes(flat, border, steps)
             ends = codes & (codes - 1) == 0  # one neighbour at most
             border = border[~ends & simple(codes, rank)]
-            for field in range(2**rank):
-                some = border[parity[border] == field]
+            fields = parity[border]
+            for field in np.unique(fields):
+                some = border[fields == field]
                 flat[some[simple(_codes(flat, some, steps), rank)]] = False
             points = points[flat[points]]
 
