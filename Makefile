@@ -10,6 +10,7 @@ setup: .venv/.ready
 
 .venv/.ready: requirements-bootstrap.lock requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements-dev.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
@@ -49,6 +50,7 @@ peers: .venv-peers/.ready
 
 bench: setup peers
 	$(BIN)/python benchmarks/main_road/bench.py
+	$(BIN)/python benchmarks/architectures/bench.py
 
 soak: setup
 	$(BIN)/python benchmarks/main_road/kill.py --kills 50

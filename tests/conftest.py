@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,6 +138,62 @@ def exported(finished: Path, wafers: Path, tmp_path_factory: pytest.TempPathFact
     with _unchecked():
         export(finished, "onnx", folder, data=wafers)
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_series() -> Callable[..., list[Path]]:
+    """A function that writes planes as a DICOM series, one file each; made with pydicom alone."""
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    def write(folder: Path, stored: np.ndarray, **stated: object) -> list[Path]:
+        """Write ``(slices, rows, columns)``; ``stated`` holds tags, and the words popped below."""
+        folder.mkdir(parents=True, exist_ok=True)
+        across, down = (
+            np.array(stated.pop(name, axis), float)
+            for name, axis in (("across", (1, 0, 0)), ("down", (0, 1, 0)))
+        )
+        origin = np.array(stated.pop("origin", (0, 0, 0)), float)
+        step = np.array(stated.pop("step", np.cross(across, down) * 2), float)
+        syntax = stated.pop("syntax", ExplicitVRLittleEndian)
+        study, series, frame = generate_uid(), generate_uid(), generate_uid()
+        paths = []
+        for number, plane in enumerate(stored):
+            meta = FileMetaDataset()
+            meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
+            meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            ds = FileDataset("x", {}, file_meta=meta, preamble=bytes(128))
+            ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+            ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, series, frame
+            ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "CT", 1, number + 1
+            ds.PatientName, ds.PatientID, ds.StudyID = "Canary^Yellow", "CANARY-4711", "1"
+            ds.StudyDate, ds.StudyTime, ds.PatientBirthDate, ds.PatientSex = "20200101", "120000", "", ""
+            ds.AccessionNumber, ds.ReferringPhysicianName = "", "Canary^Doctor"
+            ds.ImagePositionPatient = [f"{v:.9g}" for v in origin + number * step]
+            ds.ImageOrientationPatient = [f"{v:.9g}" for v in (*across, *down)]
+            ds.PixelSpacing, ds.SliceThickness = list(stated.get("PixelSpacing", (0.5, 0.7))), 9
+            ds.Rows, ds.Columns, ds.SamplesPerPixel = plane.shape[0], plane.shape[1], 1
+            ds.PhotometricInterpretation = "MONOCHROME2"
+            bits = plane.dtype.itemsize * 8
+            ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
+            ds.PixelRepresentation = int(plane.dtype.kind == "i")
+            for name, value in stated.items():
+                setattr(
+                    ds,
+                    name,
+                    value[number] if isinstance(value, list) and name.startswith("Rescale") else value,
+                )
+            ds.PixelData = plane.tobytes() + b"\0" * (plane.nbytes % 2)
+            ds["PixelData"].VR = "OW" if bits > 8 else "OB"
+            if syntax != ExplicitVRLittleEndian:
+                ds.compress(syntax)
+            # names tell nothing of the order: it must come from the positions
+            paths.append(folder / f"{(number * 7) % 97:02d}.dcm")
+            ds.save_as(paths[-1], enforce_file_format=True)
+        return paths
+
+    return write
 
 
 @pytest.fixture

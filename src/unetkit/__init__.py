@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unetkit.records.scores import Scores
     from unetkit.workflows.check import check
     from unetkit.workflows.compare import compare
+    from unetkit.workflows.compress import compress
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
     from unetkit.workflows.evaluate import evaluate
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     from unetkit.workflows.models import models
     from unetkit.workflows.plan import plan
     from unetkit.workflows.predict import predict
+    from unetkit.workflows.registry import Registry
     from unetkit.workflows.report import report
     from unetkit.workflows.train import TrainedRun, train
+    from unetkit.workflows.update import Updated, update
 
 __version__ = "0.1.0"
 __all__ = [
@@ -51,13 +54,16 @@ __all__ = [
     "Plan",
     "Prediction",
     "PreemptedError",
+    "Registry",
     "ResourceError",
     "Scores",
     "TrainedRun",
     "UnetkitError",
+    "Updated",
     "UsageError",
     "check",
     "compare",
+    "compress",
     "demo",
     "doctor",
     "evaluate",
@@ -69,6 +75,7 @@ __all__ = [
     "predict",
     "report",
     "train",
+    "update",
 ]
 
 _HOMES = {
@@ -76,7 +83,9 @@ _HOMES = {
     "Plan": "records.plan",
     "Prediction": "records.prediction",
     "Scores": "records.scores",
+    "Registry": "workflows.registry",
     "TrainedRun": "workflows.train",
+    "Updated": "workflows.update",
     "load": "workflows.model",
     **{verb: f"workflows.{verb}" for verb in __all__ if verb.islower() and verb != "load"},
 }

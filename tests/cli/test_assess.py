@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -100,6 +101,31 @@ def test_a_gate_that_is_not_met_is_exit_4_after_the_results(wafers, tmp_path, ca
     assert "expected a mean dice of at least 0.5, got 0. Do this: " in told.err
     assert main([*words, "--at-least", "dise=0.5"]) == 2
     assert "use 'dice'" in capsys.readouterr().err
+
+
+def test_evaluate_by_a_column_and_against_others(wafers, tmp_path, capsys):
+    masks = wafers / "masks"
+    names = sorted(path.stem for path in masks.iterdir())
+    labels = tmp_path / "labels"
+    shutil.copytree(masks, labels)
+    shutil.copy(wafers / "dataset.json", tmp_path)
+    lines = [f"{name},{name.partition('-')[0]},{'ab'[place % 2]}" for place, name in enumerate(names)]
+    (tmp_path / "index.csv").write_text("\n".join(["id,group,site", *lines]))
+    empty = tmp_path / "none"
+    empty.mkdir()
+    for path in labels.iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(empty / path.name)
+    words = ["evaluate", str(labels), str(labels), "--by", "site", "--against", str(empty), "-q"]
+    assert main([*words, "--at-least", "cldice=1"]) == 0
+    told = capsys.readouterr().out
+    assert "By site: mean [95 % interval]" in told
+    assert f"The first minus {empty}, case by case" in told
+    assert main([*words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [(part["value"], part["cases"]) for part in result["subgroups"]] == [("a", 6), ("b", 6)]
+    assert result["against"]["mean"]["dice"]["mean"] == 1
+    assert main([*words[:3], "--by", "age", "-q"]) == 3
+    assert "no column 'age'" in capsys.readouterr().err
 
 
 def test_report(finished, tmp_path, capsys):

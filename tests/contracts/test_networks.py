@@ -14,8 +14,7 @@ from unetkit.networks.store import load_model, save_model
 from unetkit.networks.unet import build
 from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
 from unetkit.runtimes.onnx import OnnxRuntime
-from unetkit.spatial.layers import memory_format
-from unetkit.spatial.memory_format import arranged, channels_last
+from unetkit.spatial.memory_format import arranged, channels_last, memory_format
 
 ROWS = sorted(
     {(encoder, "identity", "concat", "unet") for encoder in ENCODERS}

@@ -243,3 +243,32 @@ def test_a_csv_without_any_label_is_refused(tmp_path):
     (tmp_path / "d.csv").write_text("image\na.png\n")
     with pytest.raises(DataError, match="no image has a label"):
         find_cases(tmp_path / "d.csv")
+
+
+def test_a_folder_of_slices_is_one_image(tmp_path):
+    lay(tmp_path, "masks/1.2.3.nii.gz", "masks/b.nii.gz", "images/c/notes.txt")
+    for name in ("images/1.2.3/IM1", "images/1.2.3/IM2", "images/b/x.dcm"):
+        lay(tmp_path, name)
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    catalog = find_cases(tmp_path)
+    assert [(case.id, case.images[0].name) for case in catalog.cases] == [("1.2.3", "1.2.3"), ("b", "b")]
+    (left,) = catalog.problems
+    assert left.problem == "1 entries are no pictures and were left out: c"
+    (tmp_path / "list.csv").write_text("image,label\nimages/1.2.3,masks/1.2.3.nii.gz\n")
+    (case,) = find_cases(tmp_path / "list.csv").cases
+    assert (case.id, case.images) == ("1.2.3", (tmp_path / "images/1.2.3",))
+
+
+def test_the_data_beside_a_header_are_no_images_of_their_own(tmp_path):
+    lay(tmp_path, "images/a.raw", "images/b.raw", "masks/a.mha")
+    header = (
+        "ObjectType = Image\nNDims = 2\nDimSize = 1 1\nElementType = MET_UCHAR\nElementDataFile = a.raw\n"
+    )
+    (tmp_path / "images/a.mhd").write_text(header)
+    catalog = find_cases(tmp_path)
+    assert [(case.id, case.images[0].name) for case in catalog.cases] == [("a", "a.mhd")]
+    assert [problem.problem for problem in catalog.problems] == [
+        "1 entries are no pictures and were left out: b.raw"
+    ]
+    (tmp_path / "images/a.mhd").write_text("nothing")  # met when the case is read, with all other findings
+    assert find_cases(tmp_path).problems[0].problem.startswith("2 entries")

@@ -126,3 +126,28 @@ def test_a_channel_that_states_no_spacing_goes_with_one_that_does(tmp_path):
     pixels, grid = read_pixels(Case("a", tuple(paths), None, "a"))
     assert pixels.shape == (2, 4, 5)
     assert grid.spacing_mm == (0.5, 0.5)
+
+
+def test_a_dicom_label_is_laid_on_the_grid_of_its_image(tmp_path, write_series):
+    """Slices without an object, which a segmentation may leave out, come from the image."""
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    from unetkit.data.formats.dicom import write_labels
+
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1:3, 2, 3] = 1
+    write_series(tmp_path / "image", labels.astype(np.uint16), step=(0, 0, 3))
+    path = tmp_path / "seg.dcm"
+    write_labels(path, labels, source=tmp_path / "image", names=["ball"])
+    ds = pydicom.dcmread(path)
+    kept = [1, 2]  # as most programs write it
+    groups = ds.PerFrameFunctionalGroupsSequence
+    bits = np.stack([ds.pixel_array[n] for n in kept])
+    ds.PerFrameFunctionalGroupsSequence = [groups[n] for n in kept]
+    ds.NumberOfFrames = len(kept)
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    ds.PixelData = packed + b"\0" * (len(packed) % 2)
+    ds.save_as(path, enforce_file_format=True)
+    values, grid = read_values(Case("a", (tmp_path / "image",), path, "a"))
+    np.testing.assert_array_equal(values, labels)
+    assert grid == read_pixels(Case("a", (tmp_path / "image",), None, "a"))[1]

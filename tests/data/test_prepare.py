@@ -15,6 +15,7 @@ from scipy import ndimage
 
 import unetkit.data.entries as entries
 import unetkit.data.prepare as room
+from unetkit.data import intensities
 from unetkit.data.prepare import Cache, prepare, prepare_pixels
 from unetkit.errors import DataError, ResourceError
 from unetkit.records.case import Case, Grid
@@ -81,7 +82,7 @@ def test_not_resampled_keeps_the_type_and_normalises_later(world):
 @pytest.mark.parametrize("shape", [(20, 30), (6, 9, 12)])
 @pytest.mark.parametrize("chunk", [50, 1 << 22])
 def test_masked_zscore_measures_and_changes_only_what_is_not_zero(shape, chunk, monkeypatch):
-    monkeypatch.setattr(room, "_CHUNK", chunk)
+    monkeypatch.setattr(intensities, "_SLAB_NUMBERS", chunk)
     rng = np.random.default_rng(2)
     pixels = rng.normal(100, 30, (2, *shape)).astype(np.float32)
     outside = rng.random(shape) < 0.4
@@ -417,3 +418,21 @@ def test_writers_may_race_on_a_fresh_and_on_a_damaged_entry(world, tmp_path):
         for sample in got:
             same(sample, good)
         assert [path.name for path in (tmp_path / "cache").iterdir()] == [entry.name]
+
+
+def test_an_entry_follows_from_every_slice_of_a_folder(tmp_path, world):
+    series = tmp_path / "series"
+    series.mkdir()
+    for name in "ab":
+        (series / name).write_bytes(bytes(128) + b"DICM" + name.encode())
+    cache = Cache(tmp_path / "cache", DATA, ZSCORE)
+
+    def key():
+        return cache.key(Case("a", (series,), world.case.label, "a"))
+
+    first = key()
+    assert key() == first
+    (series / "b").write_bytes(bytes(128) + b"DICM" + b"another")
+    second = key()
+    (series / "b").rename(series / "c")
+    assert len({first, second, key()}) == 3

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RUN = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
-VERBS = ("check", "plan", "train", "predict", "evaluate", "report", "export")
-VERBS += ("info", "models", "doctor", "demo")
+VERBS = ("check", "plan", "train", "predict", "evaluate", "report", "export", "compress", "update")
+VERBS += ("registry", "info", "models", "doctor", "demo")
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 
@@ -39,7 +39,9 @@ def help_texts() -> dict[str, str]:
     texts = {}
     for verb in VERBS:
         command = group.commands[verb]  # pyright: ignore[reportAttributeAccessIssue]
-        texts[verb] = " ".join(name for each in command.params for name in (*each.opts, *each.secondary_opts))
+        inner = getattr(command, "commands", {}).values()  # a verb with verbs of its own
+        params = [each for one in (command, *inner) for each in one.params]
+        texts[verb] = " ".join(name for each in params for name in (*each.opts, *each.secondary_opts))
     return texts
 
 

@@ -361,3 +361,169 @@ def test_predicting_with_another_runtime_never_loads_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=Path.cwd())
     assert done.returncode == 0, done.stderr
+
+
+def test_a_random_field_takes_a_doubtful_speck_and_only_when_asked():
+    class Given:
+        notes = ()
+
+        def __init__(self):
+            self.logit = np.full((16, 16), -2.0, np.float32)
+            self.logit[4:12, 4:12] = 2.0
+            self.logit[1, 1] = 0.3
+
+        def run(self, batch):
+            return np.stack([0 * self.logit, self.logit])[None]
+
+    pixels = np.zeros((1, 16, 16), np.float32)
+    pixels[0, 4:12, 4:12] = 1.0
+    sample = Sample("case", pixels, Grid.plain(2))
+    fixed = {"whole_image_pixels": 10**6}
+    plain = predictor(Given(), **fixed).sample(sample)
+    assert plain.labels[1, 1] == 1
+    smooth = predictor(Given(), crf_steps=5, **fixed).sample(sample, probabilities=True)
+    assert smooth.labels[1, 1] == 0
+    assert (smooth.labels[4:12, 4:12] == 1).all()
+    assert smooth.probabilities is not None
+    np.testing.assert_allclose(smooth.probabilities.sum(axis=0), 1, atol=1e-5)
+
+
+def test_only_the_largest_object_of_a_class_stays_when_asked():
+    sample = Sample("case", np.zeros((1, 3, 8), np.float32), Grid.plain(2))
+    sample.pixels[0, 0, :2] = sample.pixels[0, 2, 4:7] = 1.0
+
+    class Bright:
+        notes = ()
+
+        def run(self, batch):
+            return np.concatenate([0 * batch + 0.5, batch], axis=1)
+
+    assert predictor(Bright()).sample(sample).labels.sum() == 5
+    alone = predictor(Bright(), largest_only=(True,)).sample(sample).labels
+    assert alone.sum() == alone[2, 4:7].sum() == 3
+
+
+def torch_road(**inference):
+    """A predictor of three classes with a real network, weights as they start."""
+    import torch
+
+    from unetkit.networks.unet import build
+    from unetkit.records.plan import EXAMPLE, NetworkPlan
+    from unetkit.runtimes.devices import Layout
+    from unetkit.runtimes.pytorch import PytorchRuntime
+
+    torch.manual_seed(0)
+    plan = NetworkPlan(**{**EXAMPLE["network"], "widths": [4, 6], "blocks": [1, 1], "norm": "batch"})
+    network = build(plan, rank=2, in_channels=1, classes=3).eval()
+    runtime = PytorchRuntime(network, torch.device("cpu"), Layout())
+    road = predictor(runtime, classes=3, **{"tile_size": (12, 16), **inference})
+    road.preparation = PreparationPlan(crop_to_nonzero=True, normalization=(Normalization(scheme="zscore"),))
+    return road
+
+
+def streamed(road, path, **words):
+    """The labels of a file that stayed in its file, and the counts."""
+    from unetkit.data.windows import open_source, prepare_source
+
+    bands = []
+    with open_source([path], road.data) as source:
+        sample = prepare_source(source, road.preparation, id=path.stem)
+        counts = road.stream(sample, bands.extend, folder=path.parent, **words)
+    return np.concatenate(bands), counts
+
+
+ODD = np.random.default_rng(5).integers(1, 60, (35, 2)).tolist()
+SIZES = [(1, 1), (1, 90), (90, 1), (12, 16), (13, 17), *map(tuple, ODD)]
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_streamed_labels_are_those_in_memory_bit_for_bit(tmp_path, shape):
+    """40 sizes in the torch runtime: odd, smaller than a tile, one row, one column; constant parts too."""
+    import tifffile
+
+    number = sum(shape)
+    pixels = np.random.default_rng(number).integers(0, 250, shape).astype(np.uint8)
+    pixels[len(pixels) // 2 :] = (0, 7, 255)[number % 3]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack", tile=(16, 16), compression="zlib")
+    road = torch_road(batch_size=1 + number % 3, minimum_pixels=(3 * (number % 2), 0), mirror_axes=(0, 1))
+    whole = road.file((path,), "a", mirror=number % 4 == 0).labels
+    found, counts = streamed(road, path, mirror=number % 4 == 0)
+    assert found.dtype == whole.dtype
+    assert np.array_equal(found, whole)
+    assert counts.tolist() == np.bincount(whole.ravel(), minlength=3).tolist()
+
+
+@pytest.mark.parametrize("shape", [(70, 61), (5, 90), (97, 33)])
+def test_exact_mode_gives_the_probabilities_of_the_image_in_one_piece(shape):
+    exact = torch_road(mode="exact", tile_size=(40, 48))
+    once = torch_road(whole_image_pixels=10**9)
+    pixels = np.random.default_rng(0).integers(1, 250, shape).astype(np.uint8)
+    found, expected = (road.array(pixels, probabilities=True).probabilities for road in (exact, once))
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+    blended = torch_road(tile_size=(40, 48)).array(pixels, probabilities=True).probabilities
+    assert np.abs(blended - expected).max() > 1e-3 or min(shape) < 40
+
+
+def test_exact_mode_streams_as_well(tmp_path):
+    import tifffile
+
+    path, pixels = tmp_path / "a.tif", np.random.default_rng(0).integers(1, 250, (90, 61)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack")
+    road = torch_road(mode="exact", tile_size=(40, 48))
+    assert np.array_equal(streamed(road, path)[0], road.file((path,), "a").labels)
+
+
+def test_a_streamed_image_is_never_held_and_its_speed_is_told(tmp_path):
+    """Twice the rows, the same memory."""
+    import tracemalloc
+
+    import tifffile
+
+    class Noted(Plain):
+        notes = ()
+
+    class Speed(Watcher):
+        def advance(self, amount=1.0, /, **shown):
+            self.told.append(shown)
+
+    peaks = []
+    for rows in (1024, 2048):
+        path, pixels = tmp_path / f"{rows}.tif", np.zeros((rows, 1024), np.uint8)
+        pixels[500:510] = 9
+        tifffile.imwrite(path, pixels, photometric="minisblack", tile=(64, 64), compression="zlib")
+        road, watcher, found = predictor(Noted(), tile_size=(64, 64), overlap_fraction=0.25), Speed(), []
+        from unetkit.data.windows import open_source, prepare_source
+
+        with open_source([path], road.data) as source:
+            sample = prepare_source(source, road.preparation, id="a")
+            tracemalloc.start()
+            write = lambda bands, found=found: found.extend(int(band.sum()) for band in bands)  # noqa: E731
+            road.stream(sample, write, folder=tmp_path, progress=watcher)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert sum(found) == 10 * 1024
+        assert "Mpixel/s" in watcher.told[5]["speed"]
+    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[1] < 4 * 2**20
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_network_that_fails_half_way_ends_every_thread(tmp_path, error):
+    import threading
+
+    import tifffile
+
+    class Broken(Pointwise):
+        def run(self, batch):
+            if len(self.shapes) == 7:
+                raise error
+            return super().run(batch)
+
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 250, (90, 61)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, photometric="minisblack")
+    before = threading.active_count()
+    with pytest.raises(error):
+        streamed(predictor(Broken()), path)
+    assert threading.active_count() == before

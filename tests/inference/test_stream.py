@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from unetkit.inference.stream import finished_rows, largest, softmax, tile_logits, watched
+from unetkit.inference.stream import asked_once, finished_rows, largest, softmax, tile_logits, watched
 from unetkit.records.progress import Quiet
 from unetkit.spatial.tiles import Tiling
 
@@ -57,9 +57,8 @@ def test_batches_hold_the_tiles_in_order(batch_size):
         sizes.append(len(batch))
         return batch * 2
 
-    found = list(
-        tile_logits(tiling.boxes, lambda box: pixels[(slice(None), *box)], run, batch_size=batch_size)
-    )
+    tiles = (pixels[(slice(None), *box)] for box in tiling.boxes)
+    found = list(tile_logits(tiles, run, batch_size=batch_size))
     assert max(sizes) <= batch_size
     assert sum(sizes) == len(tiling.boxes)
     for box, tile in zip(tiling.boxes, found, strict=True):
@@ -94,3 +93,47 @@ def test_softmax_by_hand_and_for_huge_logits():
         softmax(np.log(np.array([[1.0], [3.0]], np.float32))), [[0.25], [0.75]], rtol=1e-6
     )
     assert softmax(np.array([[5000.0], [-5000.0]], np.float32)).tolist() == [[1.0], [0.0]]
+
+
+def test_tiles_of_other_sizes_do_not_share_a_batch():
+    shapes = []
+
+    def run(batch):
+        shapes.append(batch.shape)
+        return batch
+
+    tiles = [np.full((1, size), size, np.float32) for size in (3, 3, 2, 2, 2, 3)]
+    found = list(tile_logits(tiles, run, batch_size=2))
+    assert all(np.array_equal(a, b) for a, b in zip(found, tiles, strict=True))
+    assert shapes == [(2, 1, 3), (2, 1, 2), (1, 1, 2), (1, 1, 3)]
+
+
+def test_the_network_is_asked_once_about_equal_constant_tiles_and_about_all_others():
+    asked = []
+
+    def run(batch):
+        asked.append(batch.copy())
+        return batch * 2
+
+    ask = asked_once(run)
+    flat, other = np.full((1, 2, 4, 4), 3, np.float32), np.zeros((1, 2, 4, 4), np.float32)
+    other[:, 1] = 5  # constant in each channel
+    rough = flat.copy()
+    rough[0, 1, 3, 3] = 4
+    batches = [flat, other, flat, rough, rough, np.concatenate([flat, flat]), -0.0 * flat, 0.0 * flat]
+    for batch in batches:
+        assert np.array_equal(ask(batch), batch * 2)
+    assert len(asked) == len(batches) - 1
+    assert np.array_equal(ask(flat[..., :2]), flat[..., :2] * 2)
+    assert len(asked) == len(batches)
+
+
+def test_the_speed_is_told_with_the_tiles():
+    told = []
+
+    class Watcher(Quiet):
+        def advance(self, amount=1.0, /, **shown):
+            told.append(shown)
+
+    assert len(list(watched([np.zeros(1)] * 2, Watcher(), pixels=5e5))) == 2
+    assert all(row["speed"].endswith(" Mpixel/s") for row in told)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from unetkit.errors import DataError
-from unetkit.metrics import LOWER_IS_BETTER, METRICS, overlap
+from unetkit.metrics import LOWER_IS_BETTER, METRICS, STANDARD, overlap
 from unetkit.metrics.convention import worst
 
 quick = settings(deadline=None, max_examples=60)
@@ -82,5 +82,6 @@ def test_shapes_must_agree_instead_of_broadcasting():
 
 def test_every_row_of_the_table_is_there():
     assert list(METRICS) == [
-        "dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "volume_error",
+        *STANDARD, "object_recall", "object_precision", "object_f1", "cldice",
     ]  # fmt: skip
+    assert STANDARD == ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "volume_error")

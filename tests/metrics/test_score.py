@@ -139,8 +139,9 @@ def test_one_hundred_cases_of_which_more_and_more_are_missed():
     y, x = np.ogrid[:64, :64]
     truth = ((y - 24) ** 2 + (x - 24) ** 2 <= 36).astype(np.uint8)
     found = ((y - 24) ** 2 + (x - 28) ** 2 <= 36).astype(np.uint8)
-    hit = score_case("hit", "g", truth, found, classes=["disk"], spacing_mm=(1, 1))
-    miss = score_case("miss", "g", truth, 0 * truth, classes=["disk"], spacing_mm=(1, 1))
+    want = {"classes": ["disk"], "spacing_mm": (1, 1), "metrics": NAMES}
+    hit = score_case("hit", "g", truth, found, **want)
+    miss = score_case("miss", "g", truth, 0 * truth, **want)
     assert hit.values["disk"]["hd95"] == 4.0
     rows = []
     for missed in (0, 20, 50, 80):
@@ -165,7 +166,7 @@ def test_values_equal_the_functions_of_the_table():
     known = rng.random((6, 9, 7)) > 0.2
     case = score_case(
         "a", "g", reference, prediction,
-        classes=CLASSES, spacing_mm=(3, 1, 1), known=known, tolerance_mm=1.0,
+        classes=CLASSES, spacing_mm=(3, 1, 1), known=known, tolerance_mm=1.0, metrics=NAMES,
     )  # fmt: skip
     for number, name in enumerate(CLASSES, start=1):
         masks = ((reference == number) & known, (prediction == number) & known)
@@ -191,11 +192,42 @@ def test_permuted_classes_permute_scores():
     rng = np.random.default_rng(6)
     reference, prediction = rng.integers(0, 3, (2, 10, 11))
     swap = np.array([0, 2, 1])
-    straight = score_case("a", "g", reference, prediction, classes=CLASSES, spacing_mm=(1, 2))
-    crossed = score_case(
-        "a", "g", swap[reference], swap[prediction], classes=CLASSES[::-1], spacing_mm=(1, 2)
-    )
+    want = {"spacing_mm": (1, 2), "metrics": NAMES}
+    straight = score_case("a", "g", reference, prediction, classes=CLASSES, **want)
+    crossed = score_case("a", "g", swap[reference], swap[prediction], classes=CLASSES[::-1], **want)
     assert straight.values == crossed.values
+    assert straight.objects == crossed.objects
+
+
+def test_objects_are_told_by_size_where_object_metrics_are_asked_for():
+    reference, prediction = np.zeros((2, 9, 9), np.uint8)
+    reference[0, 0:4] = reference[4, 4] = reference[8, 0:3] = 1
+    prediction[0, 0:4] = prediction[8, 6:8] = 1
+    want = {"classes": ["x"], "spacing_mm": (2, 0.5)}
+    case = score_case("a", "g", reference, prediction, **want, metrics=["dice", "object_f1"])
+    assert case.values["x"]["object_f1"] == pytest.approx(2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2))
+    assert (case.objects["x"].found, case.objects["x"].missed) == ((4.0,), (1.0, 3.0))
+    assert (case.objects["x"].right, case.objects["x"].wrong) == ((4.0,), (2.0,))
+    assert score_case("a", "g", reference, prediction, **want).objects == {}
+    uncalibrated = score_case(
+        "b",
+        "g",
+        reference,
+        None,
+        classes=["x"],
+        spacing_mm=(2, 2),
+        metrics=["object_recall"],
+        calibrated=False,
+    )
+    assert uncalibrated.objects["x"].missed == (1.0, 3.0, 4.0)
+    scores = summarise(
+        [case.model_copy(update={"values": {"x": {"dice": 0.5}}}), uncalibrated.model_copy(
+            update={"values": {"x": {"dice": 0.0}}})],
+        classes=["x"], metrics=["dice"], tolerance_mm=1.0, split="unknown",
+    )  # fmt: skip
+    every, *bins = scores.objects["x"]
+    assert (every.found, every.reference, every.right, every.prediction) == (1, 6, 1, 2)
+    assert sum(one.reference for one in bins) == 6
 
 
 def test_states_are_named():
@@ -300,8 +332,8 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
 def test_scores_survive_json():
     reference, prediction = np.array([1, 0, 2], np.uint8), np.array([0, 1, 0], np.uint8)
     cases = [
-        score_case("a", "g", reference, prediction, classes=(*CLASSES, "never"), spacing_mm=(1,)),
-        score_case("b", "h", reference, None, classes=(*CLASSES, "never"), spacing_mm=(1,)),
+        score_case(id, group, reference, found, classes=(*CLASSES, "never"), spacing_mm=(1,), metrics=NAMES)
+        for id, group, found in (("a", "g", prediction), ("b", "h", None))
     ]
     scores = summarise(
         cases, classes=(*CLASSES, "never"), metrics=NAMES, tolerance_mm=1.0, split="held-out",

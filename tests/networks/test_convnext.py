@@ -9,8 +9,7 @@ from unetkit.errors import UsageError
 from unetkit.networks.blocks import initialize
 from unetkit.networks.convnext import ConvNextBlock, ConvNextDown, ConvNextUp, expansions
 from unetkit.records.plan import NetworkPlan
-from unetkit.spatial.layers import memory_format
-from unetkit.spatial.memory_format import arranged
+from unetkit.spatial.memory_format import arranged, memory_format
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

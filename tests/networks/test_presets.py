@@ -10,7 +10,8 @@ from unetkit.errors import UsageError
 from unetkit.networks.encoders import ENCODERS
 from unetkit.networks.presets import PRESETS, preset_plan
 from unetkit.networks.unet import UNet, build
-from unetkit.spatial.layers import GroupNorm, InstanceNorm, Upsampling
+from unetkit.spatial.instance_norm import InstanceNorm
+from unetkit.spatial.layers import GroupNorm, Upsampling
 
 NORMS = (torch.nn.modules.batchnorm._BatchNorm, InstanceNorm, GroupNorm)
 

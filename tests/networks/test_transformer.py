@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from unetkit.networks.transformer import TransformerLayer, features_of, heads_of, tokens_of
-from unetkit.spatial.layers import memory_format
-from unetkit.spatial.memory_format import arranged, channels_last
+from unetkit.spatial.memory_format import arranged, channels_last, memory_format
 
 
 def torchs(layer: TransformerLayer, channels: int, **settings) -> nn.TransformerEncoderLayer:

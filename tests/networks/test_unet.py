@@ -9,8 +9,8 @@ import torch
 from unetkit.errors import UsageError
 from unetkit.networks.unet import build
 from unetkit.records.plan import EXAMPLE, NetworkPlan
-from unetkit.spatial.layers import InstanceNorm, memory_format
-from unetkit.spatial.memory_format import arrange_weights, arranged, channels_last
+from unetkit.spatial.instance_norm import InstanceNorm
+from unetkit.spatial.memory_format import arrange_weights, arranged, channels_last, memory_format
 
 REFERENCE = NetworkPlan(
     widths=(32, 64, 128, 256),

@@ -113,6 +113,22 @@ def test_bfloat16_is_not_tried_where_a_small_convolution_says_no(monkeypatch):
     assert found.precision == "float32"
 
 
+@pytest.mark.parametrize(("slices", "expected"), [(2, "float32"), (5, "bfloat16"), (4, "float32")])
+def test_bfloat16_is_not_trained_where_a_convolution_sees_two_slices(monkeypatch, slices, expected):
+    """Of 4 slices the last convolution sees two, of 5 three."""
+    monkeypatch.setattr(devices, "_bfloat16_pays", lambda device: True)
+    monkeypatch.setattr(
+        devices._Trial,
+        "compare",
+        lambda self, shape, candidates: {layout: -len(layout.precision) for layout in candidates},
+    )
+    network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.Conv3d(2, 2, 3, stride=2, padding=1))
+    network.append(nn.Conv3d(2, 2, 3, padding=1))
+    shape = (1, 1, slices, 5, 5)
+    assert fastest_layout(network, shape, CPU, training=True).precision == expected
+    assert fastest_layout(network, shape, CPU, training=False).precision == "bfloat16"
+
+
 def test_what_is_wanted_is_not_measured():
     def refuse(*_):
         raise AssertionError("nothing may run")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unetkit.spatial.depthwise import Depthwise, DepthwiseUpsampling, PointUpsampling, depthwise
-from unetkit.spatial.layers import LAYERS, memory_format
-from unetkit.spatial.memory_format import arranged, channels_last
+from unetkit.spatial.layers import LAYERS
+from unetkit.spatial.memory_format import arranged, channels_last, memory_format
 
 FORMATS = ["contiguous", "channels_last"]
 KERNELS = {2: [(3, 3), (5, 3), (1, 3)], 3: [(3, 3, 3), (5, 3, 1), (1, 3, 5)]}
@@ -109,6 +109,8 @@ def test_points_land_at_their_multiples_and_the_bias_between_them(rank, name):
     between[(..., *(slice(None, None, 2),) * rank)] += torch.einsum("kc,bc...->bk...", layer.weight, x)
     torch.testing.assert_close(y, between)
     assert memory_format(y) == memory_format(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
 
 
 def test_what_a_compiler_sees_is_the_same(monkeypatch):

@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from unetkit.spatial.layers import memory_format
-from unetkit.spatial.memory_format import arranged, channels_last
+from unetkit.spatial.memory_format import arranged, channels_last, memory_format
 from unetkit.spatial.scale import enlarged, gaussian_taps, max_pooled, reduced, subsampled
 
 STRIDES = {2: [(2, 2), (1, 2), (3, 1), (1, 1)], 3: [(2, 2, 2), (1, 2, 2), (1, 4, 2)]}

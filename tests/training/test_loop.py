@@ -86,7 +86,7 @@ class Remembers:
         self.pace = 0.9 * self.pace + 0.1 * total.detach()
         return {name: term * self.pace[0] for name, term in terms.items()}
 
-    def after_step(self):
+    def after_step(self, rate):
         self.pace = self.pace * 1.01
 
     def state(self):
@@ -277,7 +277,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_and_names_the_cases(small, 
                 terms["odd"] = factor if part == "loss" else _Poison.apply(next(iter(terms.values())))
             return terms
 
-        def after_step(self):
+        def after_step(self, rate):
             self.step += 1
 
         def state(self):

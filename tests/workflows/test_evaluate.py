@@ -8,6 +8,7 @@ from PIL import Image
 
 from unetkit.data.formats import format_of
 from unetkit.errors import DataError, UsageError
+from unetkit.metrics import STANDARD
 from unetkit.records.case import Grid
 from unetkit.records.progress import Quiet
 from unetkit.workflows.evaluate import evaluate, folder_scores
@@ -215,3 +216,32 @@ def test_a_model_knows_what_it_has_seen(finished, wafers, tmp_path):
 
 def read_split(run):
     return json.loads((run / "split.json").read_text())
+
+
+def test_the_labels_decide_what_is_measured_beside_the_standard_metrics(tmp_path):
+    specks = square() + square(at=8)
+    labels = write(tmp_path / "labels", a=specks, b=specks)
+    found = write(tmp_path / "found", a=square(), b=specks)
+    scores = folder_scores(found, labels)
+    assert scores.metrics == (*STANDARD, "object_recall", "object_precision", "object_f1")
+    assert scores.reasons["object_f1"].startswith("foreground: 2 objects per case; ")
+    values = {case.id: case.values["foreground"] for case in scores.cases}
+    assert (values["a"]["object_recall"], values["a"]["object_precision"]) == (0.5, 1)
+    assert (scores.objects["foreground"][0].found, scores.objects["foreground"][0].reference) == (3, 4)
+    one = write(tmp_path / "one", a=square())
+    assert folder_scores(one, one).metrics == STANDARD
+    asked = folder_scores(one, one, metrics=["cldice"])
+    assert asked.metrics == (*STANDARD, "cldice")
+    assert asked.reasons == {}
+    with pytest.raises(UsageError, match=r"there is no metric 'cldise'\. Do this: use 'cldice'"):
+        folder_scores(one, one, metrics=["cldise"])
+
+
+def test_a_model_is_told_how_many_objects_it_finds_at_how_many_false_alarms(finished, wafers):
+    scores = evaluate(finished, wafers)
+    assert "object_f1" in scores.metrics
+    assert list(scores.froc) == list(scores.classes)
+    for name, curve in scores.froc.items():
+        assert len(curve) == 7, name
+        assert all(0 <= share <= 1 for _, share in curve)
+        assert [share for _, share in curve] == sorted(share for _, share in curve)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unetkit.data.formats import format_of
 from unetkit.errors import DataError, UsageError
+from unetkit.records.case import Grid
 from unetkit.records.files import sha256
+from unetkit.records.prediction import Prediction
 from unetkit.records.run import Run
 from unetkit.runtimes import devices
 from unetkit.workflows.model import load
@@ -20,6 +23,20 @@ def test_a_file_and_its_pixels_give_the_same_labels(finished, wafers, tmp_path):
     assert np.array_equal(np.asarray(one), np.asarray(two))
     saved = model.save(one, tmp_path / "x.png")
     assert np.array_equal(np.asarray(Image.open(saved)), one.labels)
+
+
+def test_a_dicom_segmentation_has_the_classes_and_needs_its_image(finished, write_series, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    model = load(finished)
+    random = np.random.default_rng(0)
+    (image,) = write_series(tmp_path / "a", random.integers(0, 255, (1, 64, 64), dtype=np.uint8))
+    prediction = Prediction("a", random.integers(0, 4, (64, 64)).astype(np.uint8), Grid.plain(2))
+    with pytest.raises(DataError, match="refers to the images it was drawn on, and none was named"):
+        model.save(prediction, tmp_path / "x.dcm")
+    path = model.save(prediction, tmp_path / "x.dcm", source=image)
+    assert [item.SegmentLabel for item in pydicom.dcmread(path).SegmentSequence] == list(model.classes[1:])
+    np.testing.assert_array_equal(format_of(path).read_label(path)[0], prediction.labels)
 
 
 def test_what_is_no_model_or_was_changed_is_refused(finished, tmp_path):

@@ -6,10 +6,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from unetkit.records.case import Grid
+from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout
 from unetkit.training.loop import Outcome
+from unetkit.workflows import object_sizes
 from unetkit.workflows.fitting import Trained
 from unetkit.workflows.object_sizes import fit_object_sizes
 from unetkit.workflows.readying import make_ready
@@ -71,7 +74,14 @@ def test_only_training_cases_are_looked_at(trained, monkeypatch):
     assert not set(seen) & {case.id for case in trained.ready.held_out}
 
 
-@pytest.mark.parametrize("values", [{"inference.fit_cases": "0"}, {"inference.minimum_pixels": "[7]"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"inference.fit_cases": "0"},
+        {"inference.minimum_pixels": "[7]"},
+        {"inference.largest_only": "[false]"},
+    ],
+)
 def test_what_was_set_by_hand_stays(trained, values):
     own = replace(trained, ready=replace(trained.ready, plan=trained.ready.plan.with_values(values)))
     assert fit_object_sizes(own, progress=Quiet()) is own
@@ -80,3 +90,34 @@ def test_what_was_set_by_hand_stays(trained, values):
 def test_a_short_training_looks_at_few_cases_and_then_changes_nothing(trained):
     short = replace(trained, outcome=replace(trained.outcome, step=1))
     assert fit_object_sizes(short, progress=Quiet()) is short
+
+
+def test_one_object_is_believed_and_the_plan_says_why(trained, monkeypatch):
+    """Where the wrong object of one picture is larger than the right one of another, no size helps."""
+    sizes = iter(range(3, 30, 2))
+    truth: dict[str, np.ndarray] = {}
+
+    def label(case, data):
+        edge = next(sizes)
+        mask = np.zeros((48, 48), np.uint8)
+        mask[2 : 2 + edge, 2 : 2 + edge] = 1
+        truth[case.id] = mask
+        return mask, None, None
+
+    class Told:
+        def sample(self, sample):
+            found = truth[sample.id].copy()
+            edge = int(np.sqrt(found.sum())) - 1
+            found[-edge:, -edge:] = 1
+            return Prediction("x", found, Grid.plain(2))
+
+    monkeypatch.setattr(object_sizes, "read_label", label)
+    monkeypatch.setattr(Trained, "predictor", property(lambda own: Told()))
+    plan = fit_object_sizes(trained, progress=Quiet()).ready.plan
+    assert plan.inference.largest_only == (True,)
+    assert plan.inference.minimum_pixels == ()
+    reason = plan.reasons["inference.largest_only"]
+    assert reason.startswith(
+        "All but the largest object were mostly wrong; mean Dice on up to 8 training cases: "
+    )
+    assert reason.endswith("→ 1.000.")

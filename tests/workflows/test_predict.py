@@ -121,3 +121,24 @@ def test_a_full_or_closed_folder_is_refused_before_any_work(finished, wafers, tm
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match="cannot write this file"):
         predict(finished, wafers / "images", tmp_path / "file" / "out")
+
+
+def test_a_folder_of_slices_is_one_volume_or_as_many_pictures(tmp_path):
+    series = touch(tmp_path / "1.2.3")
+    for name in ("IM1", "IM2"):
+        (series / name).write_bytes(bytes(128) + b"DICM")
+    (one,) = find_inputs(series, tmp_path / "out", channels=GREY, rank=3)
+    assert (one.id, one.paths, one.target) == ("1.2.3", (series,), tmp_path / "out" / "1.2.3.dcm")
+    pictures = find_inputs(series, tmp_path / "out", channels=GREY, rank=2)
+    assert [each.target.name for each in pictures] == ["IM1.dcm", "IM2.dcm"]
+    touch(tmp_path / "more")
+    series.rename(tmp_path / "more" / "x_0000")
+    (inside,) = find_inputs(tmp_path / "more", tmp_path / "out", channels=GREY, rank=3)
+    assert inside.target.name == "x.dcm"
+    (alone,) = find_inputs(tmp_path / "more" / "x_0000", tmp_path / "out", channels=GREY, rank=3)
+    assert alone.paths == (tmp_path / "more" / "x_0000",)
+
+
+def test_nrrd_and_metaimage_come_back_as_they_came(tmp_path):
+    inputs = find_inputs(touch(tmp_path / "in", "a.nrrd", "b.mha", "c.mhd"), tmp_path / "out", channels=GREY)
+    assert [each.target.name for each in inputs] == ["a.nrrd", "b.mha", "c.mha"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unetkit.cli import about, assess, build, deploy
+from unetkit.cli import about, assess, build, compress, deploy, keep
 from unetkit.cli.console import close_displays, complain
 from unetkit.errors import UnetkitError, UsageError, nearest
 
@@ -27,16 +27,19 @@ for verb in (
     assess.check,
     build.plan,
     build.train,
+    keep.update,
     assess.predict,
     assess.evaluate,
     assess.report,
     deploy.export,
+    compress.compress,
     about.info,
     about.models,
     about.doctor,
     build.demo,
 ):
     app.command()(verb)
+app.add_typer(keep.registry, name="registry")
 
 # Newer Typers carry their own copy of Click; the public exception leads to the right one in both cases.
 _Wrong: Any = typer.BadParameter.__mro__[2]

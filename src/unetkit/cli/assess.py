@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unetkit.cli.console import counted, give_json, give_line, give_table, tell, watcher
 from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta
+from unetkit.cli.scores import show_against, show_scores, show_subgroups
 
 if TYPE_CHECKING:
-    from unetkit.records.scores import Scores, Summary
     from unetkit.workflows.check import CheckResult, ProblemRow
 
 REFUSED = 3
@@ -136,6 +136,20 @@ def evaluate(
             "For hd95, assd and volume_error it means at most.",
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="COLUMN", help="Also by a column of index.csv, such as site or scanner."
+        ),
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="PREDICTIONS|MODEL",
+            help="Measure these too and say how far the first is above them, case by case.",
+        ),
+    ] = None,
     tta: Tta = False,
     device: Device = "auto",
     dry_run: DryRun = False,
@@ -143,48 +157,37 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure predictions against labels, or a model on a data set: per case, per class, misses counted."""
+    from unetkit.workflows.against import against
     from unetkit.workflows.evaluate import evaluate as work
     from unetkit.workflows.gate import raise_unmet, read_gates
+    from unetkit.workflows.subgroups import subgroups
 
     gates = read_gates(at_least or ())
-    scores = work(
-        first,
-        second,
-        csv_file=None if dry_run else csv,
-        tolerance_mm=tolerance,
-        tta=tta,
-        device=device,
-        progress=watcher(quiet=quiet),
-    )
+    given: dict[str, Any] = {
+        "tolerance_mm": tolerance,
+        "tta": tta,
+        "device": device,
+        "progress": watcher(quiet=quiet),
+    }
+    wanted = [gate.metric for gate in gates]
+    scores = work(first, second, csv_file=None if dry_run else csv, metrics=wanted, **given)
+    parts = subgroups(scores, second, by) if by else ()
+    paired = against(scores, work(other, second, metrics=wanted, **given)) if other else {}
     if as_json:
-        give_json(scores.model_dump(mode="json"))
+        tables: dict[str, Any] = {"subgroups": [part.model_dump(mode="json") for part in parts]} if by else {}
+        if other:
+            tables["against"] = {
+                name: {metric: one.model_dump() for metric, one in row.items()}
+                for name, row in paired.items()
+            }
+        give_json(scores.model_dump(mode="json") | tables)
     else:
-        _show_scores(scores)
+        show_scores(scores)
+        show_subgroups(scores, parts)
+        show_against(scores, str(other), paired)
     if csv is not None:
         tell(f"{'would write' if dry_run else 'wrote'} {csv}", quiet=quiet)
     raise_unmet(scores, gates)
-
-
-def _show_scores(scores: Scores) -> None:
-    def shown(one: Summary) -> str:
-        if one.mean is None:
-            return "–"
-        interval = f" [{one.low:.3f}, {one.high:.3f}]" if one.low is not None and one.high is not None else ""
-        return f"{one.mean:.3f}{interval}"
-
-    rows = []
-    for name, row in scores.summary.items():
-        for metric, one in row.items():
-            rows.append((name, scores.heading(metric), shown(one), one.n, one.missed, one.undefined))
-    head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
-    give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
-    cases = []
-    for case in scores.cases:
-        values = [case.values[name].get("dice") for name in scores.classes]
-        remark = "no prediction" if case.absent else ", ".join(f"missed {name}" for name in case.missed)
-        cases.append((case.id, *("–" if value is None else f"{value:.3f}" for value in values), remark))
-    give_table("Dice per case", ("case", *scores.classes, "remarks"), cases)
-    give_line(scores.convention)
 
 
 def report(

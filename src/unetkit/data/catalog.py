@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unetkit.data.formats import SUFFIXES, channel_of, stem_of, suffix_of
+from unetkit.data.formats import (
+    DICOM,
+    SUFFIXES,
+    channel_of,
+    files_of,
+    holds_slices,
+    kind_of,
+    stem_of,
+    suffix_of,
+)
 from unetkit.data.problems import Problem, refused, warning
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
@@ -18,6 +27,9 @@ INDEX = "index.csv"
 _MEANT = (("images", "image", "imgs", "img"), ("masks", "mask", "labels", "label", "annotations"))
 """Folder names, in small letters, that say what was meant."""
 _MOST_GUESSES = 20
+_HEADERS = (".nhdr", ".mhd")
+"""Suffixes of a header that lies beside its data; the data are no images of their own."""
+
 _EXPECTED = (
     "put the pictures in images/ and the masks, under the same names, in masks/; or use imagesTr/ and "
     "labelsTr/; or give a CSV with the columns id,image,label,group,split"
@@ -143,8 +155,10 @@ def _without_folders(source: Path, inside: list[str]) -> Catalog:
 def _files(folder: Path, found: _Found) -> list[Path]:
     """The files of a folder that a format reads; others are said, never dropped silently."""
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    known = [path for path in paths if path.is_file() and suffix_of(path)]
-    other = [path.name for path in paths if path not in set(known)] if len(known) < len(paths) else []
+    kinds = {path: kind_of(path) for path in paths}
+    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind == DICOM)]
+    used = {*known, *(part for path in known for part in _data_beside(path))}
+    other = [path.name for path in paths if path not in used]
     if other:
         found.problems.append(
             warning(
@@ -155,6 +169,14 @@ def _files(folder: Path, found: _Found) -> list[Path]:
             )
         )
     return known
+
+
+def _data_beside(path: Path) -> tuple[Path, ...]:
+    """The files that a header names; a damaged header is met when its case is read."""
+    try:
+        return files_of(path) if suffix_of(path) in _HEADERS else ()
+    except DataError:
+        return ()
 
 
 def _unique(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
@@ -264,9 +286,8 @@ def _missing_mask(case: Case, folder: Path, orphans: dict[str, Path], found: _Fo
         near = next((path for stem, path in orphans.items() if _akin(case.id, stem)), None)
         if near is not None:
             text += f" (there is '{near.name}')"
-            cure = (
-                f"give every mask the name of its image: rename '{near.name}' to '{case.id}{suffix_of(near)}'"
-            )
+            named = f"{case.id}{suffix_of(near) or ''}"
+            cure = f"give every mask the name of its image: rename '{near.name}' to '{named}'"
     found.unlabelled.append(case)
     found.problems.append(refused("missing-mask", case.images[0], text, cure))
 
@@ -306,7 +327,7 @@ def _csv_case(path: Path, images: tuple[Path, ...], row: Row, found: _Found) -> 
     label = path.parent / stated if stated else None
     case = Case(id, images, label, row.values.get("group") or id, split=row.split(path))
     for kind, file in (*(("image", image) for image in images), *([("mask", label)] if label else [])):
-        if not file.is_file():
+        if not (file.is_file() or holds_slices(file)):
             text = f"missing {kind}: line {row.line} of {path.name} names this file, which does not exist"
             found.problems.append(refused(f"missing-{kind}", file, text, "add the file, or correct the path"))
             found.unlabelled.append(case)

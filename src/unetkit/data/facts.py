@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit.data.formats import files_of
 from unetkit.records.case import Case, Grid
 from unetkit.spatial.grid import nonzero_box
 from unetkit.spatial.regions import boxes, components, sizes
@@ -91,7 +92,7 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
     """
     counts = count_values(values)
     sampled, sampled_values = _sample(case.id, pixels, values, counts, samples)
-    object_sizes, thickness = _objects(values, counts)
+    object_sizes, thickness = measure_objects(values, counts)
     files = {*case.images, *([case.label] if case.label else [])}
     return CaseFacts(
         id=case.id,
@@ -202,10 +203,22 @@ def _sample(
     return flat[:, chosen].astype(np.float32), values.reshape(-1)[chosen].astype(np.int32)
 
 
-def _objects(
+def measure_objects(
     values: np.ndarray, counts: dict[int, int]
 ) -> tuple[dict[int, tuple[int, ...]], dict[int, float]]:
-    """Connected objects per value and how thick they are, each searched in its own bounding box."""
+    """Connected objects per value and how thick they are, each searched in its own bounding box.
+
+    Args:
+        values: ``(*S)`` label values.
+        counts: Pixels per value.
+
+    Returns:
+        ``object_sizes`` and ``thickness`` as in ``CaseFacts``.
+
+    Example:
+        >>> measure_objects(np.array([[3, 0, 3]]), {0: 1, 3: 2})
+        ({3: (1, 1)}, {3: 2.0})
+    """
     present = [value for value in counts if 0 < value <= 65535]
     if not present or min(counts) < 0 or len(present) > 256:
         return {}, {}
@@ -246,4 +259,4 @@ def _boxes(values: np.ndarray, present: list[int]) -> list[tuple[tuple[int, int]
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    return sum(file.stat().st_size for file in files_of(path))

@@ -12,7 +12,7 @@ import numpy as np
 from unetkit.data.catalog import Catalog
 from unetkit.data.classes import Classes, decide_classes
 from unetkit.data.facts import FEWEST_SAMPLES, MOST_SAMPLES, MOST_SAMPLES_TOGETHER, CaseFacts, take_facts
-from unetkit.data.formats import SUFFIXES, format_of, suffix_of
+from unetkit.data.formats import format_of, kind_of
 from unetkit.data.labels import COLOURS, read_pixels, read_values
 from unetkit.data.problems import Problem, from_error, note, raise_refusals, refused, warning
 from unetkit.errors import DataError
@@ -94,7 +94,7 @@ def inspect_unlabelled(inspection: Inspection, *, progress: Progress | None = No
         A warning per image that is damaged, holds NaN or is of another kind than the labelled ones.
     """
     watcher = progress or Quiet()
-    cases = [case for case in inspection.catalog.unlabelled if all(path.is_file() for path in case.images)]
+    cases = [case for case in inspection.catalog.unlabelled if all(path.exists() for path in case.images)]
     problems: list[Problem] = []
     watcher.begin("Reading images without a label", len(cases))
     try:
@@ -149,11 +149,7 @@ def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, lis
         problems.append(refused("empty", case.images[0], "the image has no pixels", "remove it"))
     if len(problems) > before:
         return None
-    if (
-        len(case.images) == 1
-        and len(pixels) in (2, 4)
-        and SUFFIXES[suffix_of(case.images[0]) or ""] == "raster"
-    ):
+    if len(case.images) == 1 and len(pixels) in (2, 4) and kind_of(case.images[0]) == "raster":
         said["its alpha is not opaque everywhere: it counts as one more channel"].append(case.images[0])
     fact = take_facts(case, pixels, values, grid, samples=samples)
     if fact.minima == fact.maxima:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.formats import format_of
+from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.errors import DataError
 from unetkit.records.case import Case, Grid
 from unetkit.records.plan import DataPlan
@@ -36,15 +36,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         raise DataError("the case has no image file", cure="name one", where=case.id)
     first, grid = parts[0]
     for path, (pixels, other) in zip(case.images, parts, strict=True):
-        stated = grid.calibrated and other.calibrated  # a file that states no spacing contradicts none
-        if pixels.shape[1:] != first.shape[1:] or (stated and not grid.matches(other)):
-            raise DataError(
-                f"the channels of one case must lie on one grid: {first.shape[1:]} at {grid.spacing_mm} mm "
-                f"in {case.images[0].name}, {pixels.shape[1:]} at {other.spacing_mm} mm here",
-                cure="resample the channels onto one grid",
-                where=path,
-            )
-        _refuse_nan(pixels, path)
+        refuse_other_grid((case.images[0], first.shape[1:], grid), (path, pixels.shape[1:], other))
+        refuse_nan(pixels, path)
     pixels = first if len(parts) == 1 else np.concatenate([part for part, _ in parts])
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
@@ -65,9 +58,19 @@ def read_values(case: Case) -> tuple[np.ndarray, Grid]:
     """
     if case.label is None:
         raise DataError("the case has no label", cure="add its mask", where=case.id)
-    values, grid = format_of(case.label).read_label(case.label)
+    values, grid = _read_label(case, case.label)
     cut, grid = _region(values[None], grid, case.region, case.id)
     return cut[0], grid
+
+
+def _read_label(case: Case, label: Path) -> tuple[np.ndarray, Grid]:
+    """A label as stored; one that may leave out empty slices is laid on the grid of its image."""
+    if kind_of(label) != DICOM or not case.images:
+        return format_of(label).read_label(label)
+    from unetkit.data.formats.dicom import DicomFormat
+
+    image = format_of(case.images[0]).describe(case.images[0])
+    return DicomFormat().read_label_on(label, image.shape, image.grid)
 
 
 def read_label(case: Case, data: DataPlan) -> tuple[np.ndarray, np.ndarray | None, Grid]:
@@ -135,7 +138,39 @@ def beyond(value: int, data: DataPlan, where: Path | str) -> DataError:
     )
 
 
-def _refuse_nan(pixels: np.ndarray, path: Path) -> None:
+def refuse_other_grid(
+    first: tuple[Path, tuple[int, ...], Grid], other: tuple[Path, tuple[int, ...], Grid]
+) -> None:
+    """Refuse a channel file that does not lie where the first one does.
+
+    Args:
+        first: The first channel's file, its ``*S`` and where it lies.
+        other: The same of another channel.
+
+    Raises:
+        DataError: They differ; a file that states no spacing contradicts none.
+    """
+    (beside, shape, grid), (path, size, at) = first, other
+    stated = grid.calibrated and at.calibrated
+    if size != shape or (stated and not grid.matches(at)):
+        raise DataError(
+            f"the channels of one case must lie on one grid: {shape} at {grid.spacing_mm} mm "
+            f"in {beside.name}, {size} at {at.spacing_mm} mm here",
+            cure="resample the channels onto one grid",
+            where=path,
+        )
+
+
+def refuse_nan(pixels: np.ndarray, path: Path) -> None:
+    """Refuse pixels that are no numbers.
+
+    Args:
+        pixels: ``(C, *S)``.
+        path: Their file.
+
+    Raises:
+        DataError: A value is not finite.
+    """
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise DataError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +11,13 @@ import numpy as np
 
 from unetkit.data.entries import load_entry, store_entry, sweep_parts
 from unetkit.data.foreground import foreground
+from unetkit.data.formats import files_of
+from unetkit.data.intensities import measured_intensities
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.errors import DataError, ResourceError
-from unetkit.records.case import Case, Grid, Intensity, Placement, Sample
+from unetkit.records.case import Case, Grid, Placement, Sample
 from unetkit.records.files import disk_error, sha256
-from unetkit.records.plan import DataPlan, Normalization, PreparationPlan
+from unetkit.records.plan import DataPlan, PreparationPlan
 from unetkit.spatial.grid import crop, nonzero_box, resample, resample_label, resampled_shape
 from unetkit.spatial.intensity import apply_intensity
 
@@ -24,8 +25,6 @@ CACHE_VERSION = 1
 """Raised whenever the same files and plan would be prepared into other numbers."""
 
 _ATTEMPTS = 3
-_CHUNK = 1 << 22
-_LEAST_STD = 1e-8
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,7 @@ def prepare_pixels(pixels: np.ndarray, grid: Grid, preparation: PreparationPlan,
         DataError: The channels are not as many as planned, or values are not finite.
 
     Example:
+        >>> from unetkit.records.plan import Normalization
         >>> plan = PreparationPlan(normalization=(Normalization(scheme="zscore"),))
         >>> sample = prepare_pixels(np.array([[[1, 3]]], np.uint8), Grid.plain(2), plan, id="x")
         >>> sample.pixels.dtype, sample.intensity[0].shift, sample.intensity[0].scale
@@ -155,7 +155,7 @@ class Cache:
         files = [*case.images, *(() if case.label is None else (case.label,))]
         facts = {
             "version": CACHE_VERSION,
-            "files": [self._digest(path) for path in files],
+            "files": [self._digests_of(path) for path in files],
             "labelled": case.label is not None,
             "label_kind": case.label_kind,
             "region": case.region,
@@ -163,6 +163,14 @@ class Cache:
             "preparation": self._preparation.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _digests_of(self, path: Path) -> str:
+        """The digest of a file; of a folder of slices or a header beside its data one of all their files."""
+        parts = files_of(path)
+        if parts == (path,):
+            return self._digest(path)
+        rows = "".join(f"{part.name} {self._digest(part)}\n" for part in parts)
+        return hashlib.sha256(rows.encode()).hexdigest()
 
     def _digest(self, path: Path) -> str:
         """The file's SHA-256; kept while size and time stay, because many regions can share one file."""
@@ -192,13 +200,16 @@ def _prepared(
         )
     box = nonzero_box(pixels) if preparation.crop_to_nonzero else tuple((0, length) for length in shape)
     placement = Placement(shape, grid, box)
-    pixels = _plain_type(crop(pixels, box), id)
+    pixels = plain_type(crop(pixels, box), id)
     if label is not None:
         known = None if label.known is None else crop(label.known, box)
         known = None if known is None or known.all() else np.ascontiguousarray(known)
         label = _Label(np.ascontiguousarray(crop(label.ids, box)), known)
-    intensity = _intensities(pixels, preparation.normalization)
-    grid, target = _target(grid, box, preparation)
+    cropped = pixels
+    intensity = measured_intensities(
+        lambda start, stop: cropped[:, start:stop], cropped.shape[1:], preparation.normalization
+    )
+    grid, target = target_grid(grid, box, preparation)
     if target != pixels.shape[1:]:
         order, separate = preparation.order_image, preparation.separate_axis
         pixels = resample(apply_intensity(pixels, intensity), target, order=order, separate_axis=separate)
@@ -216,8 +227,16 @@ def _prepared(
     )
 
 
-def _plain_type(pixels: np.ndarray, id: str) -> np.ndarray:
-    """The machine's own byte order, float32 for wider floats and for half floats, uint8 for bool."""
+def plain_type(pixels: np.ndarray, id: str) -> np.ndarray:
+    """The machine's own byte order, float32 for wider floats and for half floats, uint8 for bool.
+
+    Args:
+        pixels: Of any number type.
+        id: Name, for the error.
+
+    Raises:
+        DataError: A value is not finite.
+    """
     if pixels.dtype.kind == "f":
         with np.errstate(over="ignore"):
             pixels = pixels.astype(np.float32, copy=False)
@@ -233,10 +252,17 @@ def _plain_type(pixels: np.ndarray, id: str) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
-def _target(grid: Grid, box: tuple[tuple[int, int], ...], preparation: PreparationPlan) -> tuple[Grid, tuple]:
-    """The grid and the shape after cropping to ``box`` and resampling to the planned spacing.
+def target_grid(
+    grid: Grid, box: tuple[tuple[int, int], ...], preparation: PreparationPlan
+) -> tuple[Grid, tuple[int, ...]]:
+    """The grid and the shape after cropping to a box and resampling to the planned spacing.
 
     The edges of the box stay where they are in the world, so the spacing follows from the rounded shape.
+
+    Args:
+        grid: Where the pixels lie.
+        box: Start and stop per axis of what is kept.
+        preparation: The spacing that is wanted.
     """
     old = tuple(stop - start for start, stop in box)
     new = resampled_shape(old, grid.spacing_mm, preparation.spacing_mm) if preparation.spacing_mm else old
@@ -260,42 +286,3 @@ def _resampled(label: _Label, target: tuple[int, ...], preparation: PreparationP
     marked = resample_label(marked, target, order=order, separate_axis=separate)
     known = marked != unknown
     return _Label(np.where(known, marked, 0).astype(label.ids.dtype), None if known.all() else known)
-
-
-def _intensities(pixels: np.ndarray, rules: tuple[Normalization, ...]) -> tuple[Intensity, ...]:
-    outside = None
-    if any(rule.scheme == "masked_zscore" for rule in rules):
-        outside = ~np.any(pixels, axis=0)
-    return tuple(_intensity(channel, rule, outside) for channel, rule in zip(pixels, rules, strict=True))
-
-
-def _intensity(channel: np.ndarray, rule: Normalization, outside: np.ndarray | None) -> Intensity:
-    """The numbers of one channel's normalisation, measured on the cropped image where the scheme says so."""
-    if rule.scheme == "ct":
-        return Intensity(rule.low, rule.high, rule.mean, 1.0 / max(rule.std, _LEAST_STD))
-    if rule.scheme == "zero_one":
-        width = rule.high - rule.low
-        return Intensity(-math.inf, math.inf, rule.low, 1.0 / width if width else 1.0)
-    if rule.scheme == "none":
-        return Intensity(-math.inf, math.inf, 0.0, 1.0)
-    masked = rule.scheme == "masked_zscore"
-    mean, std = _moments(channel, outside if masked else None)
-    return Intensity(-math.inf, math.inf, mean, 1.0 / max(std, _LEAST_STD), masked)
-
-
-def _moments(channel: np.ndarray, outside: np.ndarray | None) -> tuple[float, float]:
-    """Mean and standard deviation in float64, a slab at a time; ``outside`` is left out."""
-    rows = max(1, _CHUNK * channel.shape[0] // max(channel.size, 1))
-    starts = range(0, channel.shape[0], rows)
-    kept = None if outside is None else ~outside
-
-    def slab(start: int) -> np.ndarray:
-        values = channel[start : start + rows]
-        chosen = values.reshape(-1) if kept is None else values[kept[start : start + rows]]
-        return chosen.astype(np.float64)
-
-    count = channel.size if kept is None else int(kept.sum())
-    if not count:
-        return 0.0, 1.0
-    mean = math.fsum(float(slab(start).sum()) for start in starts) / count
-    return mean, math.sqrt(math.fsum(float(((slab(start) - mean) ** 2).sum()) for start in starts) / count)

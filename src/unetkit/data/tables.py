@@ -25,7 +25,7 @@ class Row:
 
     Args:
         line: Line number in the file, from 1.
-        values: The cells of the columns we know, stripped; other columns are left out.
+        values: The cells of the columns that are kept, stripped; other columns are left out.
     """
 
     line: int
@@ -45,12 +45,13 @@ class Row:
         return _SPLIT_WORDS[word] if word else None
 
 
-def read_rows(path: Path, *, needed: tuple[str, ...]) -> list[Row]:
+def read_rows(path: Path, *, needed: tuple[str, ...], kept: tuple[str, ...] = COLUMNS) -> list[Row]:
     """Read a CSV with one row per case.
 
     Args:
         path: The file.
-        needed: Columns it must have.
+        needed: Columns it must have, in small letters.
+        kept: Columns to keep where they are there.
 
     Raises:
         DataError: It is no CSV, or lacks a column, or a row has more cells than the header.
@@ -73,7 +74,7 @@ def read_rows(path: Path, *, needed: tuple[str, ...]) -> list[Row]:
                     where=path,
                 )
             values = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
-            rows.append(Row(lines.line_num, {name: values[name] for name in COLUMNS if name in values}))
+            rows.append(Row(lines.line_num, {name: values[name] for name in kept if name in values}))
     except csv.Error as wrong:
         raise DataError(f"this file is no CSV ({wrong})", cure=_REPAIR, where=path) from None
     if not rows:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from unetkit.data.labels import read_pixels
 from unetkit.data.prepare import prepare_pixels
+from unetkit.data.windows import WindowedSample
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
+from unetkit.inference.crf import refined_rows
+from unetkit.inference.exact import Reach, exact_rows, pieces, probe, shown_boxes
+from unetkit.inference.large import RollingRows, label_rows
+from unetkit.inference.objects import cleaned_rows
+from unetkit.inference.pipeline import ahead
 from unetkit.inference.restore import to_original
-from unetkit.inference.stream import Box, Rows, finished_rows, tile_logits, watched
+from unetkit.inference.stream import Box, Rows, asked_once, finished_rows, tile_logits, watched
 from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
@@ -23,6 +31,11 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.runtimes import Runtime
 from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.tiles import Tiling
+
+_BANDS_AHEAD = 2
+
+Finish = Callable[[Iterable[np.ndarray]], Iterator[Rows]]
+"""Answers for tiles, in order → finished rows."""
 
 
 class Predictor:
@@ -68,6 +81,7 @@ class Predictor:
         self.preparation = preparation
         self.inference = inference
         self._told = 0
+        self._reaches: dict[tuple[tuple[int, ...], bool], tuple[Reach, ...]] = {}
 
     def sample(
         self,
@@ -89,19 +103,22 @@ class Predictor:
 
         Returns:
             Labels on the original grid, background outside the crop, without objects below
-            ``inference.minimum_pixels``.
+            ``inference.minimum_pixels`` and beside the one that ``inference.largest_only`` leaves.
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
+            ResourceError: The image is too large for the random field that the plan asks for.
         """
-        self._check(prepared.pixels, prepared.id)
-        tiling = self._tiling(prepared.pixels.shape[1:])
-        count = math.prod(map(len, tiling.starts))
-        watch = progress if progress is not None and count > 1 else Quiet()
-        watch.begin(f"tiles of {prepared.id}", count)
+        self.check(prepared.pixels.shape, prepared.id)
+        run = self._asker(mirror)
+        boxes, finish = self._layout(prepared.pixels.shape[1:], run, mirror=mirror)
+        watch = progress if progress is not None and len(boxes) > 1 else Quiet()
+        tiles = (apply_intensity(prepared.pixels[(slice(None), *box)], prepared.intensity) for box in boxes)
+        watch.begin(f"tiles of {prepared.id}", len(boxes))
         try:
+            bands = finish(watched(tile_logits(tiles, run, batch_size=self.inference.batch_size), watch))
             found = to_original(
-                self._bands(prepared, tiling, mirror, watch),
+                refined_rows(bands, prepared, self.inference) if self.inference.crf_steps else bands,
                 prepared,
                 order=self.preparation.order_label,
                 separate_axis=self.preparation.separate_axis,
@@ -110,7 +127,61 @@ class Predictor:
         finally:
             watch.end()
             self._tell(progress)
-        return replace(found, labels=cleaned(found.labels, self.inference.minimum_pixels))
+        kept = cleaned(found.labels, self.inference.minimum_pixels, self.inference.largest_only)
+        return replace(found, labels=kept)
+
+    def stream(
+        self,
+        sample: WindowedSample,
+        write: Callable[[Iterator[np.ndarray]], None],
+        *,
+        folder: Path,
+        mirror: bool = False,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Predict an image that stays in its file: rows are read, predicted and written while others wait.
+
+        The labels are those of ``sample`` for the same image in memory, bit for bit. One thread reads, one
+        computes, and the caller's writes. Memory is (width of the image × rows of a tile), and with
+        ``inference.minimum_pixels`` a few numbers per object.
+
+        Args:
+            sample: The image.
+            write: Takes the bands of class ids ``(rows, *rest)``, from top to bottom, on the original grid.
+            folder: Where labels may lie until the size of every object is known.
+            mirror: As in ``sample``.
+            progress: As in ``sample``; it is told the speed as well.
+
+        Returns:
+            Pixels per class ``(K,)``.
+
+        Raises:
+            DataError: As ``sample``, or the file is damaged at some row.
+        """
+        self.check((sample.source.channels, *sample.shape), sample.id)
+        run, size = self._asker(mirror), self.inference.batch_size
+        boxes, finish = self._layout(sample.shape, run, mirror=mirror)
+        watch = progress if progress is not None else Quiet()
+        band = RollingRows(sample.rows)
+        tiles = ahead((apply_intensity(band(box), sample.intensity) for box in boxes), depth=2 * size)
+        share = math.prod(sample.shape) / len(boxes)
+        answers = watched(tile_logits(tiles, run, batch_size=size), watch, pixels=share)
+        counts = np.zeros(len(self.data.classes), np.int64)
+        watch.begin(f"tiles of {sample.id}", len(boxes))
+        try:
+            labels = label_rows(finish(answers), sample.placement, sample.id)
+            with closing(tiles), closing(ahead(labels, depth=_BANDS_AHEAD)) as rows:
+                clean = cleaned_rows(
+                    rows,
+                    self.inference.minimum_pixels,
+                    folder,
+                    largest_only=self.inference.largest_only,
+                )
+                write(_counted(clean, counts))
+        finally:
+            watch.end()
+            self._tell(progress)
+        return counts
 
     def file(
         self,
@@ -134,7 +205,7 @@ class Predictor:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
         pixels, grid = read_pixels(Case(id=id, images=paths, label=None, group=id), self.data)
-        self._check(pixels, ", ".join(map(str, paths)))
+        self.check(pixels.shape, ", ".join(map(str, paths)))
         sample = prepare_pixels(pixels, grid, self.preparation, id=id)
         return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
@@ -162,25 +233,34 @@ class Predictor:
         pixels = np.asarray(pixels)
         if pixels.ndim == self.data.rank:
             pixels = pixels[None]
-        self._check(pixels, id)
+        self.check(pixels.shape, id)
         sample = prepare_pixels(pixels, grid or Grid.plain(self.data.rank), self.preparation, id=id)
         return self.sample(sample, mirror=mirror, probabilities=probabilities)
 
-    def _check(self, pixels: np.ndarray, where: str) -> None:
+    def check(self, shape: tuple[int, ...], where: str) -> None:
+        """Refuse an image that the model was not made for.
+
+        Args:
+            shape: ``(C, *S)``.
+            where: The file or the name, for the error.
+
+        Raises:
+            DataError: It does not have the model's channels or axes.
+        """
         rank, names = self.data.rank, self.data.channels
-        if pixels.ndim != rank + 1:
+        if len(shape) != rank + 1:
             raise DataError(
-                f"expected an image with {rank} axes, got {pixels.ndim - 1} (shape {pixels.shape[1:]})",
+                f"expected an image with {rank} axes, got {len(shape) - 1} (shape {shape[1:]})",
                 cure="give this model images of the kind it was trained on",
                 where=where,
             )
-        if len(pixels) != len(names):
+        if shape[0] != len(names):
             cure = f"give these channels in this order; an array is shaped ({len(names)}, *S)"
-            if rank == 2 and (len(names), len(pixels)) in ((1, 3), (1, 4), (1, 2), (3, 4)):
+            if rank == 2 and (len(names), shape[0]) in ((1, 3), (1, 4), (1, 2), (3, 4)):
                 kind = "grey picture" if len(names) == 1 else "picture without alpha"
                 cure = f"save it as a {kind}, as the pictures of the training were"
             raise DataError(
-                f"expected {len(names)} channel(s) ({', '.join(names)}), got {len(pixels)}",
+                f"expected {len(names)} channel(s) ({', '.join(names)}), got {shape[0]}",
                 cure=cure,
                 where=where,
             )
@@ -192,25 +272,33 @@ class Predictor:
                 progress.say(text)
             self._told = len(self.runtime.notes)
 
-    def _tiling(self, shape: tuple[int, ...]) -> Tiling:
-        """The tiles of a prepared image ``*S``."""
+    def _asker(self, mirror: bool) -> Callable[[np.ndarray], np.ndarray]:
+        """What answers a batch of tiles."""
+        axes = tuple(axis + 2 for axis in self.inference.mirror_axes) if mirror else ()
+        return asked_once(lambda batch: _mirrored(self.runtime, batch, axes))
+
+    def _layout(
+        self, shape: tuple[int, ...], run: Callable[[np.ndarray], np.ndarray], *, mirror: bool
+    ) -> tuple[Sequence[Box], Finish]:
+        """The tiles of a prepared image ``*S``, and what makes finished rows of the answers."""
         tile = tuple(min(pair) for pair in zip(self.inference.tile_size, shape, strict=True))
         if math.prod(shape) <= self.inference.whole_image_pixels:
             tile = shape
-        return Tiling.over(shape, tile, self.inference.overlap_fraction)
+        if self.inference.mode == "blend" or tile == shape:
+            tiling = Tiling.over(shape, tile, self.inference.overlap_fraction)
+            return tiling.boxes, partial(finished_rows, tiling)
+        key = (shape, mirror)
+        if key not in self._reaches:
+            self._reaches[key] = probe(run, channels=len(self.data.channels), shape=shape)
+        axes = [pieces(*each) for each in zip(shape, tile, self._reaches[key], strict=True)]
+        return tuple(shown_boxes(axes)), partial(exact_rows, axes)
 
-    def _bands(self, prepared: Sample, tiling: Tiling, mirror: bool, progress: Progress) -> Iterator[Rows]:
-        """Finished rows of logits on the prepared grid."""
-        axes = tuple(axis + 2 for axis in self.inference.mirror_axes) if mirror else ()
 
-        def read(box: Box) -> np.ndarray:
-            return apply_intensity(prepared.pixels[(slice(None), *box)], prepared.intensity)
-
-        def run(batch: np.ndarray) -> np.ndarray:
-            return _mirrored(self.runtime, batch, axes)
-
-        tiles = tile_logits(tiling.boxes, read, run, batch_size=self.inference.batch_size)
-        return finished_rows(tiling, watched(tiles, progress))
+def _counted(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
+    """The same bands; the pixels of each class are added up in ``counts``."""
+    for band in bands:
+        counts += np.bincount(band.ravel(), minlength=len(counts))
+        yield band
 
 
 def _mirrored(runtime: Runtime, batch: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -221,7 +309,8 @@ def _mirrored(runtime: Runtime, batch: np.ndarray, axes: tuple[int, ...]) -> np.
     total = np.array(total)  # a copy: what a runtime returns may be its own buffer
     for count in range(1, len(axes) + 1):
         for flipped in itertools.combinations(axes, count):
-            total += np.flip(runtime.run(np.ascontiguousarray(np.flip(batch, flipped))), flipped)
+            # a copy, not ascontiguousarray: that keeps the negative stride of an axis of one pixel
+            total += np.flip(runtime.run(np.flip(batch, flipped).copy()), flipped)
     total /= 2 ** len(axes)
     return total
 

@@ -46,7 +46,7 @@ def to_original(
     for top, band in bands:
         ids, best = largest(band)
         if not np.isfinite(best).all():
-            raise _not_finite(sample.id)
+            raise not_finite(sample.id)
         if labels is None:
             labels = np.zeros(box.shape, ids.dtype)
         rows = slice(top, top + len(ids))
@@ -67,7 +67,12 @@ def _background(classes: int, box: Placement) -> np.ndarray:
     return shares
 
 
-def _not_finite(name: str) -> DataError:
+def not_finite(name: str) -> DataError:
+    """The error for an answer of the network that is no number.
+
+    Args:
+        name: The image's name.
+    """
     return DataError(
         "expected finite logits from the network, got NaN or infinity",
         cure="look for extreme values in the image; if every image does this, train anew in float32",

@@ -16,7 +16,14 @@ METRICS = {
     "assd": "unetkit.metrics.surface:assd",
     "nsd": "unetkit.metrics.surface:nsd",
     "volume_error": "unetkit.metrics.overlap:volume_error",
+    "object_recall": "unetkit.metrics.objects:object_recall",
+    "object_precision": "unetkit.metrics.objects:object_precision",
+    "object_f1": "unetkit.metrics.objects:object_f1",
+    "cldice": "unetkit.metrics.centerline:cldice",
 }
+
+STANDARD = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "volume_error")
+"""Metrics that are measured whatever the data is; the others where it calls for them."""
 
 LOWER_IS_BETTER = frozenset({"hd95", "assd", "volume_error"})
 """Metrics of the table whose best value is 0; of all others it is 1."""

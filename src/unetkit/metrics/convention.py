@@ -32,6 +32,8 @@ CONVENTION = (
     "two directed 95th percentiles. assd: mean over the pixels of both surfaces. nsd: share of the pixels of "
     "both surfaces within the tolerance. "
     "volume_error: |Vp - Vr| / max(Vp, Vr). "
+    "object_recall, object_precision, object_f1: connected pieces of a class, paired one to one at an IoU of "
+    "0.1 or more. cldice: on centre lines. Both take the worst value 0 as dice does. "
     "Interval: 2.5th to 97.5th percentile of the mean over 1000 resamplings of the groups; none with fewer "
     "than two groups."
 )

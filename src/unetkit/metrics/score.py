@@ -11,12 +11,12 @@ import numpy as np
 
 from unetkit.errors import DataError, UsageError
 from unetkit.lookup import pick
-from unetkit.metrics import LOWER_IS_BETTER, METRICS
+from unetkit.metrics import LOWER_IS_BETTER, METRICS, STANDARD
 from unetkit.metrics.convention import CONVENTION, State, check_spacing, state, worst
-from unetkit.metrics.overlap import FROM_COUNTS, Counts
-from unetkit.metrics.surface import FROM_DISTANCES
-from unetkit.records.scores import CaseScores, Scores, Summary
-from unetkit.spatial.regions import bounding_box, cut, distances
+from unetkit.metrics.masks import OURS, Masks
+from unetkit.metrics.objects import FROM_OBJECTS, by_size
+from unetkit.records.scores import CaseObjects, CaseScores, Scores, Summary
+from unetkit.spatial.regions import bounding_box, cut
 
 MEAN = "mean"
 """The summary row of the mean over foreground classes."""
@@ -25,7 +25,7 @@ _RESAMPLES = 1000
 
 
 class Wanted(TypedDict, total=False):
-    """What may be said to ``score_case``: by default every metric of the table, τ = 1 mm, spacing stated."""
+    """What may be said to ``score_case``: by default the standard metrics, τ = 1 mm, spacing stated."""
 
     metrics: Sequence[str]
     tolerance_mm: float
@@ -34,7 +34,7 @@ class Wanted(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Asked:
-    metrics: Sequence[str] = tuple(METRICS)
+    metrics: Sequence[str] = STANDARD
     tolerance_mm: float = 1.0
     calibrated: bool = True
 
@@ -80,8 +80,8 @@ def score_case(
         classes: Foreground class names; class ``k`` of this sequence has the id ``k + 1``.
         spacing_mm: Distance between neighbouring pixels along each axis.
         known: ``(*S)`` bool, False where the reference says nothing: background in both masks there.
-        wanted: ``metrics``: names of ``METRICS``, all by default; ``tolerance_mm``: τ of NSD@τ, 1 by default;
-            ``calibrated``: False where no file states the spacing and 1 was assumed.
+        wanted: ``metrics``: names of ``METRICS``, ``STANDARD`` by default; ``tolerance_mm``: τ of NSD@τ, 1 by
+            default; ``calibrated``: False where no file states the spacing and 1 was assumed.
 
     Returns:
         Values by class and metric, None where the class is in neither mask.
@@ -101,11 +101,14 @@ def score_case(
     _check_ids(id, pair.near, len(classes))
     values: dict[str, dict[str, float | None]] = {}
     states: dict[str, State] = {}
+    objects: dict[str, CaseObjects] = {}
+    pixel = math.prod(pair.spacing_mm) if asked.calibrated else 1.0
     for number, name in enumerate(classes, start=1):
-        masks = (pair.near[0] == number, pair.near[1] == number)
-        counts = Counts.of(*masks)
-        states[name] = state(counts.reference, counts.prediction)
-        values[name] = _measure(pair, number, masks, counts, asked)
+        masks = Masks(pair.near[0] == number, pair.near[1] == number, pair.spacing_mm)
+        states[name] = state(masks.counts.reference, masks.counts.prediction)
+        values[name] = _measure(pair, number, masks, asked)
+        if not FROM_OBJECTS.keys().isdisjoint(asked.metrics):
+            objects[name] = masks.objects.sized(pixel)
     return CaseScores(
         id=id,
         group=group,
@@ -114,28 +117,23 @@ def score_case(
         spurious=tuple(name for name in classes if states[name] == "spurious"),
         absent=pair.absent,
         calibrated=asked.calibrated,
+        objects=objects,
     )
 
 
-def _measure(
-    pair: _Pair, number: int, masks: tuple[np.ndarray, np.ndarray], counts: Counts, asked: _Asked
-) -> dict[str, float | None]:
+def _measure(pair: _Pair, number: int, masks: Masks, asked: _Asked) -> dict[str, float | None]:
     """Every wanted metric of one class."""
-    became = state(counts.reference, counts.prediction)
-    apart = None
+    became = state(masks.counts.reference, masks.counts.prediction)
     values: dict[str, float | None] = {}
     for name in asked.metrics:
-        if name not in FROM_COUNTS and name not in FROM_DISTANCES:
+        if name not in OURS:
             values[name] = _stranger(name, pair, number, asked.tolerance_mm)
         elif became == "undefined" and not pair.absent:
             values[name] = None
         elif became != "found":
             values[name] = worst(name, pair.reference.shape, pair.spacing_mm)
-        elif name in FROM_COUNTS:
-            values[name] = FROM_COUNTS[name](counts)
         else:
-            apart = apart or distances(*masks, spacing_mm=pair.spacing_mm)
-            values[name] = FROM_DISTANCES[name](*apart, asked.tolerance_mm)
+            values[name] = masks.measure(name, asked.tolerance_mm)
     return values
 
 
@@ -257,6 +255,11 @@ def summarise(
         summary=summary,
         calibration=tuple((float(sure), float(right), int(n)) for sure, right, n in calibration),
         convention=CONVENTION,
+        objects={
+            name: by_size([case.objects[name] for case in cases])
+            for name in classes
+            if cases and all(name in case.objects for case in cases)
+        },
     )
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from unetkit.errors import UsageError
 from unetkit.records.plan import NetworkPlan
 from unetkit.spatial.depthwise import Depthwise, DepthwiseUpsampling, PointUpsampling
-from unetkit.spatial.layers import Pointwise, dropout, memory_format, normalization
+from unetkit.spatial.layers import Pointwise, dropout, normalization
+from unetkit.spatial.memory_format import memory_format
 from unetkit.spatial.scale import subsampled
 
 LEAST_EXPANSION = 2  # that of MedNeXt-S

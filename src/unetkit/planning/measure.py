@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PERCENTILES = (0.5, 50.0, 99.5)
 _MOST_VALUES = 5_000_000
+_THIN, _LONG = 12.0, 30.0
 
 
 def measure(inspection: Inspection, *, cases: Collection[str] | None = None) -> Fingerprint:
@@ -85,6 +86,20 @@ def weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: Sequence
     if span <= 0:
         return np.full(len(shares), float(ranked[0]))
     return np.interp(shares, (middles - middles[0]) / span, ranked.astype(np.float64))
+
+
+def is_tube(thickness: float, elongation: float) -> bool:
+    """Whether objects are thin and long: vessels, roads, cracks.
+
+    Args:
+        thickness: As in the fingerprint, pixels.
+        elongation: As in the fingerprint: how many times as long as thick.
+
+    Example:
+        >>> is_tube(4.0, 80.0), is_tube(4.0, 5.0)
+        (True, False)
+    """
+    return 0 < thickness < _THIN and elongation > _LONG
 
 
 def _wanted(id: str, cases: Collection[str] | None) -> bool:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from unetkit.planning.budget import Choice, Terms
+from unetkit.planning.measure import is_tube
 from unetkit.planning.topology import coarse_axis, resampled, target_spacing
 from unetkit.records.fingerprint import ChannelFingerprint, Fingerprint
 from unetkit.records.plan import (
@@ -29,7 +30,13 @@ _MASKED_BELOW = 0.75
 _SPARSE, _VERY_SPARSE, _RARE_CLASS = 0.02, 0.005, 0.005
 _SHORT_MINUTES, _FEW_PASSES, _TINY_SET = 60.0, 200.0, 50
 _MIXED = ("mixup", "mixup_alpha", "cutmix", "cutmix_alpha", "copy_paste")
-_THIN, _LONG = 12.0, 30.0
+_CRF = (
+    "crf_smoothness_weight",
+    "crf_smoothness_pixels",
+    "crf_appearance_weight",
+    "crf_appearance_pixels",
+    "crf_appearance_contrast",
+)
 _INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
 _WHOLE_PICTURE = 1_500_000
 _SAME = 1e-3
@@ -116,7 +123,11 @@ def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
             f"the rarest class {_percent(rarest)} of the pixels"
         )
     why = f"{why}; Dice over {over}.{_tubes(fingerprint)}"
-    reasons = {"name": "Every training image is labelled.", "losses": why}
+    reasons = {
+        "name": "Every training image is labelled.",
+        "losses": why,
+        "wrappers": "None: there is no earlier model whose knowledge has to be kept.",
+    }
     return ObjectivePlan(losses=losses), _under("objective", reasons)
 
 
@@ -253,8 +264,13 @@ def infer(
         else "None: nothing was mirrored in training.",
         "whole_image_pixels": f"Up to {whole} pixels fit through the network in one piece, without seams.",
         "minimum_pixels": "Fitted after training: how small an object may be and still be believed.",
+        "largest_only": "Fitted after training: whether only the largest object of a class is believed.",
         "fit_cases": "Enough training cases to tell; never held-out ones.",
+        "crf_steps": "None: a random field over the prediction is worth it only where measuring says so.",
+        **dict.fromkeys(_CRF, "Used where crf_steps is above 0."),
         "runtime": "The trained network itself.",
+        "mode": "Overlapping tiles are averaged, which any network allows.",
+        "stream_above_pixels": "What memory is free when an image comes decides.",
     }
     return plan, _under("inference", reasons)
 
@@ -275,7 +291,7 @@ def _tubes(fingerprint: Fingerprint) -> str:
     tubes = [
         f"{name} ({thick:.2g} pixels thick, {long:.0f} times as long)"
         for name, thick, long in rows
-        if 0 < thick < _THIN and long > _LONG
+        if is_tube(thick, long)
     ]
     return f" Looks like tubes: {', '.join(tubes)}; cldice beside it joins centre lines." if tubes else ""
 

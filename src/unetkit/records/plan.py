@@ -140,16 +140,30 @@ class LossTerm(Saved):
     options: dict[str, float] = Field(default_factory=dict)
 
 
+class WrapperTerm(Saved):
+    """What is put around an objective so that a model keeps what it knew.
+
+    Args:
+        name: A name of ``training.objective.WRAPPERS``.
+        options: Its numbers, such as ``{"strength": 100}``; the others are at their defaults.
+    """
+
+    name: str
+    options: dict[str, float] = Field(default_factory=dict)
+
+
 class ObjectivePlan(Saved):
     """What training minimises.
 
     Args:
         name: A name of ``training.objective.OBJECTIVES``.
         losses: The terms, added up.
+        wrappers: Put around the objective, the innermost first.
     """
 
     name: str = "supervised"
     losses: tuple[LossTerm, ...] = (LossTerm(name="dice"), LossTerm(name="cross_entropy"))
+    wrappers: tuple[WrapperTerm, ...] = ()
 
 
 class TrainingPlan(Saved):
@@ -226,8 +240,21 @@ class InferencePlan(Saved):
         whole_image_pixels: Up to this many pixels an image is predicted in one piece, without tiles.
         minimum_pixels: Pixels that an object needs to stay, one number per foreground class; empty: fitted
             after training on ``fit_cases`` training cases, and every object stays until then.
-        fit_cases: At most this many training cases tell ``minimum_pixels``; 0: every object stays.
+        largest_only: Whether only the largest object of a class stays, one per foreground class; empty:
+            fitted together with ``minimum_pixels``, and every object stays until then.
+        fit_cases: At most this many training cases tell ``minimum_pixels`` and ``largest_only``; 0: every
+            object stays.
+        crf_steps: Mean-field steps of a dense conditional random field over the prediction, 0 for none.
+        crf_smoothness_weight: Weight of the kernel that looks at distance alone.
+        crf_smoothness_pixels: Its standard deviation in pixels of the finest axis.
+        crf_appearance_weight: Weight of the kernel that looks at distance and intensities.
+        crf_appearance_pixels: Its standard deviation in pixels of the finest axis.
+        crf_appearance_contrast: Its standard deviation in intensities, as a share of the image's own.
         runtime: A name of ``runtimes.RUNTIMES``.
+        mode: ``blend``: overlapping tiles are averaged. ``exact``: every pixel comes from one tile that shows
+            the network all it can see from there, so that the answer is that of the image in one piece.
+        stream_above_pixels: Images of more pixels stay in their files and are read, predicted and written
+            row by row; 0: those that would take more than a quarter of the free memory.
     """
 
     tile_size: Axes
@@ -236,8 +263,17 @@ class InferencePlan(Saved):
     mirror_axes: Axes = ()
     whole_image_pixels: int = 0
     minimum_pixels: Axes = ()
-    fit_cases: int = Field(default=64, ge=0)
+    largest_only: tuple[bool, ...] = ()
+    fit_cases: int = Field(default=256, ge=0)
+    crf_steps: int = Field(default=0, ge=0)
+    crf_smoothness_weight: float = Field(default=1.0, ge=0.0)
+    crf_smoothness_pixels: float = Field(default=3.0, gt=0.0)
+    crf_appearance_weight: float = Field(default=2.0, ge=0.0)
+    crf_appearance_pixels: float = Field(default=6.0, gt=0.0)
+    crf_appearance_contrast: float = Field(default=0.5, gt=0.0)
     runtime: str = "pytorch"
+    mode: Literal["blend", "exact"] = "blend"
+    stream_above_pixels: int = Field(default=0, ge=0)
 
 
 class Plan(Saved):

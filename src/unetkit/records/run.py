@@ -18,6 +18,7 @@ class Run:
 
     Layout: ``plan.json``, ``fingerprint.json``, ``split.json`` (case ids of train and held-out),
     ``start.json`` (what the weights started from, where not from chance),
+    ``memory/``, ``importance.safetensors`` and ``update.json`` (of an update),
     ``journal.jsonl``, ``checkpoints/{last,best}.json`` (each names its ``.safetensors``),
     ``model/`` (the model folder), ``report.html``, ``manifest.json``.
 
@@ -46,6 +47,21 @@ class Run:
     def start(self) -> Path:
         """``start.json``."""
         return self.folder / "start.json"
+
+    @property
+    def memory(self) -> Path:
+        """Folder of the examples that an update kept (``learning.exemplars``)."""
+        return self.folder / "memory"
+
+    @property
+    def importance(self) -> Path:
+        """``importance.safetensors``: how much the weights it started from mattered."""
+        return self.folder / "importance.safetensors"
+
+    @property
+    def update(self) -> Path:
+        """``update.json``: what an update kept and gained."""
+        return self.folder / "update.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -2,10 +2,66 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from unetkit.records.saved import Saved
 
 DISTANCES = ("hd95", "assd")
 """Metrics that are lengths."""
+
+
+class CaseObjects(Saved):
+    """The objects of one class in one case, each by its size: mm³ (mm² in pictures), or pixels.
+
+    Args:
+        found: Reference objects that have a counterpart, ascending.
+        missed: Those that have none.
+        right: Predicted objects that have a counterpart.
+        wrong: Those that have none.
+    """
+
+    found: tuple[float, ...] = ()
+    missed: tuple[float, ...] = ()
+    right: tuple[float, ...] = ()
+    wrong: tuple[float, ...] = ()
+
+
+class ObjectRow(Saved):
+    """The objects of one class and a range of sizes over all cases; every object counts once.
+
+    Args:
+        least: Smallest size of the range.
+        most: Where it ends, None for no end.
+        reference: Reference objects.
+        found: Of these, found.
+        prediction: Predicted objects.
+        right: Of these, right.
+    """
+
+    least: float
+    most: float | None
+    reference: int
+    found: int
+    prediction: int
+    right: int
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the reference objects that were found; None where there is none."""
+        return self.found / self.reference if self.reference else None
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the predicted objects that are right; None where there is none."""
+        return self.right / self.prediction if self.prediction else None
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of both; 0 where only one side has objects, None where neither has."""
+        if not self.reference and not self.prediction:
+            return None
+        recall, precision = self.recall or 0.0, self.precision or 0.0
+        return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
 
 class CaseScores(Saved):
@@ -19,6 +75,7 @@ class CaseScores(Saved):
         spurious: Classes predicted with no pixel in the reference.
         absent: Whether there was no prediction at all for this case: every class then takes the worst value.
         calibrated: Whether a file states the spacing: distances are in mm; False: they are in pixels.
+        objects: Class name → its objects, where object-wise metrics were asked for.
     """
 
     id: str
@@ -28,6 +85,7 @@ class CaseScores(Saved):
     spurious: tuple[str, ...] = ()
     absent: bool = False
     calibrated: bool = True
+    objects: dict[str, CaseObjects] = Field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -74,6 +132,9 @@ class Scores(Saved):
         summary: Class name (or ``mean`` for the mean over foreground classes) → metric → Summary.
         calibration: Rows ``(mean confidence, share right, pixels)`` per confidence bin; may be empty.
         convention: How missed and empty cases count, in words.
+        objects: Class name → its objects over all cases: all sizes first, then by size.
+        froc: Class name → rows ``(false alarms per image, share of the objects found)``.
+        reasons: Metric → why it is measured, for those that the data called for.
     """
 
     version: int = 1
@@ -85,6 +146,9 @@ class Scores(Saved):
     summary: dict[str, dict[str, Summary]]
     calibration: tuple[tuple[float, float, int], ...] = ()
     convention: str = ""
+    objects: dict[str, tuple[ObjectRow, ...]] = Field(default_factory=dict)
+    froc: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
 
     @property
     def unit(self) -> str:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unetkit.spatial.layers import LAYERS, cropped, memory_format
+from unetkit.spatial.layers import LAYERS, cropped
+from unetkit.spatial.memory_format import memory_format
 from unetkit.spatial.tracing import beyond, exported
 
 _MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}

@@ -135,8 +135,8 @@ def fit(
             guard_step(norm, batch, terms, run=run, step=state.step)
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
+            task.objective.after_step(rate)
             state.average.update(state.step)
-            task.objective.after_step()
             state.step += 1
 
             diary.step(state, terms, rate=rate, norm=norm)

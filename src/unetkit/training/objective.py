@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from unetkit.data.patches import Batch
-from unetkit.errors import DataError
+from unetkit.errors import DataError, UsageError, nearest
 from unetkit.lookup import pick
 from unetkit.losses import LOSSES, Loss
-from unetkit.records.plan import LossTerm, ObjectivePlan
+from unetkit.records.plan import LossTerm, ObjectivePlan, WrapperTerm
 from unetkit.runtimes.devices import Layout
 
 OBJECTIVES = {"supervised": "unetkit.training.objective:Supervised"}
+WRAPPERS = {
+    "ewc": "unetkit.learning.penalty:Ewc",
+    "l2sp": "unetkit.learning.penalty:L2sp",
+    "lwf": "unetkit.learning.distill:Distillation",
+    "replay": "unetkit.learning.replay:Replay",
+}
+"""What is put around an objective so that a model keeps what it knew."""
+
+_INNER = "inner."
 
 
 class Objective(Protocol):
@@ -26,8 +36,12 @@ class Objective(Protocol):
         """Name to weighted loss (scalar, float32); training minimises their sum."""
         ...
 
-    def after_step(self) -> None:
-        """The weights have changed."""
+    def after_step(self, rate: float) -> None:
+        """The weights have changed; what is done to them here is part of the step, averages come after.
+
+        Args:
+            rate: The learning rate of the step.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:
@@ -42,17 +56,105 @@ class Objective(Protocol):
         ...
 
 
-def build_objective(plan: ObjectivePlan, layout: Layout) -> Objective:
-    """The objective that a plan names.
+class Memory(Protocol):
+    """Earlier examples as batches (``data.patches.Batches``): each depends on seed and step alone."""
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, as large as the training's own."""
+        ...
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a training that starts from another model may look back on.
+
+    Args:
+        network: The other model, frozen, in evaluation mode, on the training's device.
+        importance: How much each of its weights matters, by name; each ``0`` or more, shaped like the weight.
+        memory: Examples of what it has learned from.
+    """
+
+    network: nn.Module | None = None
+    importance: Mapping[str, Tensor] = field(default_factory=dict)
+    memory: Memory | None = None
+
+
+class Wrapper(Protocol):
+    """A row of ``WRAPPERS``: makes an objective of another one."""
+
+    def __call__(self, inner: Objective, term: WrapperTerm, layout: Layout, past: Past) -> Objective:
+        """The wrapped objective; ``inner`` computes the losses on labels.
+
+        Raises:
+            UsageError: An option is unknown, out of range, or ``past`` lacks what is looked back on.
+        """
+        ...
+
+
+def build_objective(plan: ObjectivePlan, layout: Layout, past: Past | None = None) -> Objective:
+    """The objective that a plan names, inside its wrappers.
 
     Args:
         plan: The plan's slice.
         layout: Number type and memory format of the network's forward pass.
+        past: What the wrappers may look back on; nothing when None.
 
     Raises:
-        UsageError: No objective or loss has that name.
+        UsageError: No objective, wrapper or loss has that name, or a wrapper lacks what it looks back on.
     """
-    return pick("objective", OBJECTIVES, plan.name)(plan, layout)
+    objective: Objective = pick("objective", OBJECTIVES, plan.name)(plan, layout)
+    for term in plan.wrappers:
+        wrapper: Wrapper = pick("wrapper", WRAPPERS, term.name)
+        objective = wrapper(objective, term, layout, past or Past())
+    return objective
+
+
+def options_of(term: WrapperTerm, defaults: Mapping[str, float]) -> dict[str, float]:
+    """The numbers of a wrapper, the ones that were not said at their defaults.
+
+    Args:
+        term: As the plan has it.
+        defaults: Every option the wrapper takes; none may be negative or infinite.
+
+    Raises:
+        UsageError: An option is unknown, negative or not finite.
+
+    Example:
+        >>> options_of(WrapperTerm(name="lwf", options={"weight": 2.0}), {"weight": 1.0, "temperature": 2.0})
+        {'weight': 2.0, 'temperature': 2.0}
+    """
+    for name, value in term.options.items():
+        if name not in defaults:
+            cure = nearest(name, defaults)
+            raise UsageError(f"the wrapper '{term.name}' has no option '{name}'", cure=cure)
+        if not 0 <= value < float("inf"):
+            raise UsageError(
+                f"expected '{name}' of the wrapper '{term.name}' to be a number of 0 or more, got {value}",
+                cure=f"correct it in objective.wrappers, for example to {defaults[name]:g}",
+            )
+    return {**defaults, **term.options}
+
+
+def joined_states(inner: Objective, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a wrapper: its own and that of what it wraps.
+
+    Args:
+        inner: What it wraps.
+        own: By name.
+    """
+    return {**own, **{f"{_INNER}{name}": tensor for name, tensor in inner.state().items()}}
+
+
+def load_inner(inner: Objective, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Hand what is wrapped its part of a state; returns the wrapper's own part.
+
+    Args:
+        inner: What it wraps.
+        tensors: What ``joined_states`` gave.
+    """
+    inside = {name: tensor for name, tensor in tensors.items() if name.startswith(_INNER)}
+    inner.load({name.removeprefix(_INNER): tensor for name, tensor in inside.items()})
+    return {name: tensor for name, tensor in tensors.items() if name not in inside}
 
 
 class Supervised:
@@ -85,7 +187,7 @@ class Supervised:
                 totals[key] = totals[key] + value if key in totals else value
         return totals
 
-    def after_step(self) -> None:
+    def after_step(self, rate: float) -> None:
         """Nothing to do."""
 
     def state(self) -> dict[str, Tensor]:

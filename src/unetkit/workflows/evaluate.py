@@ -11,15 +11,15 @@ import numpy as np
 
 from unetkit.data.catalog import LAYOUTS, find_cases
 from unetkit.data.classes import decide_classes
-from unetkit.data.formats import format_of, stem_of, suffix_of
+from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
 from unetkit.data.problems import raise_refusals
 from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
-from unetkit.metrics import METRICS
 from unetkit.metrics.calibration import Row, calibration
+from unetkit.metrics.froc import Candidates, candidates, froc
 from unetkit.metrics.score import score_case, summarise
 from unetkit.metrics.table import to_csv
 from unetkit.records.case import Case, Grid, Sample
@@ -32,6 +32,7 @@ from unetkit.records.scores import CaseScores, Scores
 from unetkit.records.split import SplitFile
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
+from unetkit.workflows.proposal import PLAIN, Measures, measures_for
 
 CALIBRATION_BYTES = 1 << 28
 
@@ -54,17 +55,21 @@ def evaluate(
     *,
     csv_file: str | Path | None = None,
     tolerance_mm: float = 1.0,
+    metrics: Sequence[str] = (),
     tta: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Scores:
     """Measure predictions or a model.
 
+    The standard metrics are measured always, others where the labels call for them: ``reasons`` says why.
+
     Args:
         first: A folder of predicted label files, or a model (folder, run, or loaded).
         second: The folder of the reference labels, or the data set.
         csv_file: Also write one row per case and class.
         tolerance_mm: The τ of NSD@τ; in pixels where no file states a spacing.
+        metrics: Names of ``METRICS`` to measure whether or not the labels call for them.
         tta: With a model: average over mirrored images.
         device: With a model: where to compute.
         progress: Who watches.
@@ -76,28 +81,27 @@ def evaluate(
     watch = progress or Quiet()
     if isinstance(first, Model) or is_model(Path(first)):
         model = first if isinstance(first, Model) else load(first, device=device)
-        scores = _model_scores(model, Path(second), tolerance_mm=tolerance_mm, tta=tta, progress=watch)
+        cases, split = _cases_of(model, Path(second), progress=watch)
+        measures = measures_for(
+            cases, model.plan.data, also=metrics, tolerance_mm=tolerance_mm, progress=watch
+        )
+        scores = score_model(model, cases, split=split, measures=measures, tta=tta, progress=watch)
     else:
-        scores = folder_scores(Path(first), Path(second), tolerance_mm=tolerance_mm, progress=watch)
+        scores = folder_scores(
+            Path(first), Path(second), tolerance_mm=tolerance_mm, metrics=metrics, progress=watch
+        )
     if csv_file is not None:
         write_text(Path(csv_file), to_csv(scores))
     return scores
 
 
-def _model_scores(
-    model: Model, source: Path, *, tolerance_mm: float, tta: bool, progress: Progress
-) -> Scores:
+def _cases_of(model: Model, source: Path, *, progress: Progress) -> tuple[list[Case], str]:
+    """The labelled cases of a data set, and what they are to the model."""
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
     digests = {facts.id: facts.digest for facts in inspection.facts}
-    return score_model(
-        model,
-        [case for case in inspection.catalog.cases if case.label is not None],
-        split=_relation(model.folder, digests),
-        tolerance_mm=tolerance_mm,
-        tta=tta,
-        progress=progress,
-    )
+    cases = [case for case in inspection.catalog.cases if case.label is not None]
+    return cases, relation(model.folder, digests)
 
 
 def score_model(
@@ -105,7 +109,7 @@ def score_model(
     cases: Sequence[Case],
     *,
     split: str,
-    tolerance_mm: float = 1.0,
+    measures: Measures = PLAIN,
     tta: bool = False,
     seen: Seen | None = None,
     progress: Progress | None = None,
@@ -117,7 +121,7 @@ def score_model(
         model: What predicts.
         cases: Labelled cases.
         split: What the cases are to the model: ``held-out``, ``training``, ``unknown``.
-        tolerance_mm: The τ of NSD@τ.
+        measures: Metrics and tolerance.
         tta: Average over mirrored images.
         seen: Called with each case, its reference and its prediction.
         progress: Who watches.
@@ -127,6 +131,7 @@ def score_model(
     plan = model.plan
     rows: list[CaseScores] = []
     bins: tuple[Row, ...] = ()
+    suggested: list[list[Candidates]] = []
     watch.begin("measuring", len(cases))
     for case in cases:
         reference, known, grid = read_label(case, plan.data)
@@ -143,28 +148,43 @@ def score_model(
                 classes=plan.data.classes[1:],
                 known=known,
                 spacing_mm=place.spacing_mm,
-                tolerance_mm=tolerance_mm,
+                metrics=measures.metrics,
+                tolerance_mm=measures.tolerance_mm,
                 calibrated=place.calibrated,
             )
         )
-        if prediction.probabilities is not None:
-            bins = calibration(prediction.probabilities, reference, known, before=bins)
+        if (shares := prediction.probabilities) is not None:
+            bins = calibration(shares, reference, known, before=bins)
+            if "object_f1" in measures.metrics:
+                rest = range(1, len(shares))
+                suggested.append([candidates(shares[k], reference == k, known) for k in rest])
         if seen is not None:
             seen(case, reference, prediction)
         watch.advance(1, case=case.id)
     watch.end()
-    return summarise(
+    scores = summarise(
         rows,
         classes=plan.data.classes[1:],
-        metrics=tuple(METRICS),
-        tolerance_mm=tolerance_mm,
+        metrics=measures.metrics,
+        tolerance_mm=measures.tolerance_mm,
         split=split,
         calibration=bins,
     )
+    whole = len(suggested) == len(rows)  # a curve over some of the cases would flatter
+    curves = zip(scores.classes, map(froc, zip(*suggested, strict=True)), strict=False) if whole else ()
+    return scores.model_copy(update={"reasons": dict(measures.reasons), "froc": dict(curves)})
 
 
-def _relation(folder: Path, digests: Mapping[str, str]) -> str:
-    """Whether the model has seen these images, told by the hashes its run has kept."""
+def relation(folder: Path, digests: Mapping[str, str]) -> str:
+    """Whether the model has seen these images, told by the hashes its run has kept.
+
+    Args:
+        folder: The model folder.
+        digests: Case id to the hash of its pixels.
+
+    Returns:
+        ``training``, ``held-out`` or ``unknown``.
+    """
     file = Run(folder.parent).split
     if not file.is_file():
         return "unknown"
@@ -177,7 +197,12 @@ def _relation(folder: Path, digests: Mapping[str, str]) -> str:
 
 
 def folder_scores(
-    predictions: Path, labels: Path, *, tolerance_mm: float = 1.0, progress: Progress | None = None
+    predictions: Path,
+    labels: Path,
+    *,
+    tolerance_mm: float = 1.0,
+    metrics: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Scores:
     """Measure a folder of label files against another, matched by stem.
 
@@ -188,6 +213,7 @@ def folder_scores(
         predictions: Predicted label files.
         labels: Reference label files.
         tolerance_mm: The τ of NSD@τ.
+        metrics: Names of ``METRICS`` to measure whether or not the labels call for them.
         progress: Who watches.
 
     Raises:
@@ -210,7 +236,8 @@ def folder_scores(
         Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
         for stem, path in wanted.items()
     ]
-    return score_files(cases, found, data, split="unknown", tolerance_mm=tolerance_mm, progress=watch)
+    measures = measures_for(cases, data, also=metrics, tolerance_mm=tolerance_mm, progress=watch)
+    return score_files(cases, found, data, split="unknown", measures=measures, progress=watch)
 
 
 def score_files(
@@ -219,7 +246,7 @@ def score_files(
     data: DataPlan,
     *,
     split: str,
-    tolerance_mm: float = 1.0,
+    measures: Measures = PLAIN,
     progress: Progress | None = None,
 ) -> Scores:
     """Measure label files against the labels of cases.
@@ -229,7 +256,7 @@ def score_files(
         predictions: Case id → its predicted label file; a case that is not in it is an absent prediction.
         data: Which value is which class, in both.
         split: What the cases are to whatever predicted: ``held-out``, ``training``, ``unknown``.
-        tolerance_mm: The τ of NSD@τ.
+        measures: Metrics and tolerance.
         progress: Who watches.
 
     Raises:
@@ -239,15 +266,20 @@ def score_files(
     rows: list[CaseScores] = []
     watch.begin("measuring", len(cases))
     for case in cases:
-        rows.append(_pair(case, predictions.get(case.id), data, tolerance_mm))
+        rows.append(_pair(case, predictions.get(case.id), data, measures))
         watch.advance(1, case=case.id)
     watch.end()
-    return summarise(
-        rows, classes=data.classes[1:], metrics=tuple(METRICS), tolerance_mm=tolerance_mm, split=split
+    scores = summarise(
+        rows,
+        classes=data.classes[1:],
+        metrics=measures.metrics,
+        tolerance_mm=measures.tolerance_mm,
+        split=split,
     )
+    return scores.model_copy(update={"reasons": dict(measures.reasons)})
 
 
-def _pair(case: Case, predicted: Path | None, data: DataPlan, tolerance_mm: float) -> CaseScores:
+def _pair(case: Case, predicted: Path | None, data: DataPlan, measures: Measures) -> CaseScores:
     reference, known, grid = read_label(case, data)
     prediction: np.ndarray | None = None
     if predicted is not None:
@@ -269,7 +301,8 @@ def _pair(case: Case, predicted: Path | None, data: DataPlan, tolerance_mm: floa
         classes=data.classes[1:],
         known=known,
         spacing_mm=grid.spacing_mm,
-        tolerance_mm=tolerance_mm,
+        metrics=measures.metrics,
+        tolerance_mm=measures.tolerance_mm,
         calibrated=grid.calibrated,
     )
 
@@ -295,7 +328,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
         raise UsageError(
             "this is not a folder", cure="name a folder of label files, or a model", where=folder
         )
-    return {stem_of(path): path for path in sorted(folder.iterdir()) if path.is_file() and suffix_of(path)}
+    return {stem_of(path): path for path in sorted(folder.iterdir()) if path.exists() and kind_of(path)}
 
 
 def _classes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from unetkit.training.checkpoint import seconds_spent
 from unetkit.training.loop import Outcome, Task, fit
 from unetkit.training.objective import build_objective
 from unetkit.workflows.readying import Ready
+from unetkit.workflows.recalling import recall_past
 from unetkit.workflows.starting import start_network
 from unetkit.workflows.train import Wishes
 
@@ -92,12 +93,14 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     layout.place(network, device)
     task = Task(
         network=network,
-        objective=build_objective(plan.objective, layout),
+        objective=build_objective(plan.objective, layout, recall_past(ready, device, layout)),
         batches=batches,
         training=plan.training,
         layout=layout,
         device=device,
-        validate=_validation(ready, network, device, layout),
+        validate=validation(
+            ready, network, device, layout, cases=spread(ready.held_out, plan.training.validate_cases)
+        ),
     )
     begun = time.monotonic()
     with _short_of_memory(plan, run):
@@ -147,7 +150,7 @@ def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: P
     if not seconds:
         return None
     least = time.monotonic() + LEAST_SHARE * seconds
-    if plan.inference.fit_cases and not plan.inference.minimum_pixels:
+    if to_fit(plan):
         seconds *= 1 - FITTING_SHARE
     deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     if resume or deadline >= least:
@@ -180,12 +183,19 @@ def _layout(network: nn.Module, plan: Plan, run: Run, device: torch.device, *, r
     return layout
 
 
-def _validation(
-    ready: Ready, network: nn.Module, device: torch.device, layout: Layout
+def validation(
+    ready: Ready, network: nn.Module, device: torch.device, layout: Layout, *, cases: Sequence[Case]
 ) -> Callable[[nn.Module], dict[str, float]] | None:
-    """Dice on some held-out cases, by tiles, on the original grid: what a user would get."""
+    """What gives the Dice on some cases, by tiles, on the original grid: what a user would get.
+
+    Args:
+        ready: Plan and cache.
+        network: What is judged; the answer looks at this one, whatever it is called with.
+        device: Where it computes.
+        layout: How.
+        cases: Labelled cases; None is returned where there are none.
+    """
     plan = ready.plan
-    cases = spread(ready.held_out, plan.training.validate_cases)
     if not cases:
         return None
     runtime = PytorchRuntime(network, device, layout)
@@ -216,6 +226,12 @@ def _validation(
         return {"dice": float(np.mean(list(means.values()))), **facts} if means else {}
 
     return validate
+
+
+def to_fit(plan: Plan) -> bool:
+    """Whether training cases are to tell which objects are believed; what was set by hand stays."""
+    inference = plan.inference
+    return bool(inference.fit_cases) and not inference.minimum_pixels and not inference.largest_only
 
 
 def spread(cases: tuple[Case, ...], count: int) -> tuple[Case, ...]:

@@ -21,6 +21,7 @@ TABLES = {
     "loss": "unetkit.losses:LOSSES",
     "objective": "unetkit.training.objective:OBJECTIVES",
     "optimizer": "unetkit.training.optimizer:OPTIMIZERS",
+    "wrapper": "unetkit.training.objective:WRAPPERS",
     "runtime": "unetkit.runtimes:RUNTIMES",
 }
 """Tables that live in modules which need torch; they are read as text (see ``_table``)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unetkit.data.formats import format_of, suffix_of
+from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
 from unetkit.networks.store import save_model
 from unetkit.records.case import Case
@@ -24,7 +24,7 @@ from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
 from unetkit.workflows.pictures import save_pictures
-from unetkit.workflows.predict import OUTPUT_SUFFIX, SUFFIXES
+from unetkit.workflows.predict import OUTPUT_SUFFIX
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
 from unetkit.workflows.starting import read_start
@@ -92,7 +92,8 @@ def _measure(trained: Trained, model: Model, *, progress: Progress) -> Scores:
 
 
 def _prediction_path(trained: Trained, case: Case) -> Path:
-    suffix = OUTPUT_SUFFIX[SUFFIXES[suffix_of(case.images[0]) or ".png"]]
+    kind = kind_of(case.images[0]) or "raster"
+    suffix = OUTPUT_SUFFIX["nifti" if kind == DICOM else kind]  # a run holds nothing of a patient
     return trained.ready.run.folder / "predictions" / f"{safe_name(case.id)}{suffix}"
 
 

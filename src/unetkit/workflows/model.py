@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unetkit.data.formats import format_of, stem_of
+from unetkit.data.formats import DICOM, format_of, kind_of, stem_of
 from unetkit.errors import UsageError
 from unetkit.inference.predict import Predictor, raw_values
 from unetkit.lookup import pick
@@ -68,14 +68,22 @@ class Model:
             return self.predictor.file((path,), stem_of(path), mirror=tta, probabilities=probabilities)
         return self.predictor.array(source, mirror=tta, probabilities=probabilities)
 
-    def save(self, prediction: Prediction, path: str | Path) -> Path:
+    def save(self, prediction: Prediction, path: str | Path, *, source: str | Path | None = None) -> Path:
         """Write labels in the data set's own values, losslessly, atomically.
+
+        A DICOM segmentation has class n as segment n and refers to ``source``.
 
         Args:
             prediction: What ``predict`` returned.
-            path: The file; its suffix decides the format (``.png``, ``.tif``, ``.nii.gz``).
+            path: The file; its suffix decides the format (``.png``, ``.tif``, ``.nii.gz``, ``.dcm`` …).
+            source: The image that was predicted; a DICOM segmentation needs it, others do not.
         """
         target = Path(path)
+        if source is not None and kind_of(target) == DICOM and kind_of(Path(source)) == DICOM:
+            from unetkit.data.formats.dicom import write_labels
+
+            write_labels(target, prediction.labels, source=Path(source), names=self.classes[1:])
+            return target
         format_of(target).write(target, raw_values(prediction.labels, self.plan.data), prediction.grid)
         return target
 

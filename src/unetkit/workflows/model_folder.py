@@ -1,20 +1,26 @@
-"""Where a model lies: the folder itself, or the one inside a run; trained, or exported for a runtime."""
+"""Where a model lies: itself, in a run, or the live one of a registry; trained, or exported."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from unetkit.errors import UsageError
+from unetkit.records.registered import LIVE, live_folder
 from unetkit.records.run import Run
 
 
 def model_folder(folder: str | Path) -> Path:
-    """The model folder that a person means: itself, or the one inside a run; it may be an exported one.
+    """The model folder that a person means: itself, the one inside a run, or the live one of a registry.
+
+    It may be an exported one. What is live is asked once: a promotion meanwhile changes nothing for whoever
+    has been answered.
 
     Raises:
         UsageError: There is no model.
     """
     path = Path(folder)
+    if (path / LIVE).is_file():
+        return live_folder(path)
     for candidate in (path, Run(path).model):
         if _is_trained(candidate) or is_exported(candidate):
             return candidate
@@ -42,8 +48,8 @@ def trained_folder(folder: str | Path) -> Path:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder is a model folder or a run that holds one."""
-    return any(
+    """Whether a folder is a model folder, a run that holds one, or a registry with a live one."""
+    return (folder / LIVE).is_file() or any(
         (each / "weights.safetensors").is_file() or is_exported(each) for each in (folder, Run(folder).model)
     )
 

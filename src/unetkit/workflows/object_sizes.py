@@ -1,4 +1,4 @@
-"""After the last step: how small an object may be and still be believed, told by the training cases."""
+"""After the last step: which objects are believed, by size and by number, told by the training cases."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from dataclasses import replace
 
 from unetkit.data.labels import read_label
-from unetkit.inference.cleanup import Minimum, Objects, objects, smallest_believable
+from unetkit.inference.cleanup import Believable, Objects, believable, objects
 from unetkit.records.case import Case
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress
-from unetkit.workflows.fitting import Trained, spread
+from unetkit.workflows.fitting import Trained, spread, to_fit
 
 PIXEL_SHARE = 0.05
 """Pixels looked at, as a share of those trained on: about a sixtieth of the time, as nothing is learned."""
 
 
 def fit_object_sizes(trained: Trained, *, progress: Progress) -> Trained:
-    """The same network with a plan that says how large an object of each class must be.
+    """The same network with a plan that says how large an object of each class must be, or that one stays.
 
     Short trainings and rare classes leave specks: a few pixels of a class in pictures that have none of it.
     The sizes are measured on training cases, never on held-out ones, so that the scores stay honest; a
@@ -28,7 +28,7 @@ def fit_object_sizes(trained: Trained, *, progress: Progress) -> Trained:
         progress: Who watches.
     """
     plan = trained.ready.plan
-    if plan.inference.minimum_pixels or not plan.inference.fit_cases:
+    if not to_fit(plan):
         return trained
     cases = _affordable(trained)
     found: list[tuple[Objects, ...]] = []
@@ -42,10 +42,10 @@ def fit_object_sizes(trained: Trained, *, progress: Progress) -> Trained:
     progress.end()
     if not found:
         return trained
-    minima = [smallest_believable(rows) for rows in zip(*found, strict=True)]
-    if not any(minimum.pixels for minimum in minima):
+    rules = [believable(rows) for rows in zip(*found, strict=True)]
+    if not any(rule.pixels or rule.largest for rule in rules):
         return trained
-    return replace(trained, ready=replace(trained.ready, plan=_told(plan, minima)))
+    return replace(trained, ready=replace(trained.ready, plan=_told(plan, rules)))
 
 
 def _affordable(trained: Trained) -> tuple[Case, ...]:
@@ -56,15 +56,25 @@ def _affordable(trained: Trained) -> tuple[Case, ...]:
     return spread(ready.trained_on, min(ready.plan.inference.fit_cases, int(budget / each)))
 
 
-def _told(plan: Plan, minima: list[Minimum]) -> Plan:
-    words = [
-        f"{name} {minimum.before:.3f} → {minimum.after:.3f}"
-        for name, minimum in zip(plan.data.classes[1:], minima, strict=True)
-        if minimum.pixels
-    ]
-    most = max(minimum.cases for minimum in minima)
-    pixels = [minimum.pixels for minimum in minima]
-    reason = (
-        f"Smaller objects were mostly wrong; mean Dice on up to {most} training cases: {', '.join(words)}."
-    )
-    return plan.with_values({"inference.minimum_pixels": str(pixels)}, reason=reason)
+def _told(plan: Plan, rules: list[Believable]) -> Plan:
+    """The plan with what was fitted; what no class needs stays as it was."""
+    names = plan.data.classes[1:]
+    most = max(rule.cases for rule in rules)
+
+    def reason(start: str, chosen: list[bool]) -> str:
+        words = [
+            f"{name} {rule.before:.3f} → {rule.after:.3f}"
+            for name, rule, here in zip(names, rules, chosen, strict=True)
+            if here
+        ]
+        return f"{start}; mean Dice on up to {most} training cases: {', '.join(words)}."
+
+    small, single = [rule.pixels > 0 for rule in rules], [rule.largest for rule in rules]
+    if any(small):
+        pixels = str([rule.pixels for rule in rules])
+        why = reason("Smaller objects were mostly wrong", small)
+        plan = plan.with_values({"inference.minimum_pixels": pixels}, reason=why)
+    if any(single):
+        why = reason("All but the largest object were mostly wrong", single)
+        plan = plan.with_values({"inference.largest_only": str(single).lower()}, reason=why)
+    return plan

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.formats import SUFFIXES, channel_of, stem_of, suffix_of
+from unetkit.data.formats import SUFFIXES, channel_of, holds_slices, kind_of, stem_of
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, UsageError
 from unetkit.records.files import disk_error, write_bytes
@@ -20,8 +20,16 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.model import Model, load, plan_in
 from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.streaming import predict_rows
 
-OUTPUT_SUFFIX = {"raster": ".png", "tiff": ".tif", "nifti": ".nii.gz"}
+OUTPUT_SUFFIX = {
+    "raster": ".png",
+    "tiff": ".tif",
+    "nifti": ".nii.gz",
+    "dicom": ".dcm",
+    "nrrd": ".nrrd",
+    "metaimage": ".mha",
+}
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,10 @@ def predict(
 
     Args:
         model: A model folder, a run, an exported model, or a loaded model.
-        source: An image file or a folder of images; see ``find_inputs`` for channels in files of their own.
-        out: Output folder. Pictures give PNG, TIFF gives TIFF, volumes give ``.nii.gz``.
+        source: An image file, a folder of images or of DICOM slices; see ``find_inputs`` for channels in
+            files of their own.
+        out: Output folder. Pictures give PNG, TIFF gives TIFF, DICOM a DICOM SEG, NRRD and MetaImage
+            their own, other volumes ``.nii.gz``.
         tta: Average over mirrored images.
         probabilities: Also write ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16
             and ``classes``.
@@ -115,7 +125,7 @@ def predict(
     target = Path(out)
     place = model.folder if isinstance(model, Model) else model_folder(model)
     plan = model.plan if isinstance(model, Model) else plan_in(place)
-    inputs = find_inputs(Path(source), target, channels=plan.data.channels)
+    inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
     if dry_run:
         return PredictResult(
             model=place, device=device, out=target, planned=tuple(each.target for each in inputs)
@@ -141,7 +151,7 @@ def predict(
     )
 
 
-def find_inputs(source: Path, out: Path, *, channels: Sequence[str]) -> list[Input]:
+def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int = 2) -> list[Input]:
     """List the images to predict and where each one's labels go.
 
     Args:
@@ -149,6 +159,7 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str]) -> list[Inp
         out: Output folder.
         channels: Channel names of the model. With more than one, ``name_0000``, ``name_0001`` … belong
             together where exactly as many are there; the colours of a picture lie in one file.
+        rank: Axes of the model's images. A folder of DICOM slices is one volume, or as many pictures.
 
     Raises:
         DataError: There is no image.
@@ -156,19 +167,20 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str]) -> list[Inp
     """
     if not source.exists():
         raise DataError("this file or folder does not exist", cure="correct the path", where=source)
-    files = sorted(path for path in source.iterdir() if suffix_of(path)) if source.is_dir() else [source]
+    whole = source.is_file() or (rank > 2 and holds_slices(source))
+    files = [source] if whole else sorted(path for path in source.iterdir() if kind_of(path))
     if not files:
         raise DataError(
             "this folder holds no image",
             cure=f"name a folder with files of {', '.join(SUFFIXES)}",
             where=source,
         )
-    if source.is_file() and suffix_of(source) is None:
+    if whole and kind_of(source) is None:
         raise DataError("no format reads this file", cure=f"give one of {', '.join(SUFFIXES)}", where=source)
     inputs: dict[Path, Input] = {}
     sources = {path.resolve() for path in files}
-    for name, paths in _grouped(files, channels, single=source.is_file()):
-        target = out / f"{name}{OUTPUT_SUFFIX[SUFFIXES[suffix_of(paths[0]) or '']]}"
+    for name, paths in _grouped(files, channels, single=whole):
+        target = out / f"{name}{OUTPUT_SUFFIX[kind_of(paths[0]) or '']}"
         if target in inputs:
             first = inputs[target].paths[0].name
             raise UsageError(
@@ -212,21 +224,27 @@ def _with_neighbours(path: Path) -> list[Path]:
     hit = channel_of(path)
     if hit is None:
         return [path]
-    beside = (each for each in path.parent.iterdir() if suffix_of(each))
+    beside = (each for each in path.parent.iterdir() if kind_of(each))
     return [each for each in beside if (other := channel_of(each)) and other[0] == hit[0]]
 
 
 def _one(model: Model, each: Input, *, tta: bool, probabilities: bool, progress: Progress) -> Written:
     start = time.monotonic()
-    prediction = model.predictor.file(
-        each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
-    )
-    model.save(prediction, each.target)
     beside: Path | None = None
-    if prediction.probabilities is not None:
-        beside = each.target.with_name(f"{each.id}.probabilities.npz")
-        write_bytes(beside, _packed(prediction, model.classes))
-    counts = np.bincount(prediction.labels.ravel(), minlength=len(model.classes))
+    counts = None
+    if not probabilities:  # they are kept for the whole image
+        counts = predict_rows(
+            model, each.paths, id=each.id, target=each.target, mirror=tta, progress=progress
+        )
+    if counts is None:
+        prediction = model.predictor.file(
+            each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
+        )
+        model.save(prediction, each.target, source=each.paths[0])
+        if prediction.probabilities is not None:
+            beside = each.target.with_name(f"{each.id}.probabilities.npz")
+            write_bytes(beside, _packed(prediction, model.classes))
+        counts = np.bincount(prediction.labels.ravel(), minlength=len(model.classes))
     return Written(
         id=each.id,
         path=each.target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,19 +109,26 @@ class Ready:
     seconds: dict[str, float]
 
 
-def look(source: Path, wishes: Wishes, *, progress: Progress) -> Seen:
+Accept = Callable[[Inspection], None]
+"""Looks at a data set that could be read, and raises where it will not do."""
+
+
+def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | None = None) -> Seen:
     """Read the data set, refuse a bad one, split it and plan; nothing is written.
 
     Args:
         source: The data set.
         wishes: What was asked for.
         progress: Who watches.
+        accept: Refuses more than what no training could use.
     """
     # A key that does not exist must not cost the time it takes to read a data set.
     given = given_plan(wishes)
     wanted, network = wanted_split(wishes, given), wanted_network(wishes)
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
+    if accept is not None:
+        accept(inspection)
     for problem in inspection.problems:
         progress.say(
             f"{problem.severity}: {problem.problem}" + (f" ({problem.where})" if problem.where else "")
@@ -180,7 +187,9 @@ def _other_fold(given: Plan | None, wanted: TrainingPlan, sides: Split, catalog:
     )
 
 
-def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> Ready:
+def make_ready(
+    source: Path, run: Run, wishes: Wishes, *, progress: Progress, accept: Accept | None = None
+) -> Ready:
     """Look at the data, write down what was decided, prepare every sample.
 
     A resumed run takes its own plan and split; data that has changed since is refused.
@@ -190,13 +199,14 @@ def make_ready(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         run: Where plan, split and fingerprint go.
         wishes: What was asked for.
         progress: Who watches.
+        accept: Refuses more than what no training could use.
     """
     started = time.monotonic()
     if wishes.resume and is_started(run):
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
         start = asked_start(wishes.init)
-        seen = look(source, wishes, progress=progress)
+        seen = look(source, wishes, progress=progress, accept=accept)
         plan, inspection, sides = fitted(seen.plan, wishes, progress=progress), seen.inspection, seen.split
         file = SplitFile(
             source=str(source),

@@ -23,6 +23,9 @@ OURS = (
     "fingerprint.json",
     "split.json",
     "start.json",
+    "memory",
+    "importance.safetensors",
+    "update.json",
     "journal.jsonl",
     "checkpoints",
     "model",
@@ -58,6 +61,24 @@ def open_run(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Run]:
     run = Run(folder)
     if not (folder / _ASIDE).exists():  # else the old run must be back first
         refuse_taken(run, resume=resume, overwrite=overwrite)
+    with held(folder):
+        _settle(folder)
+        # Again: it may have been taken, or an old run put back, since the first look.
+        refuse_taken(run, resume=resume, overwrite=overwrite)
+        yield run
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder for the block: no second command may write there.
+
+    Args:
+        folder: Where; made when missing.
+
+    Raises:
+        UsageError: Another command is at work there.
+        ResourceError: The folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -65,10 +86,7 @@ def open_run(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[Run]:
         raise disk_error(wrong, folder) from wrong
     try:
         _lock(handle, folder)
-        _settle(folder)
-        # Again: it may have been taken, or an old run put back, since the first look.
-        refuse_taken(run, resume=resume, overwrite=overwrite)
-        yield run
+        yield
     finally:
         os.close(handle)
 

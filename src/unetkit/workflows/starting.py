@@ -107,7 +107,7 @@ def start_network(
         return
     start = read_start(run)
     if start is not None and start.weights_sha256:
-        _refuse_changed(start)
+        refuse_changed(start)
         report = start_from(network, Path(start.source), classes=plan.data.classes)
     elif plan.training.pretrained == "imagenet":
         report, start = start_from_imagenet(network), Start(source=IMAGENET)
@@ -120,8 +120,15 @@ def start_network(
         progress.say(f"start: {len(norms)} batch norms had been folded away and were settled on this data")
 
 
-def _refuse_changed(start: Start) -> None:
-    """Refuse weights that are no longer those the run was to start from."""
+def refuse_changed(start: Start) -> None:
+    """Refuse weights that are no longer those the run was to start from.
+
+    Args:
+        start: As the run wrote it down.
+
+    Raises:
+        DataError: The weights have changed.
+    """
     now = asked_start(start.source)
     if now is None or now.weights_sha256 != start.weights_sha256:
         raise DataError(

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from unetkit.data.formats import FORMATS, SUFFIXES, format_of, stem_of, suffix_of
+from unetkit.data.formats import (
+    FORMATS,
+    SUFFIXES,
+    files_of,
+    format_of,
+    holds_slices,
+    kind_of,
+    stem_of,
+    suffix_of,
+)
 from unetkit.errors import DataError
 
 
@@ -28,3 +37,22 @@ def test_the_longest_suffix_wins():
 def test_an_unknown_suffix_names_the_known_ones():
     with pytest.raises(DataError, match=r"no format reads this file \(\.npy\).*\.nii\.gz.*\.png"):
         format_of(Path("a.npy"))
+
+
+def test_dicom_is_known_by_its_bytes_where_no_suffix_tells(tmp_path):
+    series = tmp_path / "1.2.840"
+    series.mkdir()
+    assert kind_of(series) is None
+    (series / "IM1").write_bytes(bytes(128) + b"DICM")
+    (series / "notes").write_bytes(bytes(200))
+    assert holds_slices(series)
+    assert (kind_of(series), kind_of(series / "IM1"), kind_of(series / "notes")) == ("dicom", "dicom", None)
+    assert (stem_of(series), stem_of(series / "IM1")) == ("1.2.840", "IM1")
+    assert type(format_of(series)).__name__ == "DicomFormat"
+    assert files_of(series) == (series / "IM1", series / "notes")
+    assert not holds_slices(series / "IM1")
+
+
+def test_a_plain_file_consists_of_itself(tmp_path):
+    assert files_of(tmp_path / "a.png") == (tmp_path / "a.png",)
+    assert files_of(tmp_path / "notes.txt") == (tmp_path / "notes.txt",)

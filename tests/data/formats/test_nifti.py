@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -265,3 +266,30 @@ def test_colours_and_half_a_pair_are_refused(tmp_path):
         NIFTI.read_label(save(tmp_path / "c.nii", volume(3, 4, 5, 2)))
     with pytest.raises(DataError, match="expected 2 or 3 axes and one for channels"):
         NIFTI.read(save(tmp_path / "d.nii", volume(3, 4, 5, 2, 2)))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("placed", [True, False])
+def test_slices_become_the_bytes_of_the_whole(tmp_path, name, placed):
+    labels = np.random.default_rng(0).integers(0, 300, (7, 6, 5)).astype(np.uint16)
+    turns = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    grid = replace(Grid((2.0, 1.0, 1.5), (5.0, -3.0, 7.0), turns), placed=placed)
+    rows, whole = tmp_path / "rows" / name, tmp_path / name
+    form = NiftiFormat()
+    form.write(whole, labels, grid)
+    bands = (labels[:3], labels[3:4], labels[4:])
+    form.write_rows(rows, bands, shape=labels.shape, dtype=labels.dtype, grid=grid)
+    unpack = gzip.decompress if name.endswith(".gz") else bytes
+    assert unpack(rows.read_bytes()) == unpack(whole.read_bytes())
+
+
+def test_any_part_of_a_plain_volume_is_that_of_the_whole_and_a_gzipped_one_has_none(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (7, 6, 5)).astype(np.uint8)
+    form, plain, packed = NiftiFormat(), tmp_path / "a.nii", tmp_path / "a.nii.gz"
+    for path in (plain, packed):
+        form.write(path, values, Grid.plain(3))
+    with form.windows(plain) as opened:
+        assert (opened.channels, opened.header.shape) == (1, values.shape)
+        assert np.array_equal(opened.read(((2, 5), (0, 4), (1, 5)))[0], values[2:5, :4, 1:])
+    with form.windows(packed) as opened:
+        assert opened is None

@@ -8,8 +8,7 @@ from unetkit.networks.blocks import initialize
 from unetkit.networks.bottlenecks.transformer import TransformerBottleneck
 from unetkit.networks.unet import build
 from unetkit.records.plan import NetworkPlan
-from unetkit.spatial.layers import memory_format
-from unetkit.spatial.memory_format import arranged
+from unetkit.spatial.memory_format import arranged, memory_format
 
 SIZES = [(14, 14, 14), (9, 17, 2), (5, 7, 6), (1, 1, 1)]
 

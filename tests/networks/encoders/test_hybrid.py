@@ -57,7 +57,7 @@ def test_r50_has_the_published_parameters():
 
 def test_kernels_are_standardised():
     layer = StandardizedConv(3, 5, kernel=(3, 3), stride=(2, 2))
-    x = torch.randn(2, 3, 7, 8)
+    x = torch.randn(2, 3, 6, 8)
     rows = layer.weight.flatten(1)
     mean, deviation = rows.mean(1, keepdim=True), rows.std(1, correction=0, keepdim=True)
     kernel = ((rows - mean) / deviation).reshape(layer.weight.shape)
@@ -84,7 +84,7 @@ def test_a_unit_is_the_residual_bottleneck_of_torchs_layers(rank, step):
     def normed(x, norm, groups):
         return F.group_norm(x, groups, norm.weight, norm.bias)
 
-    x = torch.randn(2, 8, *(5, 6, 4)[:rank])
+    x = torch.randn(2, 8, *(6, 8, 4)[:rank])
     y = F.relu(normed(convolved(x, unit.narrow, 1, 0), unit.norms[0], 4))
     y = F.relu(normed(convolved(y, unit.spatial, step, 1), unit.norms[1], 4))
     y = normed(convolved(y, unit.widen, 1, 0), unit.norms[2], 16)

@@ -3,8 +3,7 @@
 import torch
 
 from unetkit.networks.fusions.concat import Concat
-from unetkit.spatial.layers import memory_format
-from unetkit.spatial.memory_format import arranged
+from unetkit.spatial.memory_format import arranged, memory_format
 
 
 def test_the_way_up_comes_first_and_the_format_stays():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,13 +19,25 @@ FORMATS = {
     "raster": "unetkit.data.formats.raster:RasterFormat",
     "tiff": "unetkit.data.formats.tiff:TiffFormat",
     "nifti": "unetkit.data.formats.nifti:NiftiFormat",
+    "dicom": "unetkit.data.formats.dicom:DicomFormat",
+    "nrrd": "unetkit.data.formats.nrrd:NrrdFormat",
+    "metaimage": "unetkit.data.formats.metaimage:MetaImageFormat",
 }
 
 SUFFIXES = {
     ".png": "raster", ".jpg": "raster", ".jpeg": "raster", ".bmp": "raster",
     ".tif": "tiff", ".tiff": "tiff",
     ".nii": "nifti", ".nii.gz": "nifti",
+    ".dcm": "dicom",
+    ".nrrd": "nrrd", ".nhdr": "nrrd",
+    ".mha": "metaimage", ".mhd": "metaimage",
 }  # fmt: skip
+
+DICOM = "dicom"
+_MOST_LOOKED_AT = 32
+_DICOM_MARK, _MARK_AT = b"DICM", 128
+Box = tuple[tuple[int, int], ...]
+"""Start and stop per spatial axis."""
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
@@ -69,6 +83,39 @@ class Format(Protocol):
         ...
 
 
+class Windows(Protocol):
+    """An open image file of which any part can be read without the rest."""
+
+    @property
+    def header(self) -> Header:
+        """What ``Format.describe`` says of the file, however large it is."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels that ``read`` gives, which may take a look at every pixel."""
+        ...
+
+    def read(self, region: Box) -> np.ndarray:
+        """Pixels ``(C, *region)``, equal to those of ``Format.read`` there; from one thread at a time."""
+        ...
+
+
+@runtime_checkable
+class WindowedFormat(Protocol):
+    """What a row of ``FORMATS`` has besides, where a file need not be in memory as a whole."""
+
+    def windows(self, path: Path) -> AbstractContextManager[Windows | None]:
+        """Open a file for reading parts; None where this one's pixels come only all at once."""
+        ...
+
+    def write_rows(
+        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+    ) -> None:
+        """Write labels ``shape`` that come as bands along the first axis; the file appears when all came."""
+        ...
+
+
 def suffix_of(path: Path) -> str | None:
     """The longest known suffix of a file name, lower case; None when the format is not known.
 
@@ -80,13 +127,65 @@ def suffix_of(path: Path) -> str | None:
     return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
 
 
+def kind_of(path: Path) -> str | None:
+    """The row of ``FORMATS`` that reads a path: by its suffix, else DICOM where the bytes say so.
+
+    Args:
+        path: A file (which need not exist), or a folder of slices.
+
+    Returns:
+        None where no format reads it.
+
+    Example:
+        >>> kind_of(Path("scan.nii.gz")), kind_of(Path("notes.txt"))
+        ('nifti', None)
+    """
+    suffix = suffix_of(path)
+    if suffix is not None:
+        return SUFFIXES[suffix]
+    return DICOM if holds_slices(path) or (path.is_file() and _is_dicom(path)) else None
+
+
+def holds_slices(folder: Path) -> bool:
+    """Whether a path is a folder that has DICOM files in it, told by their first bytes."""
+    if not folder.is_dir():
+        return False
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return any(_is_dicom(path) for path in files[:_MOST_LOOKED_AT])
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Every file that an image or a label consists of: the slices of a folder, the data beside a header.
+
+    Args:
+        path: What a case names.
+
+    Raises:
+        DataError: A header beside its data cannot be read.
+    """
+    if path.is_dir():
+        return tuple(sorted(each for each in path.rglob("*") if each.is_file()))
+    parts = getattr(format_of(path), "parts", None) if suffix_of(path) else None
+    return (path,) if parts is None else parts(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MARK_AT + 4)[_MARK_AT:] == _DICOM_MARK
+    except OSError:
+        return False
+
+
 def stem_of(path: Path) -> str:
-    """The file name without its format's suffix.
+    """The file name without its format's suffix; DICOM without one keeps its name, whatever dots it has.
 
     Example:
         >>> stem_of(Path("scan.v2.nii.gz"))
         'scan.v2'
     """
+    if suffix_of(path) is None and kind_of(path) is not None:
+        return path.name
     return path.name[: len(path.name) - len(suffix_of(path) or path.suffix)]
 
 
@@ -102,20 +201,20 @@ def channel_of(path: Path) -> tuple[str, int] | None:
 
 
 def format_of(path: Path) -> Format:
-    """The reader and writer of a file, chosen by its name.
+    """The reader and writer of a file, chosen by its name; a folder of slices is read as DICOM.
 
     Args:
         path: The file; it need not exist.
 
     Raises:
-        DataError: No format has this suffix.
+        DataError: No format has this suffix, and it is no folder of slices.
 
     Example:
         >>> type(format_of(Path("a.nii.gz"))).__name__
         'NiftiFormat'
     """
-    suffix = suffix_of(path)
-    if suffix is None:
+    kind = kind_of(path)
+    if kind is None:
         got = "".join(path.suffixes[-1:]) or "no suffix"
         raise DataError(f"no format reads this file ({got})", cure=nearest(got, SUFFIXES), where=path)
-    return pick("format", FORMATS, SUFFIXES[suffix])()
+    return pick("format", FORMATS, kind)()

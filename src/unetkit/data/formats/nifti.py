@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
@@ -14,7 +15,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
-from unetkit.data.formats import Header
+from unetkit.data.formats import Box, Header
 from unetkit.data.formats.checks import (
     DEFLATE_RATIO,
     TRUNCATED,
@@ -23,6 +24,8 @@ from unetkit.data.formats.checks import (
     smallest_unsigned,
     whole_numbers,
 )
+from unetkit.data.formats.rows import counted
+from unetkit.data.formats.stored import StoredArray
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
 from unetkit.records.files import atomic
@@ -30,6 +33,7 @@ from unetkit.records.files import atomic
 _TOLERANCE_MM = 1e-3
 _BROKEN = (OSError, EOFError, zlib.error, HeaderDataError, ValueError, LookupError)
 _LARGEST_NIFTI1 = 32767
+_NO_LIMIT = 2**62
 _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 
 NiftiHeader = nib.Nifti1Header  # Nifti2Header is a subclass
@@ -41,10 +45,7 @@ class NiftiFormat:
     def describe(self, path: Path) -> Header:
         """Size, channels, type and geometry from the header alone; see ``Format``."""
         with _opened(path) as (_, header):
-            grid, notes = _geometry(path, header)
-            channels, shape = _shapes(path, header)
-            scaled = _scale(header) != (1.0, 0.0)
-            return Header(channels, shape, "float32" if scaled else _dtype(header).name, grid, notes=notes)
+            return _described(path, header)
 
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, z, y, x)`` with the header's slope and intercept applied."""
@@ -69,26 +70,64 @@ class NiftiFormat:
         Where the place was stated, qform and sform are equal; where it was not, none is: a place that nobody
         knows must not look like a scanner's.
         """
-        values = smallest_unsigned(labels, path).T
-        kind = nib.Nifti1Image if max(values.shape, default=0) <= _LARGEST_NIFTI1 else nib.Nifti2Image
-        image = kind(values, _affine(grid) if grid.placed else None)
-        header = cast("NiftiHeader", image.header)
-        header.set_data_dtype(values.dtype)
-        header.set_slope_inter(1, 0)
-        header.set_xyzt_units("mm" if grid.calibrated else "unknown")
-        if grid.placed:
-            _set_place(image, _affine(grid))
-        else:
-            header.set_zooms(grid.spacing_mm[::-1])
-        data = image.to_bytes()
+        data = _label_image(smallest_unsigned(labels, path).T, grid).to_bytes()
         with atomic(path) as file:
-            file.write(
-                gzip.compress(data, compresslevel=6, mtime=0) if path.name.lower().endswith(".gz") else data
+            file.write(gzip.compress(data, compresslevel=6, mtime=0) if _packs(path) else data)
+
+    @contextmanager
+    def windows(self, path: Path) -> Iterator[NiftiWindows | None]:
+        """The file, to be read in parts; None where it is gzipped; see ``Windows``."""
+        with _opened(path, limit=_NO_LIMIT) as (file, header):
+            packed = isinstance(file, gzip.GzipFile)
+            opened = None if packed else NiftiWindows(path, header)
+        yield opened
+
+    def write_rows(
+        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+    ) -> None:
+        """Write labels while their slices come; see ``WindowedFormat``. It unpacks to ``write``'s bytes."""
+        empty = np.broadcast_to(np.zeros((), dtype), shape[::-1])
+        start = io.BytesIO()
+        cast("NiftiHeader", _label_image(empty, grid).header).write_to(start)
+        with atomic(path) as plain:
+            packed = (
+                gzip.GzipFile(fileobj=plain, mode="wb", compresslevel=6, mtime=0)
+                if _packs(path)
+                else nullcontext(plain)
             )
+            with packed as file:
+                file.write(start.getvalue())
+                for band in counted(bands, shape):
+                    file.write(np.ascontiguousarray(band, dtype).data)
+
+
+class NiftiWindows:
+    """An uncompressed NIfTI of which parts are read; see ``Windows``.
+
+    Args:
+        path: The file.
+        header: Its header, checked.
+    """
+
+    def __init__(self, path: Path, header: NiftiHeader) -> None:
+        self.header = _described(path, header)
+        self.channels = self.header.channels
+        self._scale = _scale(header)
+        shape = (self.channels, *self.header.shape)
+        kind = _dtype(header)
+        self._stored = StoredArray(path, offset=_offset(header), shape=shape, dtype=kind, rows_axis=1)
+
+    def read(self, region: Box) -> np.ndarray:
+        """Pixels ``(C, *region)`` with the header's slope and intercept applied."""
+        stored = self._stored.read(((0, self.channels), *region))
+        slope, shift = self._scale
+        if (slope, shift) == (1.0, 0.0):
+            return stored
+        return _scaled(stored, slope, shift)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], NiftiHeader]]:
+def _opened(path: Path, *, limit: int | None = None) -> Iterator[tuple[IO[bytes], NiftiHeader]]:
     """The file behind its header, the header's claims checked."""
     length = file_bytes(path)
     try:
@@ -98,7 +137,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], NiftiHeader]]:
             file = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if packed else raw)
             header = _header(path, file)
             held = length * DEFLATE_RATIO if packed else length
-            refuse_claim(path, _offset(header) + _data_bytes(header), held=held)
+            refuse_claim(path, _offset(header) + _data_bytes(header), held=held, limit=limit)
             yield file, header
     except _BROKEN as wrong:
         raise DataError(
@@ -190,13 +229,43 @@ def _pixels(path: Path, file: IO[bytes], header: NiftiHeader) -> np.ndarray:
     slope, shift = _scale(header)
     if (slope, shift) == (1.0, 0.0):
         return stored.astype(_dtype(header).newbyteorder("="), copy=False)
+    return _scaled(stored, slope, shift)
+
+
+def _scaled(stored: np.ndarray, slope: float, shift: float) -> np.ndarray:
+    """Stored numbers ``(C, z, y, x)`` with slope and intercept applied, float32."""
     scaled = np.empty(stored.shape, np.float32)
     for channel, result in zip(stored, scaled, strict=True):
-        for number, part in enumerate(
-            channel
-        ):  # slice by slice: float64 of the whole would be many times its size
+        # slice by slice: float64 of the whole would be many times its size
+        for number, part in enumerate(channel):
             result[number] = part * np.float64(slope) + shift
     return scaled
+
+
+def _described(path: Path, header: NiftiHeader) -> Header:
+    grid, notes = _geometry(path, header)
+    channels, shape = _shapes(path, header)
+    scaled = _scale(header) != (1.0, 0.0)
+    return Header(channels, shape, "float32" if scaled else _dtype(header).name, grid, notes=notes)
+
+
+def _label_image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
+    """Labels ``(x, y, z)`` with the header they are written with."""
+    kind = nib.Nifti1Image if max(values.shape, default=0) <= _LARGEST_NIFTI1 else nib.Nifti2Image
+    image = kind(values, _affine(grid) if grid.placed else None)
+    header = cast("NiftiHeader", image.header)
+    header.set_data_dtype(values.dtype)
+    header.set_slope_inter(1, 0)
+    header.set_xyzt_units("mm" if grid.calibrated else "unknown")
+    if grid.placed:
+        _set_place(image, _affine(grid))
+    else:
+        header.set_zooms(grid.spacing_mm[::-1])
+    return image
+
+
+def _packs(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
 
 
 def _fill(file: IO[bytes], data: np.ndarray) -> int:

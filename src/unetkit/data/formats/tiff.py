@@ -6,16 +6,17 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import tifffile
 
-from unetkit.data.formats import Header
+from unetkit.data.formats import Box, Header
 from unetkit.data.formats.checks import (
     DEFLATE_RATIO,
     TRUNCATED,
@@ -24,6 +25,7 @@ from unetkit.data.formats.checks import (
     smallest_unsigned,
     whole_numbers,
 )
+from unetkit.data.formats.rows import counted, label_tiles
 from unetkit.data.formats.spacing import (
     Spacing,
     grid_of,
@@ -32,14 +34,24 @@ from unetkit.data.formats.spacing import (
     read_density,
     tag_spacing,
 )
+from unetkit.data.formats.stored import StoredArray
+from unetkit.data.formats.tiff_windows import Parts, Segments, TiffWindows, shown
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
-from unetkit.records.files import write_bytes
+from unetkit.records.files import atomic, write_bytes
 
 MOST_CHANNEL_PAGES = 4
 """Grey pages up to this number are channels; more are the slices of a volume."""
 
 MOST_PAGES = 1_000_000
+
+TILE = 512
+"""Edge of the tiles of a label file that is written row by row."""
+
+SEGMENT_LIMIT_BYTES = 2**28
+"""Decoded size of a row of strips or tiles above which a file is read as a whole or not at all."""
+
+_NO_LIMIT = 2**62
 
 _BROKEN = (
     OSError,
@@ -56,23 +68,8 @@ _BROKEN = (
 _UNCOMPRESSED, _DEFLATES, _JPEGS = 1, (8, 32946), (6, 7)
 _PALETTE = 3
 _TYPE_BYTES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
+}  # fmt: skip
 
 
 class TiffFormat:
@@ -81,19 +78,7 @@ class TiffFormat:
     def describe(self, path: Path) -> Header:
         """Size, channels and type from the tags alone; see ``Format``."""
         with _opened(path) as stack:
-            order, note = _order(stack)
-            sizes = dict(zip(stack.axes, stack.shape, strict=True))
-            page = stack.keyframe
-            channels = 3 if page.photometric == _PALETTE else sizes.get(order[0], 1)
-            shape = tuple(sizes[axis] for axis in order[1:])
-            return Header(
-                channels=channels,
-                shape=shape,
-                dtype="uint8" if stack.dtype == np.bool_ else str(stack.dtype),
-                grid=grid_of(stack.spacing, len(shape)),
-                lossy=int(page.compression) in _JPEGS,
-                notes=(note,) if note else (),
-            )
+            return _header(stack)
 
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` in the file's type."""
@@ -101,10 +86,7 @@ class TiffFormat:
             spacing = stack.spacing
             pixels = _arranged(stack)
             colours = stack.keyframe.colormap if stack.keyframe.photometric == _PALETTE else None
-        if colours is not None and pixels.shape[0] == 1:
-            pixels = (colours[:, pixels[0]] >> 8).astype(np.uint8)
-        if pixels.dtype == np.bool_:
-            pixels = pixels.astype(np.uint8) * 255
+        pixels = shown(pixels, colours)
         if pixels.dtype.kind in "u" and pixels.shape[0] == 4 and bool((pixels[3] == _top(pixels)).all()):
             pixels = pixels[:3]
         return np.ascontiguousarray(pixels), grid_of(spacing, pixels.ndim - 1)
@@ -141,6 +123,49 @@ class TiffFormat:
         buffer = io.BytesIO()  # the writer wants a file with a name
         tifffile.imwrite(buffer, values, compression="zlib", photometric="minisblack", **stated)
         write_bytes(path, buffer.getvalue())
+
+    @contextmanager
+    def windows(self, path: Path) -> Iterator[TiffWindows | None]:
+        """The file, to be read in parts; None where it is one large compressed piece; see ``Windows``.
+
+        An opaque alpha is left out as in ``read``; to know it, every pixel of four channels is looked at.
+        """
+        opening = _opened(path, limit=_NO_LIMIT)
+        stack = opening.__enter__()
+        try:
+            with _named(path):
+                header, parts, page = _header(stack), _parts(path, stack), stack.keyframe
+            colours = page.colormap if page.photometric == _PALETTE else None
+            yield parts and TiffWindows(header, parts, colours=colours, named=partial(_named, path))
+        finally:
+            opening.__exit__(None, None, None)  # what fails in the caller's hands is no fault of this file
+
+    def write_rows(
+        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+    ) -> None:
+        """Write labels as a tiled BigTIFF while their rows come; see ``WindowedFormat``.
+
+        A calibrated grid is written as OME-XML, in mm.
+        """
+        stated: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
+        if grid.calibrated:
+            for axis, step in zip(stated["axes"], grid.spacing_mm, strict=True):
+                stated |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": "mm"}
+        with atomic(path) as file:
+            handle = tifffile.FileHandle(file, name="labels.tif", size=0)
+            # left open when something fails: closing would write the end of a file that has none
+            writer = tifffile.TiffWriter(handle, bigtiff=True, ome=grid.calibrated)
+            writer.write(
+                label_tiles(counted(bands, shape), rank=len(shape), edge=TILE),
+                shape=shape,
+                dtype=dtype,
+                tile=(TILE, TILE),
+                compression="zlib",
+                photometric="minisblack",
+                maxworkers=1,
+                metadata=stated,
+            )
+            writer.close()
 
 
 @dataclass(frozen=True)
@@ -185,15 +210,22 @@ def _stack(file: tifffile.TiffFile, path: Path) -> _Stack:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Stack]:
-    """The pictures of a file, its claims checked; every failure of the reader becomes one ``DataError``."""
+def _opened(path: Path, *, limit: int | None = None) -> Iterator[_Stack]:
+    """The pictures of a file, its claims checked."""
     length = file_bytes(path)
-    try:
+    with _named(path):
         _walk(path, length)
         with tifffile.TiffFile(path) as file:
             stack = replace(_stack(file, path), spacing=_spacing(file))
-            _check(path, stack, length)
+            _check(path, stack, length, limit)
             yield stack
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Every failure of the reader becomes one ``DataError``."""
+    try:
+        yield
     except (tifffile.TiffFileError, *_BROKEN) as wrong:
         if "imagecodecs" in str(wrong):
             raise DataError(
@@ -239,7 +271,7 @@ def _check_tags(path: Path, block: bytes, order: str, *, large: bool, length: in
             )
 
 
-def _check(path: Path, stack: _Stack, length: int) -> None:
+def _check(path: Path, stack: _Stack, length: int, limit: int | None) -> None:
     """Compare what the tags promise with what the file holds, before a pixel is decoded."""
     if stack.dtype.kind not in "biuf":
         raise DataError(f"pixels of type {stack.dtype} cannot be used", cure="save real numbers", where=path)
@@ -260,10 +292,10 @@ def _check(path: Path, stack: _Stack, length: int) -> None:
     kind = int(stack.keyframe.compression)
     bits = 8 if stack.keyframe.bitspersample < 8 else 1
     if kind == _UNCOMPRESSED:
-        refuse_claim(path, claimed // bits, held=length)
+        refuse_claim(path, claimed // bits, held=length, limit=limit)
     elif kind in _DEFLATES:
-        refuse_claim(path, claimed // bits, held=stored * DEFLATE_RATIO)
-    refuse_claim(path, claimed)
+        refuse_claim(path, claimed // bits, held=stored * DEFLATE_RATIO, limit=limit)
+    refuse_claim(path, claimed, limit=limit)
 
 
 def _spacing(file: tifffile.TiffFile) -> Spacing:
@@ -295,6 +327,56 @@ def _order(stack: _Stack) -> tuple[str, str]:
     if len(unnamed) > 1 or len(channel) > 1 or "Y" not in axes or "X" not in axes:
         raise ValueError(f"axes {axes} of sizes {sizes} are neither a picture nor a volume with channels")
     return f"{channel or '.'}{depth}YX", note
+
+
+def _header(stack: _Stack) -> Header:
+    order, note = _order(stack)
+    sizes = dict(zip(stack.axes, stack.shape, strict=True))
+    page = stack.keyframe
+    shape = tuple(sizes[axis] for axis in order[1:])
+    return Header(
+        channels=3 if page.photometric == _PALETTE else sizes.get(order[0], 1),
+        shape=shape,
+        dtype="uint8" if stack.dtype == np.bool_ else str(stack.dtype),
+        grid=grid_of(stack.spacing, len(shape)),
+        lossy=int(page.compression) in _JPEGS,
+        notes=(note,) if note else (),
+    )
+
+
+def _parts(path: Path, stack: _Stack) -> Parts | None:
+    """What reads a region of the stored values; None where they come only all at once."""
+    order, _ = _order(stack)
+    page, pages = stack.keyframe, stack.pages()
+    if any(each is None or each.parent is not page.parent for each in pages):
+        return None
+    offset = stack.parts[0].dataoffset if len(stack.parts) == 1 else None
+    if offset is not None and page.bitspersample >= 8:
+        return _stored_parts(path, stack, offset)
+    planes, deep, length, width, samples = page.shaped
+    inside = (*((planes,) if planes > 1 else ()), length, width, *((samples,) if samples > 1 else ()))
+    lead = tuple(zip(stack.axes, stack.shape, strict=True))[: len(stack.axes) - len(inside)]
+    alike = stack.shape[len(lead) :] == inside and math.prod(size for _, size in lead) == len(pages)
+    if deep != 1 or min(planes, samples) > 1 or not alike:
+        return None
+    segments = Segments(pages, page, lead, depth=order[1] if len(order) == 4 else "")
+    return segments.read if segments.row_bytes <= SEGMENT_LIMIT_BYTES else None
+
+
+def _stored_parts(path: Path, stack: _Stack, offset: int) -> Parts:
+    """What reads a region of values that lie in the file one behind the other, uncompressed."""
+    order, _ = _order(stack)
+    kind = stack.dtype.newbyteorder(stack.keyframe.parent.byteorder)
+    first = stack.axes.index(order[1])
+    stored = StoredArray(path, offset=offset, shape=stack.shape, dtype=kind, rows_axis=first)
+    places = [stack.axes.index(axis) for axis in order if axis != "."]
+
+    def read(channels: int, region: Box) -> np.ndarray:
+        ranges = {order[0]: (0, channels)} | dict(zip(order[1:], region, strict=True))
+        part = stored.read(tuple(ranges[axis] for axis in stack.axes)).transpose(places)
+        return part[None] if order[0] == "." else part
+
+    return read
 
 
 def _arranged(stack: _Stack) -> np.ndarray:

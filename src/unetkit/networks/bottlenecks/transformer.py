@@ -9,7 +9,7 @@ from unetkit.errors import UsageError
 from unetkit.networks.transformer import TransformerLayer, features_of, tokens_of
 from unetkit.records.plan import NetworkPlan
 from unetkit.spatial.depthwise import Depthwise
-from unetkit.spatial.layers import memory_format
+from unetkit.spatial.memory_format import memory_format
 
 
 class TransformerBottleneck(nn.Module):

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from unetkit.networks.bottlenecks.transformer import layers_of
 from unetkit.networks.transformer import TransformerLayer, features_of, tokens_of
 from unetkit.records.plan import NetworkPlan
-from unetkit.spatial.layers import LAYERS, memory_format
+from unetkit.spatial.layers import LAYERS
+from unetkit.spatial.memory_format import memory_format
 
 GRID = 14
 """Places per axis that have a learned position of their own: those of 224 pixels at stride 16."""

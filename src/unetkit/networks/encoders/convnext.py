@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from unetkit.networks.convnext import ConvNextDown, convnext_blocks, expansions
 from unetkit.records.plan import NetworkPlan
 from unetkit.spatial.layers import Pointwise, convolution
+from unetkit.spatial.memory_format import meant_format
 
 
 class ConvNextEncoder(nn.Module):
@@ -44,7 +45,9 @@ class ConvNextEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> list[Tensor]:
         """``(B, C, *S)`` → features fine to coarse."""
-        x = self.stem(x)
+        # An image of one channel reads the same in both memory formats; the kernels know which one is meant.
+        kernel = self.stages[0][0].branch.spatial.weight  # pyright: ignore[reportIndexIssue]
+        x = self.stem(x).contiguous(memory_format=meant_format(kernel))
         features = []
         for stage in self.stages:
             x = stage(x)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unetkit.records.plan import NetworkPlan
-from unetkit.spatial.layers import LAYERS, SLOPE, GroupNorm, InstanceNorm, Pointwise
+from unetkit.spatial.instance_norm import InstanceNorm
+from unetkit.spatial.layers import LAYERS, SLOPE, GroupNorm, Pointwise, evened
 from unetkit.spatial.scale import max_pooled_wide
 
 _GROUPS = 32
@@ -135,7 +136,7 @@ class StandardizedConv(nn.Module):
         variance, mean = torch.var_mean(self.weight, axes, correction=0, keepdim=True)
         weight = (self.weight - mean) * torch.rsqrt(variance + _EPS)
         padding = [size // 2 for size in kernel]
-        return LAYERS[len(kernel)].convolve(x, weight, None, self.stride, padding)
+        return LAYERS[len(kernel)].convolve(evened(x, self.stride), weight, None, self.stride, padding)
 
 
 class _WidePool(nn.Module):

@@ -1,0 +1,103 @@
+"""The verb that makes a model smaller: compress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unetkit.cli import options
+from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Set
+
+if TYPE_CHECKING:
+    from unetkit.workflows.compress import CompressPreview
+    from unetkit.workflows.compressed import Compressed
+
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the smaller model's run; must not exist yet.")
+]
+Prune = Annotated[float, typer.Option("--prune", help="Share of the channels of every stage that goes.")]
+MaxLoss = Annotated[
+    float,
+    typer.Option(
+        "--max-loss",
+        help="Points of Dice (hundredths) that each class may lose on the held-out cases; exit 4 and nothing "
+        "published where one loses more.",
+    ),
+]
+Importance = Annotated[
+    str, typer.Option("--importance", metavar="NAME", help="Which channels go first: l1 or geometric_median.")
+]
+Rounds = Annotated[
+    int, typer.Option("--rounds", min=1, help="Cut in so many rounds, each followed by training.")
+]
+Minutes = Annotated[
+    float,
+    typer.Option(
+        "--minutes",
+        min=0.0,
+        help="Time for training after cutting, all rounds together; 0: as the plan says.",
+    ),
+]
+
+
+def compress(
+    model: ModelFolder,
+    data: Data,
+    out: Out,
+    prune: Prune = 0.5,
+    max_loss: MaxLoss = 0.5,
+    minutes: Minutes = 0.0,
+    importance: Importance = "l1",
+    rounds: Rounds = 1,
+    set_: Set = None,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cut channels out of a model, train what is left, and publish it only if it is still good."""
+    from unetkit.workflows.compress import compress as work
+    from unetkit.workflows.compress import preview
+
+    if dry_run:
+        seen = preview(model, out, prune=prune)
+        give_json(seen.model_dump(mode="json")) if as_json else _show_preview(seen)
+        return
+    found = work(
+        model,
+        data,
+        out,
+        prune=prune,
+        max_loss=max_loss,
+        progress=watcher(quiet=quiet),
+        minutes=minutes,
+        importance=importance,
+        rounds=rounds,
+        changes=options.changes(set_),
+        device=device,
+    )
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    _show(found)
+    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=quiet)
+
+
+def _show(found: Compressed) -> None:
+    from unetkit.workflows.compressed import CHANGE_HEAD, NOTE, SIZE_HEAD, change_rows, size_rows, title
+
+    give_table(title(found), SIZE_HEAD, size_rows(found.before, found.after))
+    give_table("Scores on the same cases", CHANGE_HEAD, change_rows(found))
+    give_line(NOTE)
+    give_line(f"model: {found.folder}")
+
+
+def _show_preview(seen: CompressPreview) -> None:
+    from unetkit.workflows.compressed import SIZE_HEAD, size_rows
+
+    give_table("What is left", SIZE_HEAD, size_rows(seen.before, seen.after))
+    give_line(f"would train it and, if the gate is passed, write {seen.out}")

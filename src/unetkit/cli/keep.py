@@ -1,0 +1,251 @@
+"""Verbs for models that live on: update, and registry with its own verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unetkit.cli import options
+from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.options import (
+    Device,
+    DryRun,
+    Fold,
+    Json,
+    Minutes,
+    Quiet,
+    Seed,
+    Set,
+    Telling,
+    grouped,
+)
+
+if TYPE_CHECKING:
+    from unetkit.records.kept import Interval, UpdateFile
+    from unetkit.records.registered import Decision, Version
+    from unetkit.workflows.update import UpdateSettings
+
+registry = typer.Typer(
+    name="registry",
+    help="Versions of a model, one of them live; a log that shows any tampering. REGISTRY is a MODEL, too.",
+    no_args_is_help=True,
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")]
+Folder = Annotated[Path, typer.Argument(metavar="REGISTRY", help="Folder of the registry.")]
+Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="A number of 'registry list'.")]
+Golden = Annotated[
+    list[Path] | None,
+    typer.Option("--golden", metavar="DATA", help="Labelled cases never trained on; repeatable."),
+]
+
+
+@grouped
+def update(
+    model: Model,
+    data: Annotated[Path, typer.Argument(metavar="NEWDATA", help="The new data, labelled.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new run.")],
+    *,
+    method: Annotated[
+        str,
+        typer.Option("--method", help="Against forgetting: replay, ewc, lwf, interpolate or finetune."),
+    ] = "replay",
+    memory: Annotated[
+        Path | None,
+        typer.Option("--memory", metavar="OLD", help="Old data, or the memory or run of an earlier update."),
+    ] = None,
+    golden: Golden = None,
+    minutes: Minutes = 0.0,
+    memory_gb: Annotated[
+        float, typer.Option("--memory-gb", min=0.0, help="Memory budget in GB; the plan's own when 0.")
+    ] = 0.0,
+    set_: Set = None,
+    fold: Fold = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the update in the folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
+    telling: Telling,
+) -> None:
+    """Train a model on new data without forgetting the old, and measure what it kept."""
+    from unetkit.workflows.update import refuse_words
+    from unetkit.workflows.update import update as work
+
+    sets = golden or []
+    settings: UpdateSettings = {
+        "minutes": minutes,
+        "memory_gb": memory_gb,
+        "changes": options.changes(set_),
+        "fold": options.fold(fold),
+        "device": device,
+        "seed": seed,
+        "resume": resume,
+        "overwrite": overwrite,
+    }
+    if telling.dry_run:
+        from unetkit.workflows.model_folder import model_folder
+
+        refuse_words(method, memory, sets, out)
+        give_line(f"would train {model_folder(model)} on {data} by {method} and write the run into {out}")
+        return
+    watch = watcher(quiet=telling.quiet)
+    done = work(model, data, out, method=method, memory=memory, golden=sets, progress=watch, **settings)
+    if telling.as_json:
+        give_json(done.kept.model_dump(mode="json"))
+        return
+    _show_kept(done.kept)
+    give_line(f"model:  {done.trained.run.model}")
+    tell(f"next: {program()} registry add REGISTRY {out}", quiet=telling.quiet)
+
+
+def _show_kept(kept: UpdateFile) -> None:
+    for name, one in kept.classes.items():
+        rows = [
+            (stage, *(_cell(cell) for cell in row))
+            for stage, row in zip(kept.stages, one.matrix, strict=True)
+        ]
+        give_table(f"Dice {name}", ("model", *kept.domains), rows)
+    head = ("class", "ACC", "BWT", "FWT", "forgetting")
+    rows = [
+        (name, _cell(one.accuracy), _cell(one.backward), _cell(one.forward), _cell(one.forgetting))
+        for name, one in kept.classes.items()
+    ]
+    if rows:
+        give_table("Kept and gained, with 95 % intervals", head, rows)
+    for note in kept.notes:
+        give_line(f"note: {note}")
+
+
+def _cell(one: Interval) -> str:
+    if one.value is None:
+        return "–"
+    return f"{one.value:.3f}" + (f" [{one.low:.3f}, {one.high:.3f}]" if one.low is not None else "")
+
+
+@registry.command()
+def add(
+    folder: Folder, model: Model, dry_run: DryRun = False, as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Copy a model into the registry, as a candidate."""
+    from unetkit.workflows.registry import Registry
+
+    if dry_run:
+        from unetkit.workflows.model_folder import model_folder
+
+        give_line(f"would copy {model_folder(model)} into {folder}")
+        return
+    version = Registry(folder).add(model)
+    if as_json:
+        give_json(version.model_dump(mode="json"))
+        return
+    give_line(f"version {version.number}: {version.stage}")
+    word = f"{program()} registry promote {folder} {version.number} --golden DATA"
+    tell(f"next: {word}", quiet=quiet)
+
+
+@registry.command("list")
+def list_(folder: Folder, as_json: Json = False) -> None:
+    """Every version: stage, when it came, what it was trained from, its Dice."""
+    from unetkit.workflows.registry import Registry
+
+    versions = Registry(folder).versions()
+    if as_json:
+        give_json([version.model_dump(mode="json") for version in versions])
+        return
+    rows = [_row(version) for version in versions]
+    give_table(f"{folder}", ("version", "stage", "added", "trained from", "Dice", "copied from"), rows)
+
+
+def _row(version: Version) -> tuple[object, ...]:
+    dice = version.dice.get("mean")
+    parent = f"version {version.parent}" if version.parent else "–"
+    shown = "–" if dice is None else f"{dice:.4f}"
+    return version.number, version.stage, version.added, parent, shown, version.source
+
+
+@registry.command()
+def promote(
+    folder: Folder,
+    version: Number,
+    golden: Golden = None,
+    margin: Annotated[
+        float, typer.Option("--margin", min=0.0, help="Dice that an interval may reach below 0.")
+    ] = 0.01,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a version live if it is worse on no golden set and better on one, case by case. Exit 4 if not."""
+    from unetkit.workflows.registry import Registry
+
+    decision = Registry(folder).promote(
+        version,
+        golden=golden or [],
+        margin=margin,
+        device=device,
+        dry_run=dry_run,
+        progress=watcher(quiet=quiet),
+    )
+    if as_json:
+        give_json(decision.model_dump(mode="json"))
+        return
+    _show_decision(decision)
+    give_line(f"version {version} {'would go' if dry_run else 'is'} live")
+
+
+def _show_decision(decision: Decision) -> None:
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    rows = [
+        (
+            each.name,
+            each.cases,
+            shown(each.live),
+            shown(each.candidate),
+            f"{shown(each.difference)} [{shown(each.low)}, {shown(each.high)}]",
+            shown(each.p_value),
+            f"{each.missed_live} → {each.missed_candidate}",
+        )
+        for each in decision.sets
+    ]
+    head = ("golden set", "cases", "live", "candidate", "difference [95 %]", "p", "missed")
+    give_table("Mean Dice per case", head, rows)
+
+
+@registry.command()
+def rollback(folder: Folder, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Make live what was live before."""
+    from unetkit.workflows.registry import Registry
+
+    version = Registry(folder).rollback(dry_run=dry_run)
+    if as_json:
+        give_json(version.model_dump(mode="json"))
+        return
+    give_line(f"version {version.number} {'would go' if dry_run else 'is'} live")
+
+
+@registry.command()
+def verify(
+    folder: Folder,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", metavar="HASH", help="A head that was printed before and kept elsewhere."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every hash; exit 3 if anything was changed, taken away or put in."""
+    from unetkit.workflows.registry import Registry
+
+    found = Registry(folder).verify(head=head)
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    live = "nothing is live" if found.live is None else f"version {found.live} is live"
+    give_line(f"whole: {counted(found.versions, 'version')}, {counted(found.lines, 'line')}, {live}")
+    for each in found.unfinished:
+        give_line(f"unfinished, made good by the next command that writes: {each}")
+    give_line(f"head: {found.head}")

@@ -1,0 +1,116 @@
+"""Scores as tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from unetkit.cli.console import give_line, give_table
+
+if TYPE_CHECKING:
+    from unetkit.records.scores import ObjectRow, Scores, Summary
+    from unetkit.workflows.comparison import Against
+    from unetkit.workflows.subgroups import Subgroup
+
+MEAN = "mean"
+
+
+def show_scores(scores: Scores) -> None:
+    """Means with intervals per class and metric, objects by size, and Dice case by case.
+
+    Args:
+        scores: What was measured.
+    """
+    rows = []
+    for name, row in scores.summary.items():
+        for metric, one in row.items():
+            rows.append((name, scores.heading(metric), _mean(one), one.n, one.missed, one.undefined))
+    head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
+    give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
+    for why in dict.fromkeys(scores.reasons.values()):
+        named = ", ".join(metric for metric, reason in scores.reasons.items() if reason == why)
+        give_line(f"{named}: measured because of {why}")
+    _show_objects(scores)
+    cases = []
+    for case in scores.cases:
+        values = [case.values[name].get("dice") for name in scores.classes]
+        remark = "no prediction" if case.absent else ", ".join(f"missed {name}" for name in case.missed)
+        cases.append((case.id, *map(_share, values), remark))
+    give_table("Dice per case", ("case", *scores.classes, "remarks"), cases)
+    give_line(scores.convention)
+
+
+def show_subgroups(scores: Scores, parts: Sequence[Subgroup]) -> None:
+    """One row per value of a column and class, one column per metric.
+
+    Args:
+        scores: What was measured, for the headings.
+        parts: The subgroups.
+    """
+    if not parts:
+        return
+    rows = [
+        (part.value, part.cases, name, *(_mean(row[metric]) for metric in scores.metrics))
+        for part in parts
+        for name, row in part.summary.items()
+        if len(scores.classes) > 1 or name != MEAN
+    ]
+    head = (parts[0].column, "cases", "class", *map(scores.heading, scores.metrics))
+    give_table(f"By {parts[0].column}: mean [95 % interval]", head, rows)
+
+
+def show_against(scores: Scores, other: str, table: Mapping[str, Mapping[str, Against]]) -> None:
+    """Differences case by case, with their interval and p value.
+
+    Args:
+        scores: What was measured, for the headings.
+        other: What it was compared with.
+        table: Class → metric → difference.
+    """
+    if not table:
+        return
+    rows = []
+    for name, row in table.items():
+        for metric, one in row.items():
+            ends = "–"
+            if one.low is not None and one.high is not None:
+                ends = f"[{one.low:+.4f}, {one.high:+.4f}]"
+            mean = "–" if one.mean is None else f"{one.mean:+.4f}"
+            p = "–" if one.p_value is None else f"{one.p_value:.3g}"
+            rows.append((name, scores.heading(metric), mean, ends, p, one.cases))
+    head = ("class", "metric", "difference", "95 % interval", "p (Wilcoxon)", "cases")
+    give_table(f"The first minus {other}, case by case", head, rows)
+
+
+def _show_objects(scores: Scores) -> None:
+    rows = []
+    for name, sizes in scores.objects.items():
+        for one in sizes:
+            counts = f"{one.found} of {one.reference}", f"{one.right} of {one.prediction}"
+            shares = map(_share, (one.recall, one.precision, one.f1))
+            rows.append((name, _range(one), *counts, *shares))
+    if rows:
+        rank = "mm³, of pictures mm²" if scores.unit == "mm" else "pixels"
+        head = ("class", f"size ({rank})", "found", "right", "recall", "precision", "F1")
+        give_table("Objects, all cases together", head, rows)
+    curves = [(name, *(f"{found:.3f}" for _, found in curve)) for name, curve in scores.froc.items() if curve]
+    if curves:
+        rates = [f"{rate:g}" for rate, _ in next(curve for curve in scores.froc.values() if curve)]
+        give_table("Objects found at so many false alarms per image", ("class", *rates), curves)
+
+
+def _range(one: ObjectRow) -> str:
+    if one.most is None:
+        return f"{one.least:g} and more" if one.least else "all"
+    return f"{one.least:g} to {one.most:g}" if one.least else f"below {one.most:g}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _mean(one: Summary) -> str:
+    if one.mean is None:
+        return "–"
+    interval = f" [{one.low:.3f}, {one.high:.3f}]" if one.low is not None and one.high is not None else ""
+    return f"{one.mean:.3f}{interval}"

@@ -1,0 +1,1 @@
+"""Smaller models that answer as the larger ones did, each behind a gate."""

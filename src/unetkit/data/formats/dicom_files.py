@@ -1,0 +1,356 @@
+"""One DICOM file through pydicom: what its header says of each plane, and the numbers of its pixels.
+
+Only the tags that an image needs are read; names, dates and numbers of a patient never reach an array, a
+message or a record. What pydicom says of a bad value quotes it, so its words are not passed on.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from unetkit.data.formats.checks import TRUNCATED, refuse_claim
+from unetkit.data.formats.dicom_elements import Elements, walk_elements
+from unetkit.errors import DataError, MissingPackageError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+INSTALL = "pip install 'unetkit[dicom]'"
+
+_TAGS = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "NumberOfFrames", "Rows", "Columns",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "SegmentationType", "SegmentSequence", "LossyImageCompression",
+)  # fmt: skip
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_COLOURS = {"MONOCHROME1": 1, "MONOCHROME2": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3}
+_COLOURS["YBR_RCT"] = 3
+_NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.481.", "1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.")
+_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_BROKEN = (
+    AttributeError, EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError,
+    TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
+_DECODERS = ("pydicom", "pylibjpeg", "pyjpegls")
+_DAMAGED = "this DICOM file is truncated or damaged: {} cannot be read"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of pixels and where it lies, in DICOM's own world (LPS, mm).
+
+    Args:
+        path: Its file.
+        index: Its number in the file, from 0.
+        rows: Pixels down.
+        columns: Pixels across.
+        position: Centre of the first pixel; None where it is not stated.
+        across: Unit vector to the next column; None where it is not stated.
+        down: Unit vector to the next row.
+        spacing_mm: Between rows, between columns; None where it is not stated.
+        slope: Stored value to real value.
+        intercept: The same, added.
+        segment: In a segmentation: the number of the segment drawn here.
+    """
+
+    path: Path
+    index: int
+    rows: int
+    columns: int
+    position: tuple[float, ...] | None
+    across: tuple[float, ...] | None
+    down: tuple[float, ...] | None
+    spacing_mm: tuple[float, ...] | None
+    slope: float = 1.0
+    intercept: float = 0.0
+    segment: int | None = None
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """The header of one file, as far as pixels need it.
+
+    Args:
+        path: The file.
+        sop_class: What kind of object it is.
+        series: The series it belongs to.
+        channels: Samples per pixel.
+        bits: Bits that a stored value uses.
+        signed: Whether it has a sign.
+        inverted: Whether the smallest value is white (MONOCHROME1).
+        lossy: Whether its values were compressed with loss.
+        planes: Its planes in the order of the file.
+        segmentation: ``BINARY``, ``LABELMAP`` …; empty for an image.
+    """
+
+    path: Path
+    sop_class: str
+    series: str
+    channels: int
+    bits: int
+    signed: bool
+    inverted: bool
+    lossy: bool
+    planes: tuple[Plane, ...]
+    segmentation: str = ""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the stored values."""
+        return np.dtype(
+            f"{'i' if self.signed else 'u'}{1 if self.bits <= 8 else 2 if self.bits <= 16 else 4}"
+        )
+
+
+def read_headers(paths: Iterable[Path]) -> tuple[DicomFile, ...]:
+    """The headers of those files that are images: reports, plans and presentation states are left out.
+
+    Args:
+        paths: DICOM files.
+
+    Raises:
+        DataError: A file is no DICOM file, is damaged or has pixels that cannot be used.
+    """
+    found: list[DicomFile] = []
+    for path in paths:
+        header, elements = _header(path)
+        kind = _value(path, "SOPClassUID", lambda header=header: str(header.SOPClassUID))
+        if kind.startswith(_DOSE) or not kind.startswith(_NO_IMAGES):
+            found.append(_described(path, header, elements))
+    return tuple(found)
+
+
+def read_header(path: Path) -> DicomFile:
+    """What a file says of its planes.
+
+    Args:
+        path: A DICOM file.
+
+    Raises:
+        DataError: The file is damaged, has no pixels, or pixels that cannot be used.
+        MissingPackageError: pydicom is not installed.
+    """
+    return _described(path, *_header(path))
+
+
+def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
+    kind = _value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
+    if elements.pixel_bytes is None:
+        raise DataError(
+            "this DICOM file is truncated, or no image: it has no pixel data", cure=TRUNCATED, where=path
+        )
+    colour = _value(path, "PhotometricInterpretation", lambda: str(header.PhotometricInterpretation))
+    bits = _value(path, "BitsAllocated", lambda: (int(header.BitsAllocated), int(header.BitsStored)))
+    channels = _value(path, "SamplesPerPixel", lambda: int(header.SamplesPerPixel))
+    signed = _value(path, "PixelRepresentation", lambda: int(header.PixelRepresentation)) == 1
+    if _COLOURS.get(colour) != channels and kind != LABELMAP:
+        raise DataError(
+            f"pixels of the kind '{colour[:20]}' with {channels} samples cannot be used",
+            cure="convert the file to MONOCHROME2 or RGB",
+            where=path,
+        )
+    if (
+        bits[0] not in (1, 8, 16, 32)
+        or not 1 <= bits[1] <= bits[0]
+        or (bits[0] == 1 and kind != SEGMENTATION)
+    ):
+        raise DataError(f"{bits[1]} bits in {bits[0]} cannot be used", cure="convert the file", where=path)
+    if "ModalityLUTSequence" in header:
+        raise DataError(
+            "its values run through a table (Modality LUT) and are no numbers on one scale",
+            cure="export the image with a rescale slope and intercept",
+            where=path,
+        )
+    planes = _value(path, "its planes", lambda: tuple(_planes(path, header)))
+    file = DicomFile(
+        path=path,
+        sop_class=kind,
+        series=_value(path, "SeriesInstanceUID", lambda: str(header.SeriesInstanceUID)),
+        channels=channels,
+        bits=bits[1],
+        signed=signed,
+        inverted=colour == "MONOCHROME1",
+        lossy=str(header.get("LossyImageCompression", "")) == "01",
+        planes=planes,
+        segmentation=str(header.get("SegmentationType", "")) if kind in (SEGMENTATION, LABELMAP) else "",
+    )
+    _check_claim(file, bits[0], colour, elements)
+    return file
+
+
+def read_stored(file: DicomFile) -> np.ndarray:
+    """The stored values of every plane.
+
+    Args:
+        file: Its header.
+
+    Returns:
+        ``(planes, C, rows, columns)``.
+
+    Raises:
+        DataError: The pixels cannot be decoded.
+        MissingPackageError: Nothing that is installed decodes this compression.
+    """
+    pydicom = _pydicom()
+    with _quiet():
+        try:
+            dataset = pydicom.dcmread(file.path, specific_tags=[*_TAGS, "PixelData"])
+            stored = np.asarray(pydicom.pixels.pixel_array(dataset, **_decoding(file.path, dataset)))
+            plane = file.planes[0]
+            channels = (file.channels,) if file.channels > 1 else ()
+            stored = stored.reshape(len(file.planes), plane.rows, plane.columns, *channels)
+        except _BROKEN:
+            raise DataError(
+                "this DICOM file is truncated or damaged: its pixels cannot be decoded",
+                cure=TRUNCATED,
+                where=file.path,
+            ) from None
+    return np.moveaxis(stored, -1, 1) if channels else stored[:, None]
+
+
+def _decoding(path: Path, dataset: Dataset) -> dict[str, str]:
+    """The decoder for a compressed file.
+
+    pydicom would try GDCM first, which ends the whole process on a damaged JPEG 2000 stream; it is left the
+    kinds of JPEG that no other one decodes.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return {}
+    available = _pydicom().pixels.get_decoder(syntax).available_plugins
+    if not available:
+        raise MissingPackageError(
+            f"{syntax.name} needs a decoder that is not installed", cure=INSTALL, where=path
+        )
+    first = next((name for name in _DECODERS if name in available), None)
+    return {} if first is None else {"decoding_plugin": first}
+
+
+def read_dataset(path: Path) -> Dataset:
+    """The whole header with the patient's data, for an object that must refer to it; no pixels.
+
+    Args:
+        path: A DICOM file.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    walk_elements(path)
+    with _quiet():
+        try:
+            return _pydicom().dcmread(path, stop_before_pixels=True)
+        except _BROKEN:
+            raise DataError(_DAMAGED.format("its header"), cure=TRUNCATED, where=path) from None
+
+
+def _pydicom() -> Any:  # noqa: ANN401 - a module
+    try:
+        import pydicom
+        import pydicom.pixels
+    except ModuleNotFoundError as missing:
+        raise MissingPackageError(
+            f"reading DICOM needs the package '{missing.name}', which is not installed", cure=INSTALL
+        ) from missing
+    return pydicom
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without pydicom's warnings: they quote values, and a value may be a name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _header(path: Path) -> tuple[Dataset, Elements]:
+    elements = walk_elements(path)
+    with _quiet():
+        try:
+            return _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS)), elements
+        except _BROKEN:
+            raise DataError(_DAMAGED.format("its header"), cure=TRUNCATED, where=path) from None
+
+
+def _value(path: Path, name: str, read: Callable[[], _T]) -> _T:
+    """One value of the header; pydicom converts it when it is asked for."""
+    with _quiet():
+        try:
+            return read()
+        except _BROKEN:
+            raise DataError(_DAMAGED.format(name), cure=TRUNCATED, where=path) from None
+
+
+def _planes(path: Path, header: Dataset) -> Iterator[Plane]:
+    frames = int(header.get("NumberOfFrames") or 1)
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    each = header.get("PerFrameFunctionalGroupsSequence") or [None] * frames
+    if len(each) != frames or frames < 1:
+        raise ValueError("a group for each frame")
+    for index, group in enumerate(each):
+
+        def look(sequence: str, name: str, group: Any = group) -> Any:  # noqa: ANN401 - any value
+            for place in (group, shared):
+                items = None if place is None else place.get(sequence)
+                if items and name in items[0]:
+                    return items[0].get(name)
+            return None if frames > 1 else header.get(name)
+
+        turn = _floats(look("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+        slope = look("PixelValueTransformationSequence", "RescaleSlope")
+        intercept = look("PixelValueTransformationSequence", "RescaleIntercept")
+        segment = look("SegmentIdentificationSequence", "ReferencedSegmentNumber")
+        yield Plane(
+            path=path,
+            index=index,
+            rows=int(header.Rows),
+            columns=int(header.Columns),
+            position=_floats(look("PlanePositionSequence", "ImagePositionPatient"), 3),
+            across=None if turn is None else turn[:3],
+            down=None if turn is None else turn[3:],
+            spacing_mm=_floats(look("PixelMeasuresSequence", "PixelSpacing"), 2),
+            slope=_real(header.get("RescaleSlope") if slope is None else slope, 1.0),
+            intercept=_real(header.get("RescaleIntercept") if intercept is None else intercept, 0.0),
+            segment=None if segment is None else int(segment),
+        )
+
+
+def _floats(value: Any, count: int) -> tuple[float, ...] | None:  # noqa: ANN401 - any value
+    if value is None or value == "":
+        return None
+    numbers = tuple(float(each) for each in value)
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise ValueError(f"{count} numbers")
+    return numbers
+
+
+def _real(value: Any, default: float) -> float:  # noqa: ANN401 - any value
+    number = default if value is None or value == "" else float(value)
+    if not np.isfinite(number):
+        raise ValueError("a number")
+    return number
+
+
+def _check_claim(file: DicomFile, allocated: int, colour: str, elements: Elements) -> None:
+    """Compare the size that the header claims with the bytes that are there, and with our limit."""
+    plane = file.planes[0]
+    pixels = plane.rows * plane.columns * len(file.planes)
+    if pixels < 1:
+        raise DataError(_DAMAGED.format("its size"), cure=TRUNCATED, where=file.path)
+    refuse_claim(file.path, pixels * file.channels * max(1, allocated // 8))
+    if elements.syntax in _NATIVE:
+        samples = 2 if colour == "YBR_FULL_422" else file.channels
+        refuse_claim(file.path, (pixels * samples * allocated + 7) // 8, held=elements.pixel_bytes)

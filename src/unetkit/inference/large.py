@@ -1,0 +1,91 @@
+"""Images that are never in memory as a whole: their rows come in, the rows of their labels go out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from unetkit.errors import DataError
+from unetkit.inference.restore import not_finite
+from unetkit.inference.stream import Box, Rows, largest
+from unetkit.records.case import Placement
+
+
+class RollingRows:
+    """Reads the boxes of a tiling out of a band that rolls down the image; every row is asked for once.
+
+    Args:
+        rows: First row and row behind the last → pixels ``(C, rows, *rest)``.
+
+    Example:
+        >>> image, asked = np.arange(6).reshape(1, 6), []
+        >>> band = RollingRows(lambda start, stop: asked.append((start, stop)) or image[:, start:stop])
+        >>> [band((slice(start, start + 4),)).tolist() for start in (0, 2)]
+        [[[0, 1, 2, 3]], [[2, 3, 4, 5]]]
+        >>> asked
+        [(0, 4), (4, 6)]
+    """
+
+    def __init__(self, rows: Callable[[int, int], np.ndarray]) -> None:
+        self._rows = rows
+        self._top = 0
+        self._held: np.ndarray | None = None
+
+    def __call__(self, box: Box) -> np.ndarray:
+        """Pixels ``(C, *box)``, a view; boxes come with their first rows in rising order."""
+        start, stop = box[0].start, box[0].stop
+        bottom = self._top + (0 if self._held is None else self._held.shape[1])
+        if self._held is None or start >= bottom:
+            self._held, self._top = self._rows(start, stop), start
+        elif start > self._top or stop > bottom:
+            kept = self._held[:, start - self._top :]
+            if stop > bottom:
+                self._held = np.concatenate([kept, self._rows(bottom, stop)], axis=1)
+            else:
+                self._held = kept
+            self._top = start
+        return self._held[(slice(None), slice(0, stop - start), *box[1:])]
+
+
+def label_rows(bands: Iterable[Rows], placement: Placement, name: str) -> Iterator[np.ndarray]:
+    """Bands of logits of a box → bands of labels of the whole image, background outside the box.
+
+    Args:
+        bands: Finished rows of logits of the box, without a gap.
+        placement: Where the box lies.
+        name: The image's name, for the error.
+
+    Yields:
+        Class ids ``(rows, *rest)``, each an array of its own.
+
+    Raises:
+        DataError: The network's answer is not finite, or there is none.
+    """
+    (first, last), *rest = placement.crop
+    inner = tuple(slice(start, stop) for start, stop in rest)
+    kind: np.dtype | None = None
+    for _, band in bands:
+        ids, best = largest(band)
+        if not np.isfinite(best).all():
+            raise not_finite(name)
+        if kind is None:
+            kind = ids.dtype
+            yield from _background(first, placement, kind)
+        if ids.shape[1:] == placement.shape[1:]:
+            yield ids
+        else:
+            wide = np.zeros((len(ids), *placement.shape[1:]), kind)
+            wide[(slice(None), *inner)] = ids
+            yield wide
+    if kind is None:
+        raise DataError("the image has no pixel", cure="remove the file", where=name)
+    yield from _background(placement.shape[0] - last, placement, kind)
+
+
+_BACKGROUND_ROWS = 256
+
+
+def _background(rows: int, placement: Placement, kind: np.dtype) -> Iterator[np.ndarray]:
+    for start in range(0, rows, _BACKGROUND_ROWS):
+        yield np.zeros((min(_BACKGROUND_ROWS, rows - start), *placement.shape[1:]), kind)

@@ -1,0 +1,50 @@
+"""Two sets of predictions of the same cases: how far one is above the other, and could it be chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unetkit.metrics.paired import difference
+from unetkit.metrics.score import MEAN
+from unetkit.records.scores import CaseScores, Scores
+from unetkit.workflows.comparison import Against
+
+
+def against(one: Scores, other: Scores) -> dict[str, dict[str, Against]]:
+    """Compare two evaluations case by case.
+
+    Args:
+        one: The first.
+        other: The second, of the same cases.
+
+    Returns:
+        Class name (or ``mean``) → metric → mean of ``one`` minus ``other``, its 95 % bootstrap interval
+        (groups resampled) and the p value of the two-sided Wilcoxon signed-rank test, not corrected for
+        the number of metrics. Only metrics and classes that both have.
+    """
+    groups = {case.id: case.group for case in one.cases}
+    classes = [name for name in one.classes if name in other.classes]
+    table: dict[str, dict[str, Against]] = {}
+    for name in (*classes, MEAN):
+        among = classes if name == MEAN else [name]
+        table[name] = {}
+        for metric in (metric for metric in one.metrics if metric in other.metrics):
+            found = difference(_values(one, among, metric), _values(other, among, metric), groups)
+            table[name][metric] = Against(
+                mean=found.mean, low=found.low, high=found.high, cases=found.cases, p_value=found.p_value
+            )
+    return table
+
+
+def _values(scores: Scores, classes: list[str], metric: str) -> Mapping[str, float]:
+    """Case id → mean over the classes in which the metric is defined."""
+    table: dict[str, float] = {}
+    for case in scores.cases:
+        values = [value for name in classes if (value := _value(case, name, metric)) is not None]
+        if values:
+            table[case.id] = sum(values) / len(values)
+    return table
+
+
+def _value(case: CaseScores, name: str, metric: str) -> float | None:
+    return case.values.get(name, {}).get(metric)

@@ -1,0 +1,170 @@
+"""What a compression came to, as it is kept, and as a table to read."""
+
+from __future__ import annotations
+
+from html import escape
+
+from unetkit.compression.parity import CaseChange, Change
+from unetkit.records.plan import Axes
+from unetkit.records.saved import Saved
+from unetkit.workflows import page
+
+
+class Size(Saved):
+    """What a model costs.
+
+    Args:
+        widths: Channels per encoder stage, fine to coarse.
+        decoder_widths: Channels per decoder stage as the plan states them; empty: the decoder's own choice.
+        parameters: Weights that can be learned.
+        multiply_adds: Of one tile, forward.
+        weights_bytes: Size of the weights' file.
+        seconds_per_tile: Of the network alone, one tile at a time, median; None where it was not timed.
+    """
+
+    widths: Axes
+    decoder_widths: Axes
+    parameters: int
+    multiply_adds: int
+    weights_bytes: int
+    seconds_per_tile: float | None = None
+
+
+class Compressed(Saved):
+    """``compress.json``.
+
+    Args:
+        model: The model that was there, as it was named.
+        source: The data set as it was named.
+        folder: Where the smaller model's run lies; its model is in ``model`` there.
+        prune: Share of channels that was asked to go.
+        importance: Which channels went first.
+        rounds: In how many rounds.
+        max_loss: Points of Dice that each class was allowed to lose.
+        passed: Whether no class lost more.
+        device: What both were timed on.
+        split: What the cases are to the model that was there: ``held-out`` where its run says so.
+        before: The model that was there.
+        after: The smaller one.
+        changes: Class, or ``mean`` → metric → change.
+        worst: The cases that lost most Dice.
+    """
+
+    version: int = 1
+    model: str
+    source: str
+    folder: str
+    prune: float
+    importance: str
+    rounds: int
+    max_loss: float
+    passed: bool
+    device: str
+    split: str
+    before: Size
+    after: Size
+    changes: dict[str, dict[str, Change]]
+    worst: tuple[CaseChange, ...]
+
+
+SIZE_HEAD = ("", "before", "after", "before / after")
+CHANGE_HEAD = ("class", "metric", "before", "after", "after - before [95 % interval]", "p", "cases")
+NOTE = (
+    "The same cases through both models. Interval: 95 % bootstrap of the mean difference, groups resampled; "
+    "p: two-sided Wilcoxon signed-rank test. A class that only one of the two finds where there is none "
+    "counts as the best value for the other. Multiply-adds and seconds: one tile, the network alone."
+)
+
+
+def size_rows(before: Size, after: Size) -> list[tuple[str, ...]]:
+    """The cells of the table of sizes, in the order of ``SIZE_HEAD``."""
+    rows = [
+        _row("parameters", before.parameters, after.parameters, 1e6, "M"),
+        _row("multiply-adds", before.multiply_adds, after.multiply_adds, 1e9, "G"),
+        _row("weights", before.weights_bytes, after.weights_bytes, 1e6, "MB"),
+    ]
+    if before.seconds_per_tile and after.seconds_per_tile:
+        rows.append(_row("time per tile", before.seconds_per_tile, after.seconds_per_tile, 1e-3, "ms"))
+    widths = [" ".join(map(str, one.widths)) for one in (before, after)]
+    return [*rows, ("widths", *widths, "")]
+
+
+def change_rows(found: Compressed) -> list[tuple[str, ...]]:
+    """The cells of the table of scores, in the order of ``CHANGE_HEAD``."""
+    return [
+        (
+            name,
+            metric,
+            _number(one.before, metric),
+            _number(one.after, metric),
+            _apart(one, metric),
+            "–" if one.p_value is None else f"{one.p_value:.2g}",
+            str(one.cases),
+        )
+        for name, row in found.changes.items()
+        for metric, one in row.items()
+    ]
+
+
+def title(found: Compressed) -> str:
+    """One line about what was done."""
+    verdict = "within" if found.passed else "NOT within"
+    return (
+        f"{found.prune:.0%} of the channels of {found.model} cut: {verdict} a loss of "
+        f"{found.max_loss:g} points of Dice per class"
+    )
+
+
+def as_markdown(found: Compressed) -> str:
+    """Both tables as Markdown."""
+    parts = [f"# {title(found)}", _table(SIZE_HEAD, size_rows(found.before, found.after))]
+    parts += [
+        _table(CHANGE_HEAD, change_rows(found)),
+        NOTE,
+        f"Timed on {found.device}. Cases: {found.split}.",
+    ]
+    if found.worst:
+        rows = [(one.id, f"{one.before:.4f}", f"{one.after:.4f}") for one in found.worst]
+        parts += ["## Cases that lost most", _table(("case", "Dice before", "Dice after"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_html(found: Compressed, pictures: str) -> str:
+    """Both tables as an offline page, with pictures of the cases that lost most.
+
+    Args:
+        found: What was found.
+        pictures: Html.
+    """
+    note = (
+        f'<p class="soft">{escape(NOTE)} Timed on {escape(found.device)}. Cases: {escape(found.split)}.</p>'
+    )
+    sections = (
+        ("Size and speed", page.table(SIZE_HEAD, size_rows(found.before, found.after), numbers=(1, 2, 3))),
+        ("Scores on the same cases", page.table(CHANGE_HEAD, change_rows(found)) + note),
+        ("Cases that lost most", pictures),
+    )
+    return page.page("A smaller model", title(found), sections)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _row(name: str, before: float, after: float, unit: float, word: str) -> tuple[str, ...]:
+    ratio = f"{before / after:.2f} ×" if after else "–"
+    return (name, f"{before / unit:.3g} {word}", f"{after / unit:.3g} {word}", ratio)
+
+
+def _number(value: float | None, metric: str) -> str:
+    return "–" if value is None else f"{value:.4f}" if metric == "dice" else f"{value:.2f}"
+
+
+def _apart(one: Change, metric: str) -> str:
+    if one.mean is None:
+        return "–"
+    digits = 4 if metric == "dice" else 2
+    if one.low is None or one.high is None:
+        return f"{one.mean:+.{digits}f}"
+    return f"{one.mean:+.{digits}f} [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"

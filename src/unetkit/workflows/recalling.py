@@ -1,0 +1,56 @@
+"""What a training that starts from another model may look back on, read from the files of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unetkit.workflows.starting import read_start, refuse_changed
+
+if TYPE_CHECKING:
+    import torch
+
+    from unetkit.runtimes.devices import Layout
+    from unetkit.training.objective import Past
+    from unetkit.workflows.readying import Ready
+
+SEED_APART = 1
+"""The memory's batches follow from the plan's seed and this, so that they are not the training's own."""
+
+
+def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
+    """The earlier model, the importance of its weights and the memory, as far as the run has them.
+
+    The plan holds names and numbers only: the earlier model is the one in ``start.json``, whose weights must
+    still be those the run began with; the others lie in the run.
+
+    Args:
+        ready: Plan, run and cache.
+        device: Where training computes.
+        layout: How.
+
+    Raises:
+        DataError: A file has changed since it was written, or is damaged.
+    """
+    from unetkit.data.patches import Batches
+    from unetkit.learning.exemplars import MEMORY, recall
+    from unetkit.learning.penalty import read_importance
+    from unetkit.networks.store import load_model
+    from unetkit.training.objective import Past
+
+    plan, run = ready.plan, ready.run
+    if not plan.objective.wrappers:
+        return Past()
+    network, start = None, read_start(run)
+    if start is not None and Path(start.source).is_dir():
+        refuse_changed(start)
+        network, _ = load_model(Path(start.source))
+        layout.place(network.requires_grad_(False), device)
+    importance = read_importance(run.importance) if run.importance.is_file() else {}
+    memory = None
+    if (run.memory / MEMORY).is_file():
+        samples = [ready.cache.get(each.case) for each in recall(run.memory, plan.data, older=True)]
+        training = plan.training.model_copy(update={"seed": plan.training.seed + SEED_APART})
+        classes = len(plan.data.classes)
+        memory = Batches(samples, training, plan.augmentation, classes=classes, device=device)
+    return Past(network, importance, memory)

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from unetkit.cli import main
+from unetkit.errors import GateError
+
+pytestmark = pytest.mark.usefixtures("excepthook")
+
+
+def test_a_dry_run_shows_what_is_left_and_writes_nothing(finished, wafers, tmp_path, capsys):
+    words = [
+        "compress",
+        str(finished),
+        str(wafers),
+        "--out",
+        str(tmp_path / "s"),
+        "--prune",
+        "0.5",
+        "--dry-run",
+    ]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "4 8" in told
+    assert "2 4" in told
+    assert f"would train it and, if the gate is passed, write {tmp_path / 's'}" in told.replace("\n", "")
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["network"]["widths"] == [2, 4]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_words_reach_the_work_and_the_tables_are_shown(finished, wafers, tmp_path, capsys):
+    out = tmp_path / "s"
+    words = ["compress", str(finished), str(wafers), "--out", str(out), "--max-loss", "100"]
+    assert main([*words, "--set", "training.steps=1", "--importance", "geometric_median"]) == 0
+    told = capsys.readouterr()
+    assert "Scores on the same cases" in told.out
+    assert f"model: {out}" in told.out.replace("\n", "")
+    assert "next:" in told.err
+    assert json.loads((out / "compress.json").read_text())["importance"] == "geometric_median"
+    assert main([*words, "--quiet"]) == 2
+    assert "there is something here already" in capsys.readouterr().err
+
+
+def test_a_gate_that_is_not_met_ends_with_4(monkeypatch, tmp_path, capsys):
+    def fail(model, data, out, **asked):
+        assert (asked["prune"], asked["max_loss"], asked["minutes"], asked["rounds"]) == (0.25, 0.1, 3.0, 2)
+        raise GateError("lost", cure="cut less")
+
+    monkeypatch.setattr("unetkit.workflows.compress.compress", fail)
+    words = ["compress", "m", "d", "--out", str(tmp_path / "s"), "--prune", "0.25", "--max-loss", "0.1"]
+    assert main([*words, "--minutes", "3", "--rounds", "2"]) == 4
+    assert capsys.readouterr().err == "error: lost. Do this: cut less.\n"

@@ -1,0 +1,73 @@
+from unetkit.compression.parity import CaseChange, Change
+from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown, change_rows, size_rows, title
+
+
+def size(factor: int, seconds: float | None) -> Size:
+    return Size(
+        widths=(8 * factor, 16 * factor),
+        decoder_widths=(),
+        parameters=1_000_000 * factor**2,
+        multiply_adds=2_000_000_000 * factor**2,
+        weights_bytes=4_000_000 * factor**2,
+        seconds_per_tile=seconds,
+    )
+
+
+def made(*, passed: bool = True) -> Compressed:
+    dice = Change(before=0.9, after=0.88, mean=-0.02, low=-0.03, high=-0.01, p_value=0.25, cases=3)
+    hd95 = Change(before=4.0, after=5.5, mean=1.5, low=None, high=None, p_value=None, cases=3)
+    return Compressed(
+        model="run/model",
+        source="data",
+        folder="small",
+        prune=0.5,
+        importance="l1",
+        rounds=1,
+        max_loss=0.5,
+        passed=passed,
+        device="cpu",
+        split="held-out",
+        before=size(2, 0.008),
+        after=size(1, 0.004),
+        changes={"hole|pit": {"dice": dice, "hd95": hd95}},
+        worst=(CaseChange(id="case-7", before=0.9, after=0.5),),
+    )
+
+
+def test_the_cells_say_what_was_found():
+    found = made()
+    rows = {row[0]: row[1:] for row in size_rows(found.before, found.after)}
+    assert rows["parameters"] == ("4 M", "1 M", "4.00 ×")
+    assert rows["multiply-adds"] == ("8 G", "2 G", "4.00 ×")
+    assert rows["weights"] == ("16 MB", "4 MB", "4.00 ×")
+    assert rows["time per tile"] == ("8 ms", "4 ms", "2.00 ×")
+    assert rows["widths"] == ("16 32", "8 16", "")
+    assert change_rows(found) == [
+        ("hole|pit", "dice", "0.9000", "0.8800", "-0.0200 [-0.0300, -0.0100]", "0.25", "3"),
+        ("hole|pit", "hd95", "4.00", "5.50", "+1.50", "–", "3"),
+    ]
+
+
+def test_times_that_were_not_taken_are_not_shown():
+    assert "time per tile" not in {row[0] for row in size_rows(size(2, None), size(1, None))}
+
+
+def test_the_page_holds_both_tables_and_the_verdict():
+    assert "NOT within" in title(made(passed=False))
+    text = as_markdown(made())
+    assert text.startswith("# 50% of the channels of run/model cut: within a loss of 0.5 points")
+    assert "| hole\\|pit | dice | 0.9000 |" in text
+    assert "| case-7 | 0.9000 | 0.5000 |" in text
+
+
+def test_the_page_is_offline_and_escapes():
+    text = as_html(made(), "<table>pictures</table>")
+    assert "hole|pit" in text
+    assert "<table>pictures</table>" in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "Cases that lost most" not in as_html(made(), "")
+
+
+def test_it_is_kept_whole():
+    assert Compressed.from_json(made().to_json(), where="compress.json") == made()

@@ -1,0 +1,94 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetkit.errors import UsageError
+from unetkit.inference.predict import Predictor
+from unetkit.records.case import Case
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.workflows.refinement import crf_gain
+
+
+class Noisy:
+    """Knows bright pixels but for a salt of wrong ones: what a random field is made for."""
+
+    notes = ()
+
+    def run(self, batch):
+        right = np.where(batch > 0, 1.5, -1.5)
+        salt = np.random.default_rng(0).random(batch.shape[2:]) < 0.08
+        return np.concatenate([0 * batch, np.where(salt, -right, right).astype(np.float32)], axis=1)
+
+
+class Certain(Noisy):
+    """Is right already, also about a line one pixel wide that the image hardly shows."""
+
+    def run(self, batch):
+        logits = np.where(batch > 0, 9.0, -9.0)
+        logits[:, :, 2] = 0.4
+        return np.concatenate([0 * batch, logits.astype(np.float32)], axis=1)
+
+
+@pytest.fixture
+def cases(tmp_path):
+    rows = []
+    for number in range(4):
+        mask = np.zeros((24, 24), np.uint8)
+        mask[6 : 16 + number, 6:18] = 1
+        for name, array in (("image", 50 + 150 * mask), ("label", mask)):
+            Image.fromarray(array.astype(np.uint8)).save(tmp_path / f"{name}{number}.png")
+        path = tmp_path / f"image{number}.png"
+        rows.append(
+            Case(id=f"c{number}", images=(path,), label=tmp_path / f"label{number}.png", group=f"g{number}")
+        )
+    return rows
+
+
+def model(runtime):
+    values = {
+        "data.label_values": "[0,1]",
+        "inference.tile_size": "[24,24]",
+        "inference.overlap_fraction": "0",
+    }
+    plan = Plan.model_validate(EXAMPLE).with_values(values)
+    predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
+    return SimpleNamespace(plan=plan, predictor=predictor, classes=plan.data.classes)
+
+
+def test_a_gain_is_accepted_with_the_values_to_set(cases):
+    found = crf_gain(model(Noisy()), cases)
+    assert found.accepted
+    assert found.before["defect"] < 0.9 < 0.97 < found.after["defect"]
+    assert found.gain.mean == pytest.approx(found.after["defect"] - found.before["defect"])
+    assert found.gain.cases == 4
+    assert found.gain.low is not None
+    assert found.gain.low > 0
+    assert found.values == {"inference.crf_steps": "5"}
+
+
+def test_a_loss_is_not(cases):
+    for number, case in enumerate(cases):
+        mask = np.asarray(Image.open(case.label)).copy()
+        mask[2] = 1
+        Image.fromarray(mask).save(case.label)
+        assert mask.shape == (24, 24), number
+    found = crf_gain(model(Certain()), cases, changes={"inference.crf_smoothness_weight": "3"})
+    assert not found.accepted
+    assert found.before["defect"] == 1
+    assert found.after["defect"] < 1
+    assert found.values == {}
+
+
+def test_without_steps_worth_taking_nothing_changes_and_nothing_is_accepted(cases):
+    found = crf_gain(model(Noisy()), cases, changes={"inference.crf_steps": "0"})
+    assert found.before == found.after
+    assert (found.gain.mean, found.accepted) == (0, False)
+
+
+def test_other_values_and_no_case_are_refused(cases):
+    with pytest.raises(UsageError, match=r"'training\.steps' is no value of the random field"):
+        crf_gain(model(Noisy()), cases, changes={"training.steps": "3"})
+    with pytest.raises(UsageError, match="there is no case to measure on"):
+        crf_gain(model(Noisy()), [])
