@@ -1,5 +1,6 @@
 """Every row of the network families can be pruned: real surgery that computes what masking would."""
 
+import copy
 import itertools
 
 import pytest
@@ -111,10 +112,11 @@ def check_row(plan: NetworkPlan, rank: int) -> tuple[UNet, UNet]:
     small = cut_to(whole, smaller, channels=channels)
     shapes = {name: tuple(value.shape) for name, value in small.state_dict().items()}
     places = kept_places(channels, shapes, importance(channels, whole.state_dict(), "l1"))
-    blind(whole, places)
-    x = image(rank)
-    for got, wanted in zip(every_head(small, x), every_head(whole, x), strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+    exact, masked = (copy.deepcopy(network).double() for network in (small, whole))
+    blind(masked, places)
+    x = image(rank).double()  # so that nothing hides behind rounding
+    for got, wanted in zip(every_head(exact, x), every_head(masked, x), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()))
     return whole, small
 
 
@@ -124,7 +126,7 @@ def test_a_pruned_network_is_the_masked_one_and_goes_on_learning_and_survives_th
     whole, small = check_row(plan, rank)
     count = [sum(value.numel() for value in network.parameters()) for network in (whole, small)]
     assert count[1] < count[0]
-    if row[0] not in ("timm", "hybrid"):
+    if row[0] not in ("timm", "hybrid") and row[1] not in ("transformer", "vit"):  # else some widths stay
         assert count[1] < 0.75 * count[0]
     optimizer = torch.optim.SGD(small.train().parameters(), lr=1e-3)
     sum(output.square().mean() for output in small(image(rank))).backward()
