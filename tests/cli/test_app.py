@@ -79,10 +79,15 @@ def test_help_and_version_are_results(capsys):
 
 def test_every_verb_has_json_and_quiet_and_every_writer_has_dry_run(capsys):
     command = typer.main.get_command(door.app)
-    for name, verb in command.commands.items():
+    verbs = dict(command.commands)
+    verbs |= {f"registry {name}": verb for name, verb in verbs.pop("registry").commands.items()}
+    at_once = ("registry list", "registry rollback", "registry verify")
+    reading = ("info", "models", "doctor", "registry list", "registry verify")
+    for name, verb in verbs.items():
         known = {word for each in verb.params for word in each.opts}
-        assert {"--json", "--quiet"} <= known, name
-        assert name in ("info", "models", "doctor") or "--dry-run" in known, name
+        assert "--json" in known, name
+        assert name in at_once or "--quiet" in known, name
+        assert name in reading or "--dry-run" in known, name
 
 
 def test_help_loads_nothing_heavy_and_is_quick():

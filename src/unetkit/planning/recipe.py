@@ -353,10 +353,8 @@ def _rotation(terms: Terms, patch: Sequence[int]) -> tuple[tuple[float, ...], st
 
 
 def _foreground_fraction(fingerprint: Fingerprint) -> tuple[float, str]:
-    share, rarest = (
-        sum(class_shares(fingerprint)),
-        min((s for s in class_shares(fingerprint) if s > 0), default=1.0),
-    )
+    shares = class_shares(fingerprint)
+    share, rarest = sum(shares), min((s for s in shares if s > 0), default=1.0)
     if share < _VERY_SPARSE:
         return 0.67, f"Foreground fills only {_percent(share)}: two patches in three are centred on it."
     if rarest < _RARE_CLASS:
