@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from duel import duel, medians, metered, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from nnunet_peer import prepare, trainer
 
+from duel import duel, medians, metered, serve
 from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import inspect
 from unetkit.data.patches import Batch, Batches
