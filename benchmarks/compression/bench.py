@@ -1,7 +1,7 @@
 """The rows of smaller models; see ``benchmarks/worklist.py`` for how they are worked off.
 
 A model is trained once per set; every row starts from it, puts the same held-out cases through both and
-keeps what ``compress.json`` says. The gate is wide open here (``--max-loss``): a row is kept whatever it lost.
+keeps what ``compress.json`` says. The gate is wide open here: a row is kept whatever it lost.
 """
 
 from __future__ import annotations
