@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -121,7 +122,7 @@ def work_off(jobs: Sequence[Job], here: Path, write: Callable[[Path, Path], None
     parser.add_argument("--again", default="")
     given = parser.parse_args()
     rows = here / "rows"
-    rows.mkdir(exist_ok=True)
+    rows.mkdir(parents=True, exist_ok=True)
     for job in jobs:
         row = rows / f"{job.name}.json"
         wanted = given.only in job.name and (not given.again or given.again == job.name)
@@ -132,5 +133,7 @@ def work_off(jobs: Sequence[Job], here: Path, write: Callable[[Path, Path], None
                 print(f"{job.name}: waits for {job.needs}", file=sys.stderr)
                 continue
             print(job.name, file=sys.stderr, flush=True)
+            if given.again:  # or a row whose runs are kept would be read off once more
+                shutil.rmtree(here / "work" / job.name, ignore_errors=True)
             row.write_text(json.dumps(run(job, here / "work"), indent=1) + "\n")
     write(rows, here / "RESULTS.md")

@@ -177,7 +177,7 @@ def test_shrinking_ends_with_one_patch_of_two_bottleneck_pixels():
     plan, sizes = a_plan(patch=(64, 64), batch=16), []
     while plan is not None:
         sizes.append((plan.training.batch_size, *plan.training.patch_size))
-        divisors = memory._divisors(plan.network)
+        divisors = memory.divisors(plan.network.strides)
         assert all(p % d == 0 for p, d in zip(plan.training.patch_size, divisors, strict=True))
         plan = smaller(plan)
     assert [size[0] for size in sizes[:6]] == [16, 12, 9, 6, 4, 3]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from unetkit.planning.budget import Choice, Terms
 from unetkit.planning.measure import is_tube
-from unetkit.planning.topology import coarse_axis, resampled, target_spacing
+from unetkit.planning.topology import coarse_axis, target_spacing
 from unetkit.records.fingerprint import ChannelFingerprint, Fingerprint
 from unetkit.records.plan import (
     AugmentationPlan,
@@ -21,6 +21,7 @@ from unetkit.records.plan import (
     PreparationPlan,
     TrainingPlan,
 )
+from unetkit.spatial.grid import resampled_shape
 
 Reasons = dict[str, str]
 DEFAULT_STEPS = 20_000
@@ -93,7 +94,7 @@ def terms_of(fingerprint: Fingerprint, preparation: PreparationPlan) -> Terms:
     spacings = fingerprint.spacings_mm
     target = preparation.spacing_mm
     if target:
-        shapes = tuple(resampled(n, old, target) for n, old in zip(shapes, spacings, strict=True))
+        shapes = tuple(resampled_shape(n, old, target) for n, old in zip(shapes, spacings, strict=True))
     elif fingerprint.calibrated and fingerprint.rank == 3:
         target = target_spacing(spacings, shapes)
     else:

@@ -111,11 +111,7 @@ def evened(x: Tensor, stride: Sequence[int]) -> Tensor:
         >>> evened(torch.arange(3.0).reshape(1, 1, 1, 3), (1, 2)).flatten().tolist()
         [0.0, 1.0, 2.0, 2.0]
     """
-    sides = [
-        number
-        for size, step in zip(reversed(x.shape[2:]), reversed(stride), strict=True)
-        for number in (0, -size % step)
-    ]
+    sides = beyond(x, stride)
     # An exported graph takes images of any size: there it is padded always, by nothing where all is even.
     if not exported() and not any(sides):
         return x

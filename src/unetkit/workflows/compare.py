@@ -24,7 +24,7 @@ from unetkit.workflows.train import TrainedRun, TrainSettings, Wishes, reopen, t
 
 PLANNED = "planned"
 """The name under which the planner's own network takes part."""
-METRICS = ("dice", "hd95")
+METRICS = ("dice", "iou", "hd95")
 _TILES, _SECONDS = 9, 2.0
 
 
