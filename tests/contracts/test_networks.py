@@ -72,6 +72,15 @@ def test_any_size_and_any_number_of_channels(row, rank, channels):
     assert network(torch.randn(1, channels, *size)).shape == (1, 3, *size)
 
 
+@pytest.mark.parametrize(("row", "rank"), CASES)
+def test_an_image_smaller_than_a_stride_has_an_answer_too(row, rank):
+    network = build(network_plan(row, rank), rank=rank, in_channels=1, classes=2).eval()
+    for size in ((1, 1, 1), (3, 1, 2)):
+        logits = network(torch.randn(1, 1, *size[:rank]))
+        assert logits.shape == (1, 2, *size[:rank])
+        assert logits.isfinite().all()
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("fusion", sorted(FUSIONS))
 @pytest.mark.parametrize("decoder", sorted(DECODERS))

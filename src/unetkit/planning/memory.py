@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from unetkit.errors import ResourceError
+from unetkit.errors import ResourceError, UsageError
 from unetkit.lookup import pick
 from unetkit.losses import LOSSES
 from unetkit.networks.unet import build
@@ -102,7 +102,9 @@ def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, st
 
     Raises:
         ResourceError: Not even the smallest patch fits.
+        UsageError: Patch or tile cannot be used at all, see ``check_sizes``.
     """
+    check_sizes(plan)
     place = pick_device(device)
     budget = (budget_gb or default_memory_gb(str(place))) * 1e9
     here: Plan | None = plan
@@ -116,6 +118,32 @@ def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, st
         f"training needs more memory than the budget of {budget / 1e9:.2g} GB, even with the smallest patch",
         cure="give more memory, or fewer widths with --set network.widths=…",
     )
+
+
+def check_sizes(plan: Plan) -> None:
+    """Refuse a patch or a tile set by hand with which the network cannot work.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        UsageError: One has not one positive number per axis, or the patch is below the network's stride.
+    """
+    rank, patch = plan.data.rank, plan.training.patch_size
+    for key, size in (("training.patch_size", patch), ("inference.tile_size", plan.inference.tile_size)):
+        if len(size) != rank or min(size) < 1:
+            raise UsageError(
+                f"{key} is {list(size)}, {rank} positive numbers were expected", cure=f"correct {key}"
+            )
+    if any(len(stage) != rank for stage in plan.network.strides):
+        return  # building the network words this better
+    steps = divisors(plan.network.strides)
+    if any(edge < step for edge, step in zip(patch, steps, strict=True)):
+        raise UsageError(
+            f"training.patch_size is {_words(patch)}, smaller than the network's stride, {_words(steps)}: "
+            "its coarsest features would stand for more than the patch",
+            cure=f"set training.patch_size to {_words(steps)} or more, or give the network fewer stages",
+        )
 
 
 def smaller(plan: Plan) -> Plan | None:
