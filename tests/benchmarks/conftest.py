@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         assert found is not None
         assert found.loader is not None
         module = importlib.util.module_from_spec(found)
+        monkeypatch.setitem(sys.modules, found.name, module)  # dataclasses look their module up
         found.loader.exec_module(module)
         return module
 

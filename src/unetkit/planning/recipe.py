@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from unetkit.planning.budget import Choice, Terms
 from unetkit.planning.measure import is_tube
 from unetkit.planning.topology import coarse_axis, target_spacing
@@ -387,9 +389,7 @@ def _passes(terms: Terms, choice: Choice) -> float:
 
 
 def _median(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    middle, odd = divmod(len(rows), 2)
-    columns = [sorted(column) for column in zip(*rows, strict=True)]
-    return tuple(float(c[middle] if odd else (c[middle - 1] + c[middle]) / 2) for c in columns)
+    return tuple(float(value) for value in np.median(np.asarray(rows, float), axis=0))
 
 
 def _percent(share: float) -> str:
