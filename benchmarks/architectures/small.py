@@ -48,7 +48,7 @@ def main() -> None:
     from worklist import work_off
 
     make_sets(SMALL / "data")
-    scope = Scope(minutes=0.1, steps=2, data=SMALL / "data", work=SMALL / "work")
+    scope = Scope(minutes=0.15, steps=2, data=SMALL / "data", work=SMALL / "work")
     work_off(jobs(scope), SMALL, write)
 
 

@@ -86,6 +86,15 @@ def test_one_table_about_two_networks_and_two_seeds(wafers, two_steps, tmp_path,
     assert "<td>residual</td>" in (out / "compare.html").read_text()
 
 
+def test_a_budget_that_planning_used_up_leaves_a_row_all_the_same(wafers, two_steps, tmp_path):
+    changes = {key: text for key, text in two_steps.items() if key != "training.steps"}
+    asked = {"changes": changes, "fold": (0, 3), "minutes": 1e-4, "memory_gb": 4.0}
+    (plain,) = uk.compare(wafers, ["plain"], tmp_path / "c", **asked).networks
+    assert (plain.steps, plain.patches_per_second) == (0, 0.0)
+    assert plain.scores["iou"].cases == plain.scores["dice"].cases > 0
+    assert "| plain |" in (tmp_path / "c" / "compare.md").read_text()
+
+
 def test_wrong_words_cost_nothing(wafers, tmp_path, finished):
     for names, words, told in (
         (["plain", "plain"], {}, "different names were expected, got plain, plain"),

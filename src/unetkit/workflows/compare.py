@@ -253,8 +253,9 @@ def _compared(
 
 
 def _steps_per_second(run: TrainedRun) -> float:
-    """The median over the rows of the journal: validations and pauses are not in it."""
-    return statistics.median(float(event["steps_per_second"]) for event in run.run.events("step"))
+    """The median over the rows of the journal: validations and pauses are not in it; 0 without a step."""
+    speeds = [float(event["steps_per_second"]) for event in run.run.events("step")]
+    return statistics.median(speeds) if speeds else 0.0
 
 
 def _tiles_per_second(run: TrainedRun) -> float:
