@@ -29,7 +29,7 @@ STARTED: dict[str, int | None] = {
 """Variant → frozen stages of a start from ImageNet; None: no such start."""
 
 FOCAL = '[{"name":"dice","weight":0.7},{"name":"focal","weight":0.3}]'
-VANILLA, PLANNED = "vanilla U-Net: Dice + cross-entropy, patches anywhere", "as planned"
+VANILLA, PLANNED = "vanilla U-Net", "as planned"
 TRIED: dict[str, dict[str, str]] = {
     VANILLA: {
         "objective.losses": '[{"name":"dice"},{"name":"cross_entropy"}]',

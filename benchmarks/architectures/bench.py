@@ -73,16 +73,19 @@ def comparison(scope: Scope, name: str, budget: str) -> Job:
              "--seeds", f"{scope.seeds}", "--minutes", f"{scope.minutes:g}", *alike),
             (OURS, f"{HERE}/collect.py", f"{out}/compare.json"),
         ),
+        kept=out,
     )  # fmt: skip
 
 
 def ablation(scope: Scope, question: str, name: str) -> Job:
     """One question on one set: the same network with one value changed at a time."""
-    words = ("--data", f"{scope.data / name}", "--out", f"{scope.work / f'{question}-{name}'}")
+    out = scope.work / f"{question}-{name}"
+    words = ("--data", f"{scope.data / name}", "--out", f"{out}")
     budget = ("--minutes", f"{scope.minutes:g}", "--seeds", f"{scope.seeds}")
     return Job(
         f"{question}-{name}",
         ((OURS, f"{HERE}/ablation.py", question, *words, *budget, "--weights", f"{DATA / 'weights'}"),),
+        kept=out,
     )
 
 

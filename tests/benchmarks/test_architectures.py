@@ -30,6 +30,7 @@ def test_the_queue_takes_four_hours_at_most_with_two_seeds_and_both_budgets(benc
     assert bench.hours(scope) <= 4
     assert scope.seeds >= 2
     names = [job.name for job in bench.jobs(scope)]
+    assert len({job.kept for job in bench.jobs(scope)}) == len(names)
     assert {f"{name}-{budget}" for name in bench.SETS for budget in ("minutes", "steps")} < set(names)
     assert len(names) == len(set(names)) == 9
 
@@ -167,13 +168,14 @@ def test_the_page_shows_promises_beside_what_was_measured(script, tmp_path):
 
 def test_a_row_that_is_asked_for_again_is_trained_again(script, tmp_path, monkeypatch):
     worklist = script("worklist.py")
-    written = []
-    monkeypatch.setattr(worklist, "run", lambda job, work: {"left": (work / job.name / "old").exists()})
+    written, kept = [], tmp_path / "work" / "runs"
+    monkeypatch.setattr(worklist, "run", lambda job, work: {"left": (job.kept / "old").exists()})
     for words, left in (([], True), (["--again", "one"], False)):
         shutil.rmtree(tmp_path / "rows", ignore_errors=True)
-        (tmp_path / "work" / "one").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "work" / "one" / "old").touch()
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / "old").touch()
         monkeypatch.setattr("sys.argv", ["bench.py", *words])
-        worklist.work_off([worklist.Job("one", ())], tmp_path, lambda rows, page: written.append(page))
+        job = worklist.Job("one", (), kept=kept)
+        worklist.work_off([job], tmp_path, lambda rows, page: written.append(page))
         assert json.loads((tmp_path / "rows" / "one.json").read_text()) == {"left": left}
     assert written == [tmp_path / "RESULTS.md"] * 2
