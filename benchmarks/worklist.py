@@ -35,7 +35,7 @@ THEIRS = str(ROOT / ".venv-peers" / "bin" / "python")
 class Job:
     """One row: the commands to run in order; the last lines that are JSON become the row's facts.
 
-    ``needs`` is a row that has to be there first. ``kept`` is a folder of finished trainings, with which a row
+    ``needs`` is a row that has to be there first. ``kept`` is a folder of finished trainings with which a row
     that was stopped goes on; ``--again`` removes it.
     """
 
