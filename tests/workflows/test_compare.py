@@ -136,6 +136,22 @@ def test_prepared_samples_are_shared_and_made_before_the_clock_runs(wafers, two_
     assert seen[0][2] > 0
 
 
+def test_each_seed_is_prepared_for_once(wafers, two_steps, tmp_path, monkeypatch):
+    seeds, trained = [], []
+
+    def train(source, folder, **words):
+        trained.append(folder.name)
+        if len(trained) == 4:
+            raise PreemptedError("enough", cure="stop")
+
+    monkeypatch.setattr(comparing, "train", train)
+    monkeypatch.setattr(comparing, "_warm", lambda source, wishes, seed, cache: seeds.append(seed))
+    with pytest.raises(PreemptedError):
+        uk.compare(wafers, ["planned", "plain"], tmp_path / "c", seeds=2, minutes=1, changes=two_steps)
+    assert trained == ["planned-seed0", "plain-seed0", "planned-seed1", "plain-seed1"]
+    assert seeds == [0, 1]
+
+
 def test_case_means_are_over_classes_then_runs(finished):
     from unetkit.records.run import Run
     from unetkit.workflows.train import reopen

@@ -76,10 +76,12 @@ def compare(
     folder = entries[0].folder.parent
     cache = Path(wishes.cache) if wishes.cache else folder / "cache"
     runs: dict[Entry, TrainedRun] = {}
+    warmed: set[int] = set()
     for number, entry in enumerate(entries, start=1):
         watch.say(f"{number}/{len(entries)}: {entry.name}, seed {entry.seed} → {entry.folder}")
-        if wishes.minutes and reopen(Run(entry.folder)) is None:
+        if wishes.minutes and entry.seed not in warmed and reopen(Run(entry.folder)) is None:
             _warm(Path(source), wishes, entry.seed, cache)
+            warmed.add(entry.seed)
         mine: TrainSettings = {
             **settings,
             "network": None if entry.name == PLANNED else entry.name,
