@@ -95,7 +95,7 @@ def promised(rows: dict[str, Row]) -> list[str]:
 def _gained(one: Row, metric: str) -> str:
     """How far a network is above the first one, and where that is."""
     gain = mean(one["against_first"].get(metric), scale=100, sign=True)
-    return f"{gain} to {number(one['scores'][metric]['mean'], scale=100)}"
+    return f"{gain}, at {number(one['scores'][metric]['mean'], scale=100)}"
 
 
 def write(folder: Path, page: Path) -> None:
