@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -32,11 +33,16 @@ THEIRS = str(ROOT / ".venv-peers" / "bin" / "python")
 
 @dataclass(frozen=True)
 class Job:
-    """One row: the commands to run in order; the last lines that are JSON become the row's facts."""
+    """One row: the commands to run in order; the last lines that are JSON become the row's facts.
+
+    ``needs`` is a row that has to be there first. ``kept`` is a folder of finished trainings with which a row
+    that was stopped goes on; ``--again`` removes it.
+    """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     needs: str | None = None
+    kept: Path | None = None
 
 
 def machine() -> str:
@@ -121,7 +127,7 @@ def work_off(jobs: Sequence[Job], here: Path, write: Callable[[Path, Path], None
     parser.add_argument("--again", default="")
     given = parser.parse_args()
     rows = here / "rows"
-    rows.mkdir(exist_ok=True)
+    rows.mkdir(parents=True, exist_ok=True)
     for job in jobs:
         row = rows / f"{job.name}.json"
         wanted = given.only in job.name and (not given.again or given.again == job.name)
@@ -132,5 +138,7 @@ def work_off(jobs: Sequence[Job], here: Path, write: Callable[[Path, Path], None
                 print(f"{job.name}: waits for {job.needs}", file=sys.stderr)
                 continue
             print(job.name, file=sys.stderr, flush=True)
+            if given.again and job.kept is not None:
+                shutil.rmtree(job.kept, ignore_errors=True)
             row.write_text(json.dumps(run(job, here / "work"), indent=1) + "\n")
     write(rows, here / "RESULTS.md")

@@ -9,26 +9,35 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 import unetkit as uk
 from unetkit.metrics.paired import difference
 from unetkit.metrics.score import mean_interval
+from unetkit.workflows.compare import case_means
 
 ARCHIVE = "mobilenetv2_100_imagenet_int8.npz"
-FROZEN = {"from ImageNet": 0, "from ImageNet, 3 stages frozen": 3, "from ImageNet, all stages frozen": 5}
+RANDOM = "from random weights"
+STARTED: dict[str, int | None] = {
+    RANDOM: None,
+    "from ImageNet": 0,
+    "from ImageNet, 3 stages frozen": 3,
+    "from ImageNet, all stages frozen": 5,
+}
+"""Variant → frozen stages of a start from ImageNet; None: no such start."""
+
 FOCAL = '[{"name":"dice","weight":0.7},{"name":"focal","weight":0.3}]'
-UNIFIED = '[{"name":"unified_focal"}]'
-RECIPES: dict[str, dict[str, str]] = {
-    "as planned": {},
-    "vanilla: dice + cross-entropy": {
+VANILLA, PLANNED = "vanilla U-Net", "as planned"
+TRIED: dict[str, dict[str, str]] = {
+    VANILLA: {
         "objective.losses": '[{"name":"dice"},{"name":"cross_entropy"}]',
-        "training.foreground_fraction": "0.33",
+        "training.foreground_fraction": "0",
     },
+    PLANNED: {},
     "focal": {"objective.losses": FOCAL},
-    "unified focal": {"objective.losses": UNIFIED},
+    "unified focal": {"objective.losses": '[{"name":"unified_focal"}]'},
     "mixup": {"augmentation.mixup": "0.5"},
     "cutmix": {"augmentation.cutmix": "0.5"},
     "copy_paste": {"augmentation.copy_paste": "0.5"},
@@ -40,61 +49,104 @@ RECIPES: dict[str, dict[str, str]] = {
         "network.pyramid": "levels",
     },
 }
+"""Variant → what is changed about the plan."""
+
+BASELINES = {"start": (RANDOM,), "recipe": (VANILLA, PLANNED)}
+"""Question → variants that every other one is measured against."""
+METRICS = ("dice", "iou", "hd95")
 
 
-def variants(question: str, weights: Path) -> dict[str, dict[str, object]]:
-    """Name to what is asked of ``uk.train``; the first is what the others are measured against."""
+def variants(question: str, weights: Path) -> dict[str, dict[str, Any]]:
+    """Name → what is asked of ``uk.train``."""
     if question == "recipe":
-        return {name: {"changes": values} for name, values in RECIPES.items()}
+        return {name: {"changes": values} for name, values in TRIED.items()}
     start = {"network": "mobile", "init": weights / ARCHIVE}
-    frozen = {
-        name: {**start, "changes": {"training.freeze_blocks": str(count)}} for name, count in FROZEN.items()
+    return {
+        name: {"network": "mobile"}
+        if count is None
+        else {**start, "changes": {"training.freeze_blocks": str(count)}}
+        for name, count in STARTED.items()
     }
-    return {"from random weights": {"network": "mobile"}, **frozen}
 
 
-def case_means(runs: list[uk.TrainedRun]) -> tuple[dict[str, float], dict[str, str]]:
-    """Case to its mean Dice over classes and over the seeds that held it out, and case to group."""
-    found: dict[str, list[float]] = {}
+def folder_of(out: Path, name: str, seed: int) -> Path:
+    """Where a variant's run with a seed lies."""
+    words = "".join(letter if letter.isalnum() else " " for letter in name).split()
+    return out / f"{'_'.join(words)}-{seed}"
+
+
+def measure(
+    question: str, data: Path, out: Path, *, weights: Path, seeds: int, **budget: object
+) -> list[dict[str, Any]]:
+    """Train what is missing, and say how good each variant is and how far above the baselines.
+
+    Args:
+        question: ``start`` or ``recipe``.
+        data: The data set.
+        out: Folder of the runs.
+        weights: Folder of ``ARCHIVE``.
+        seeds: How many, counted from 0.
+        budget: What else every ``uk.train`` is asked.
+    """
+    rows: list[dict[str, Any]] = []
+    values: dict[str, dict[str, Mapping[str, float]]] = {}
     groups: dict[str, str] = {}
-    for case in (case for run in runs if run.scores for case in run.scores.cases):
-        values = [value["dice"] for value in case.values.values() if value["dice"] is not None]
-        if values:
-            found.setdefault(case.id, []).append(float(np.mean(values)))
-            groups[case.id] = case.group
-    return {id: float(np.mean(values)) for id, values in found.items()}, groups
+    for name, settings in variants(question, weights).items():
+        asked: dict[str, Any] = {**budget, **settings}
+        asked["changes"] = {**asked_of(budget), **asked_of(settings)}
+        runs = [
+            uk.train(data, folder_of(out, name, seed), seed=seed, resume=True, **asked)
+            for seed in range(seeds)
+        ]
+        values[name] = {metric: case_means(runs, metric) for metric in METRICS}
+        groups |= {case.id: case.group for run in runs if run.scores for case in run.scores.cases}
+        rows.append({"name": name, "scores": {m: _mean(found, groups) for m, found in values[name].items()}})
+    for row in rows:
+        row["against"] = {
+            baseline: _apart(values[row["name"]]["dice"], values[baseline]["dice"], groups)
+            for baseline in BASELINES[question]
+            if baseline != row["name"]
+        }
+    return rows
+
+
+def asked_of(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """The values of the plan that settings change."""
+    return settings.get("changes", {})
+
+
+def _mean(found: Mapping[str, float], groups: Mapping[str, str]) -> dict[str, Any]:
+    """Mean and interval over cases, groups resampled."""
+    if not found:
+        return {"mean": None, "low": None, "high": None, "cases": 0}
+    low, high = mean_interval(list(found.values()), [groups[id] for id in found]) or (None, None)
+    return {"mean": sum(found.values()) / len(found), "low": low, "high": high, "cases": len(found)}
+
+
+def _apart(one: Mapping[str, float], other: Mapping[str, float], groups: Mapping[str, str]) -> dict[str, Any]:
+    found = difference(one, other, groups)
+    return {"mean": found.mean, "low": found.low, "high": found.high, "p_value": found.p_value}
 
 
 def main() -> None:
     """Train what is missing; prints one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("question", choices=("start", "recipe"))
+    parser.add_argument("question", choices=tuple(BASELINES))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--seeds", type=int, required=True)
     given = parser.parse_args()
-    rows: list[dict[str, object]] = []
-    first: dict[str, float] = {}
-    for name, settings in variants(given.question, given.weights).items():
-        folder = given.out / name.replace(" ", "_").replace(",", "").replace(":", "")
-        runs = [
-            uk.train(  # pyright: ignore[reportCallIssue] - the settings are those of train
-                given.data, f"{folder}-{seed}", minutes=given.minutes, seed=seed, resume=True, **settings
-            )
-            for seed in range(given.seeds)
-        ]
-        values, groups = case_means(runs)
-        ends = mean_interval(list(values.values()), [groups[id] for id in values])
-        mean = float(np.mean(list(values.values())))
-        row: dict[str, object] = {"name": name, "dice": mean, "interval": ends, "cases": len(values)}
-        first = first or values
-        if rows:
-            against = difference(values, first, groups)
-            row |= {"gain": against.mean, "gain_interval": (against.low, against.high), "p": against.p_value}
-        rows.append(row)
-    print(json.dumps({"variants": rows}))
+    rows = measure(
+        given.question,
+        given.data,
+        given.out,
+        weights=given.weights,
+        seeds=given.seeds,
+        minutes=given.minutes,
+    )
+    print(json.dumps({"variants": rows, "minutes": given.minutes, "seeds": list(range(given.seeds))}))
 
 
 if __name__ == "__main__":

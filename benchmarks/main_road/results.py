@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+
+from tables import MADE, Row, made, mean, rows_of, save, table
 
 
-def cell(summary: dict[str, Any], metric: str) -> str:
-    """Mean and interval of one metric; the mean alone without an interval (one group), or a dash."""
-    found = summary.get(metric)
-    if not found or found["mean"] is None:
-        return "–"
-    scale = 1 if metric == "hd95" else 100
-    low, high = found["low"], found["high"]
-    interval = "" if low is None or high is None else f" ({low * scale:.1f}–{high * scale:.1f})"
-    return f"{found['mean'] * scale:.1f}{interval}"
-
-
-def quality(rows: dict[str, dict[str, Any]]) -> list[str]:
+def quality(rows: dict[str, Row]) -> list[str]:
     """Dice, IoU and HD95 per class of every trained row."""
-    lines = [
-        "| set | tool | class | n | missed | undefined | Dice | IoU | HD95 | steps |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = ("set", "tool", "class", "n", "missed", "undefined", "Dice", "IoU", "HD95", "steps")
+    lines = []
     for name, row in rows.items():
-        if "scores" not in row:
-            continue
         data, _, tool = name.rpartition("-")
-        for label, summary in row["scores"].items():
+        for label, summary in row.get("scores", {}).items():
             dice = summary["dice"]
-            cells = " | ".join(cell(summary, metric) for metric in ("dice", "iou", "hd95"))
-            counts = f"{dice['n']} | {dice['missed']} | {dice['undefined']}"
-            lines.append(f"| {data} | {tool} | {label} | {counts} | {cells} | {row.get('steps', '–')} |")
-    return lines
+            shares = (mean(summary.get(metric), scale=100) for metric in ("dice", "iou"))
+            counts = (dice["n"], dice["missed"], dice["undefined"])
+            distance = mean(summary.get("hd95"))
+            lines.append((data, tool, label, *counts, *shares, distance, row.get("steps", "–")))
+    return table(head, lines)
 
 
 def write(folder: Path, page: Path) -> None:
     """Write the page."""
-    rows = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    rows = rows_of(folder)
     lines = [
         "# The main road, measured",
         "",
@@ -58,8 +44,7 @@ def write(folder: Path, page: Path) -> None:
     ]
     for name, row in rows.items():
         if "scores" not in row:
-            skip = {"job", "date", "commit", "machine", "seconds", "cpu_share"}
-            facts = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in skip)
+            facts = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in MADE)
             lines.append(f"* **{name}** — {facts}")
     lines += [
         "",
@@ -68,10 +53,6 @@ def write(folder: Path, page: Path) -> None:
         "CPU share: processor time of the row's longest command over what all cores had to give; a loop that",
         "prepares its batches beside the network stays below 1 even alone on the machine.",
         "",
-        "| row | date | commit | machine | seconds | CPU share |",
-        "|---|---|---|---|---|---|",
+        *made(rows),
     ]
-    for name, row in rows.items():
-        cells = (row["date"], row["commit"], row["machine"], row["seconds"], row.get("cpu_share", "–"))
-        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
-    page.write_text("\n".join(lines) + "\n")
+    save(page, lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from unetkit.errors import MissingPackageError, UsageError, nearest
@@ -58,5 +58,22 @@ def pick(family: str, table: Mapping[str, str], name: str) -> Any:  # noqa: ANN4
             ) from missing
     for point in entry_points(group=f"unetkit.{family}"):
         if point.name == name:
-            return point.load()
+            return _strangers(family, point)
     raise UsageError(f"there is no {family} '{name}'", cure=nearest(name, names(family, table)))
+
+
+def _strangers(family: str, point: EntryPoint) -> Any:  # noqa: ANN401 - as in ``pick``
+    """The part behind another package's row."""
+    owner = point.dist.name if point.dist else point.module
+    try:
+        return point.load()
+    except ModuleNotFoundError as missing:
+        raise MissingPackageError(
+            f"{family} '{point.name}' of '{owner}' needs '{missing.name}', which is not installed",
+            cure=f"pip install {missing.name}",
+        ) from missing
+    except AttributeError as wrong:
+        raise UsageError(
+            f"the package '{owner}' offers the {family} '{point.name}' as {point.value}, which is not there",
+            cure=f"install another version of '{owner}', or name another {family}",
+        ) from wrong

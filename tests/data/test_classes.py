@@ -32,6 +32,22 @@ def test_two_values_are_binary(high):
     assert f"masks are 0/{high}: two classes" in said(classes)["binary"].problem
 
 
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_a_name_for_a_value_that_no_class_can_have_is_refused(value):
+    classes = decide([0, 1, value], names={0: "background", 1: "liver", value: "unlabelled"})
+    assert classes.values == ()
+    assert (
+        f"names the label value {value} 'unlabelled', expected 0 to 65535"
+        in said(classes)["label-value"].problem
+    )
+    assert "is named 'ignore'" in said(classes)["label-value"].cure
+
+
+def test_a_negative_value_may_mean_not_labelled():
+    classes = decide([-1, 0, 1], ignore_value=-1)
+    assert (classes.values, classes.ignore_value) == ((0, 1), -1)
+
+
 def test_labels_from_one_are_said():
     classes = decide([1, 2, 3])
     assert classes.values == (1, 2, 3)

@@ -87,6 +87,13 @@ def test_a_huge_box_is_searched_in_part(monkeypatch):
     assert facts_of(values[None], values).object_sizes == {1: (4,)}
 
 
+def test_objects_are_found_beside_negative_and_large_values():
+    values = np.array([[-1, 2, 2, 0, 70000], [-1, 0, 0, 0, 2]])
+    facts = facts_of(values[None], values)
+    assert facts.object_sizes == {2: (1, 2)}
+    assert facts.label_counts == {-1: 2, 0: 4, 2: 3, 70000: 1}
+
+
 def test_digests_tell_pictures_apart_by_shape_type_and_values():
     one = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     digests = {

@@ -327,6 +327,21 @@ def test_samples_and_objects_are_of_the_foreground_alone(root):
     assert fact.sampled.shape == (1, 20)
 
 
+def test_a_negative_value_that_is_not_labelled_gives_no_sample(root):
+    labels = {"background": 0, "scratch": 1, "ignore": -1}
+    (root / "dataset.json").write_text(json.dumps({"labels": labels}))
+    for id in "abc":
+        (root / f"masks/{id}.png").unlink()
+        values = mask(1, 2).astype(np.int16)
+        tifffile.imwrite(root / f"masks/{id}.tif", np.where(values == 2, -1, values).astype(np.int16))
+    inspection = look(root)
+    assert inspection.data.ignore_value == -1
+    fact = inspection.facts[0]
+    assert fact.label_counts[-1] == fact.label_counts[1] == 10
+    assert fact.object_sizes == {1: (10,)}
+    assert fact.sampled_values.tolist() == [1] * 10
+
+
 def test_dataset_json_names_classes_and_channels(root):
     content = {"labels": {"background": 0, "scratch": 1}, "channel_names": {"0": "SEM"}}
     (root / "dataset.json").write_text(json.dumps(content))

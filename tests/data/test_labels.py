@@ -41,6 +41,20 @@ def test_ignored_pixels_are_background_and_unknown():
     assert known.tolist() == [True, True, False, True]
 
 
+@pytest.mark.parametrize("ignored", [-1, 70000])
+def test_not_labelled_may_be_a_value_that_no_class_can_have(ignored):
+    data = BINARY.model_copy(update={"ignore_value": ignored})
+    ids, known = class_ids(np.array([[0, 255], [ignored, 0]]), data, where="a.png")
+    assert ids.tolist() == [[0, 1], [0, 0]]
+    assert ids.dtype == np.uint8
+    assert known is not None
+    assert known.tolist() == [[True, True], [False, True]]
+    assert class_ids(np.array([0, 255]), data, where="a.png")[1] is None
+    for value in (-2, 7, 70001):
+        with pytest.raises(DataError, match=f"the label value {value} is beyond the 2 classes"):
+            class_ids(np.array([0, ignored, value]), data, where="a.png")
+
+
 def test_many_classes_take_sixteen_bits():
     count = 300
     data = DataPlan(

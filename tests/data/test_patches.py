@@ -422,3 +422,20 @@ def test_the_balance_evens_the_classes_out(balance):
     cases = [case for step in range(20) for case in made.at(step).cases]
     wanted = {0.0: 1 / 10, 0.5: 1 / 4, 1.0: 1 / 2}[balance]
     assert cases.count("rare") / len(cases) == pytest.approx(wanted, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch", "augmentation"),
+    [
+        ((5, 6), (16, 96), AugmentationPlan(rotation=1, rotation_degrees=(180.0,), scaling=1)),
+        ((4, 9, 8), (4, 16, 96), AugmentationPlan(rotation=1, rotation_degrees=(180.0, 0, 0), scaling=1)),
+    ],
+)
+def test_a_turned_patch_may_look_past_a_small_image(shape, patch, augmentation):
+    """The long side of the patch, turned away, no longer reaches the image it is centred beside."""
+    made = batches([sample("a", shape)], augmentation, patch=patch, foreground_fraction=0.0)
+    seen = [made.at(step) for step in range(12)]
+    assert all(batch.pixels.isfinite().all() for batch in seen)
+    blind = [item for batch in seen for item in (~batch.known).flatten(1).all(dim=1)]
+    assert any(blind)
+    assert not all(blind)

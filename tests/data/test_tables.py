@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from unetkit.data.tables import read_dataset_json, read_rows
+from unetkit.data.tables import read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
 
 
@@ -45,6 +45,23 @@ def test_split_words(tmp_path):
     assert [row.split(path) for row in rows[:4]] == ["train", "val", "test", None]
     with pytest.raises(DataError, match=r"line 6: there is no split 'trian'. Do this: use 'train'"):
         rows[4].split(path)
+
+
+@pytest.mark.parametrize(("cells", "value"), [(("255", "255"), 255), (("-1", ""), -1), (("", ""), None)])
+def test_the_stated_ignore_value(tmp_path, cells, value):
+    rows = read_rows(
+        table(tmp_path, "id,ignore_value\na,{}\nb,{}\n".format(*cells)), needed=("ignore_value",)
+    )
+    assert stated_ignore(rows, where=tmp_path) == value
+
+
+@pytest.mark.parametrize("cells", [("1", "2"), ("x", ""), ("1.5", ""), ("--1", "")])
+def test_an_ignore_value_that_is_none_is_refused(tmp_path, cells):
+    rows = read_rows(
+        table(tmp_path, "id,ignore_value\na,{}\nb,{}\n".format(*cells)), needed=("ignore_value",)
+    )
+    with pytest.raises(DataError, match="must hold one whole number"):
+        stated_ignore(rows, where=tmp_path)
 
 
 def write(tmp_path, content):

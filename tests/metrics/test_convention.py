@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unetkit.errors import UsageError
-from unetkit.metrics.convention import check_spacing, settled, state, worst
+from unetkit.errors import DataError, UsageError
+from unetkit.metrics.convention import check_spacing, measured, state, worst
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,21 @@ def test_the_worst_distance_is_the_diagonal_in_mm():
     assert (worst("volume_error", (3, 4), (1.0, 1.0)), worst("nsd", (3, 4), (1.0, 1.0))) == (1.0, 0.0)
 
 
-def test_empty_masks_are_settled_and_full_ones_are_not():
+def test_empty_masks_are_settled_and_full_ones_are_measured():
     here, empty = np.ones((3, 4), bool), np.zeros((3, 4), bool)
-    assert settled("dice", here, here, (1.0, 1.0)) == (False, None)
-    assert settled("hd95", here, empty, (1.0, 1.0)) == (True, 5.0)
-    assert settled("hd95", empty, here, (1.0, 1.0)) == (True, 5.0)
-    assert settled("dice", empty, empty, (1.0, 1.0)) == (True, None)
+
+    def formula(reference, prediction):
+        assert reference.dtype == prediction.dtype == bool
+        return 0.25
+
+    assert measured("dice", here, here.astype(int) * 255, formula) == 0.25
+    assert measured("hd95", here, empty, formula, spacing_mm=(1.0, 1.0)) == 5.0
+    assert measured("hd95", empty, here, formula, spacing_mm=(1.0, 1.0)) == 5.0
+    assert measured("dice", empty, empty, formula) is None
+    with pytest.raises(DataError, match=r"expected a prediction of shape \(3, 4\) like the reference"):
+        measured("dice", here, here.T, formula)
+    with pytest.raises(UsageError, match="expected 2 spacings above 0 mm"):
+        measured("hd95", here, here, formula, spacing_mm=(1.0,))
 
 
 @pytest.mark.parametrize("spacing", [(1.0,), (1.0, 0.0), (1.0, float("nan"))])

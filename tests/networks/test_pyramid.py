@@ -88,7 +88,7 @@ def test_without_stages_the_levels_are_added_to_the_features():
 
 
 @pytest.mark.parametrize("pyramid", ["input", "levels"])
-@pytest.mark.parametrize("encoder", ["plain", "residual", "doubling"])
+@pytest.mark.parametrize("encoder", ["plain", "residual", "doubling", "convnext", "hybrid"])
 def test_a_network_with_a_pyramid(encoder, pyramid):
     plan = PLAN.model_copy(update={"pyramid": pyramid, "encoder": encoder})
     network = build(plan, rank=2, in_channels=2, classes=3)

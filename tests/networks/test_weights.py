@@ -111,3 +111,16 @@ def test_a_layer_without_its_scale_is_refused(tmp_path):
     np.savez(tmp_path / "w.npz", **{"c.weight_int8": np.zeros((1, 1), np.int8)})
     with pytest.raises(DataError, match=r"'c\.weight_int8' has no 'c\.scale' beside it"):
         read_weights(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"c.weight": np.array(["not", "numbers"])},
+        {"c.weight_int8": np.zeros((2, 3, 1, 1), np.int8), "c.scale": np.ones(5, np.float32)},
+    ],
+)
+def test_an_archive_of_something_else_is_refused_by_the_layers_name(tmp_path, parts):
+    np.savez(tmp_path / "w.npz", **parts)
+    with pytest.raises(DataError, match=r"w\.npz: 'c\.weight\w*' is no layer of numbers.*archive anew"):
+        read_weights(tmp_path / "w.npz")

@@ -110,15 +110,9 @@ def test_a_grey_picture_among_coloured_ones():
     assert [channel.integer for channel in found.channels] == [True, False, True]
 
 
-def test_only_the_training_cases_are_measured():
-    seen = inspection(facts("a", [[1]]), facts("b", [[100]]))
-    assert measure(seen, cases={"a"}).channels[0].mean == 1.0
-    assert measure(seen, cases={"b_part1", "b_part3"}).cases == ("b",)
-
-
 def test_nothing_to_measure_is_an_error():
-    with pytest.raises(DataError, match="at least 1 of 1 training cases among 1 inspected ones, got 0"):
-        measure(inspection(facts("a", [[1]])), cases={"z"})
+    with pytest.raises(DataError, match="expected at least 1 case to measure, got 0"):
+        measure(inspection())
     with pytest.raises(DataError, match="the data set is refused"):
         measure(inspection(data=False))
 

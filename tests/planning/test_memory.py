@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from unetkit.errors import ResourceError
+from unetkit.errors import ResourceError, UsageError
 from unetkit.networks.unet import build
 from unetkit.planning import memory
 from unetkit.planning.memory import fit_to_memory, saved_bytes, smaller, step_bytes, try_step
-from unetkit.planning.topology import network_for, topology
+from unetkit.planning.topology import divisors, network_for, topology
 from unetkit.records.plan import (
     DataPlan,
     InferencePlan,
@@ -177,8 +177,8 @@ def test_shrinking_ends_with_one_patch_of_two_bottleneck_pixels():
     plan, sizes = a_plan(patch=(64, 64), batch=16), []
     while plan is not None:
         sizes.append((plan.training.batch_size, *plan.training.patch_size))
-        divisors = memory._divisors(plan.network)
-        assert all(p % d == 0 for p, d in zip(plan.training.patch_size, divisors, strict=True))
+        steps = divisors(plan.network.strides)
+        assert all(p % d == 0 for p, d in zip(plan.training.patch_size, steps, strict=True))
         plan = smaller(plan)
     assert [size[0] for size in sizes[:6]] == [16, 12, 9, 6, 4, 3]
     assert sizes[-1][0] == 1
@@ -195,3 +195,27 @@ def test_a_real_step_is_measured_and_leaves_no_trace():
 def test_where_the_kernel_does_not_count_the_step_still_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CLEAR", tmp_path / "none" / "clear_refs")
     assert try_step(a_plan(), CPU) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"training.patch_size": "[2,16]"},
+            "training.patch_size is 2×16, smaller than the network's stride, 4×4.*patch_size to 4×4",
+        ),
+        ({"training.patch_size": "[0,16]"}, r"training.patch_size is \[0, 16\], 2 positive numbers"),
+        ({"training.patch_size": "[16]"}, r"training.patch_size is \[16\], 2 positive numbers"),
+        ({"inference.tile_size": "[16,16,16]"}, r"inference.tile_size is \[16, 16, 16\], 2 positive"),
+    ],
+)
+def test_a_size_that_the_network_cannot_work_on_is_refused(changes, told):
+    plan = a_plan().with_values(changes)
+    assert divisors(plan.network.strides) == (4, 4)
+    with pytest.raises(UsageError, match=told):
+        fit_to_memory(plan, budget_gb=4, step=False)
+
+
+def test_the_least_patch_is_the_networks_stride():
+    plan = a_plan().with_values({"training.patch_size": "[4,4]"})
+    assert fit_to_memory(plan, budget_gb=4, step=False).training.patch_size == (4, 4)

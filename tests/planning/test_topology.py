@@ -16,7 +16,6 @@ from unetkit.planning.topology import (
     feature_elements,
     first_patch,
     network_for,
-    resampled,
     shrink,
     target_spacing,
     topology,
@@ -142,10 +141,6 @@ def test_the_axis_kept_apart():
     assert coarse_axis((1.0, 1.0, 3.1)) == 2
     assert coarse_axis((1.0, 1.0, 3.0)) is None
     assert coarse_axis((4.0, 1.0, 4.0)) is None
-
-
-def test_rounding_is_half_to_even():
-    assert resampled((3, 5, 7), (1, 1, 1), (2, 2, 2)) == (2, 2, 4)
 
 
 def test_a_single_long_axis_needs_three_edges():

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from unetkit.spatial.grid import (
-    crop,
     nonzero_box,
     resample,
     resample_label,
     resampled_shape,
     spline_matrix,
 )
+from unetkit.spatial.regions import cut
 
 
 def scipys(channel, shape, order):
@@ -96,8 +96,8 @@ def test_nonzero_box_and_crop(rank):
     pixels[(1, *(6,) * rank)] = 1
     box = nonzero_box(pixels)
     assert box == ((2, 7),) * rank
-    assert crop(pixels, box).shape == (2, *(5,) * rank)
-    assert np.shares_memory(crop(pixels, box), pixels)
+    assert cut(pixels, box).shape == (2, *(5,) * rank)
+    assert np.shares_memory(cut(pixels, box), pixels)
     assert nonzero_box(np.zeros((1, 3, 4))) == ((0, 3), (0, 4))
 
 

@@ -182,3 +182,11 @@ def test_a_strided_convolution_sees_no_zero_behind_the_last_pixel(rank, kernel):
     odd = even[(slice(None), slice(None), *(slice(0, 7),) * rank)]
     assert layer(odd).shape[2:] == (4,) * rank
     torch.testing.assert_close(layer(odd), layer(even))
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2), (3, 2), (2, 2, 2), (1, 2, 4)])
+@pytest.mark.parametrize("size", [(6, 8, 4), (5, 7, 3), (1, 1, 1)])
+def test_an_exported_pool_is_the_pool(stride, size):
+    x, pool = torch.randn(2, 3, *size[: len(stride)]), average_pool(stride)
+    graph = torch.export.export(pool, (x,), strict=False).module()
+    torch.testing.assert_close(graph(x), pool(x))

@@ -41,6 +41,19 @@ def test_rows_are_rare_and_hold_means_and_shares(small, run, clock):
     assert rows[1]["learning_rate"] == 0.5
     assert rows[-1]["seconds"] == pytest.approx(7.0 + 41 * 0.5)
     assert state.seconds == pytest.approx(27.5)
+    assert all("borrowed" not in row for row in rows)
+
+
+def test_a_row_says_how_much_of_the_patches_was_borrowed(small, run, clock):
+    state = State.fresh(small.small_network(), small.training_plan(steps=5))
+    diary = Diary(run, Quiet(), state)
+    shares = [[0.0, 0.5], [0.1, 0.3], [0.0, 0.0], [0.4, 0.8], [1.0, 0.0]]
+    for step, share in enumerate(shares, start=1):
+        clock[0] += 1.0
+        state.step = step
+        diary.step(state, {"dice": torch.tensor(1.0)}, rate=0.5, norm=2.0, borrowed=torch.tensor(share))
+    rows = [(row["step"], row["borrowed"]) for row in run.events("step")]
+    assert rows == [(1, 0.25), (3, 0.1), (5, 0.55)]
 
 
 def test_a_validation_does_not_count_as_slowness(small, run, clock):

@@ -86,6 +86,15 @@ def test_one_table_about_two_networks_and_two_seeds(wafers, two_steps, tmp_path,
     assert "<td>residual</td>" in (out / "compare.html").read_text()
 
 
+def test_a_budget_that_planning_used_up_leaves_a_row_all_the_same(wafers, two_steps, tmp_path):
+    changes = {key: text for key, text in two_steps.items() if key != "training.steps"}
+    asked = {"changes": changes, "fold": (0, 3), "minutes": 1e-4, "memory_gb": 4.0}
+    (plain,) = uk.compare(wafers, ["plain"], tmp_path / "c", **asked).networks
+    assert (plain.steps, plain.patches_per_second) == (0, 0.0)
+    assert plain.scores["iou"].cases == plain.scores["dice"].cases > 0
+    assert "| plain |" in (tmp_path / "c" / "compare.md").read_text()
+
+
 def test_wrong_words_cost_nothing(wafers, tmp_path, finished):
     for names, words, told in (
         (["plain", "plain"], {}, "different names were expected, got plain, plain"),
@@ -125,6 +134,22 @@ def test_prepared_samples_are_shared_and_made_before_the_clock_runs(wafers, two_
         uk.compare(wafers, ["planned"], tmp_path / "c", minutes=1, changes=two_steps, memory_gb=4)
     assert seen[0][:2] == (None, tmp_path / "c" / "cache")
     assert seen[0][2] > 0
+
+
+def test_each_seed_is_prepared_for_once(wafers, two_steps, tmp_path, monkeypatch):
+    seeds, trained = [], []
+
+    def train(source, folder, **words):
+        trained.append(folder.name)
+        if len(trained) == 4:
+            raise PreemptedError("enough", cure="stop")
+
+    monkeypatch.setattr(comparing, "train", train)
+    monkeypatch.setattr(comparing, "_warm", lambda source, wishes, seed, cache: seeds.append(seed))
+    with pytest.raises(PreemptedError):
+        uk.compare(wafers, ["planned", "plain"], tmp_path / "c", seeds=2, minutes=1, changes=two_steps)
+    assert trained == ["planned-seed0", "plain-seed0", "planned-seed1", "plain-seed1"]
+    assert seeds == [0, 1]
 
 
 def test_case_means_are_over_classes_then_runs(finished):

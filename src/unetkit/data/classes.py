@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.data.problems import Problem, note, refused, warning
+from unetkit.records.scores import MEAN
 
 MOST_CLASSES = 200
 """More different values than this, unnamed, are objects or grey levels rather than classes."""
 
-USUAL_IGNORE = 255
+LARGEST = 65535
+"""The largest label value of a class; one that means "not labelled" may be any whole number."""
 
-MEAN = "mean"
-"""The row of every table of scores that averages the classes; no class can have this name."""
+USUAL_IGNORE = 255
 
 _INTERPOLATED_VALUES = 16
 _INTERPOLATED_SHARE = 0.9
@@ -143,11 +144,11 @@ def _refusal(counts: Mapping[int, int], names: Mapping[int, str], where: Path | 
             f"every pixel of every mask has the value {seen[0]}: there is nothing to tell apart",
             "use 0 for the background",
         )
-    if seen[0] < 0 or seen[-1] > 65535:
+    if seen[0] < 0 or seen[-1] > LARGEST:
         return refused(
             "label-value",
             where,
-            f"label values run from {seen[0]} to {seen[-1]}, expected 0 to 65535",
+            f"label values run from {seen[0]} to {seen[-1]}, expected 0 to {LARGEST}",
             "number the classes from 0 on",
         )
     if len(seen) > MOST_CLASSES:
@@ -165,6 +166,10 @@ def _misnamed(names: Mapping[int, str], where: Path | str) -> Problem | None:
     """Why these names cannot stand in a table of scores, None when they can."""
     owners: dict[str, int] = {}
     for value, name in sorted(names.items()):
+        if not 0 <= value <= LARGEST:
+            text = f"dataset.json names the label value {value} '{name}', expected 0 to {LARGEST}"
+            cure = "number the classes from 0 on; a value that means 'not labelled' is named 'ignore'"
+            return refused("label-value", where, text, cure)
         if name == MEAN:
             text = (
                 f"dataset.json names the label value {value} '{MEAN}', which is the row of averages in every "

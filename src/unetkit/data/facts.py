@@ -189,9 +189,8 @@ def _sample(
     total = sum(count for value, count in counts.items() if value != 0)
     seed = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
     # every foreground pixel has a rank in reading order: choose ranks first, then meet them in one pass
-    ranks = np.arange(total)
-    if total > most:
-        ranks = np.sort(np.random.Generator(np.random.Philox(seed)).choice(total, most, replace=False))
+    random = np.random.Generator(np.random.Philox(seed))
+    ranks = np.sort(random.choice(total, most, replace=False)) if total > most else np.arange(total)
     places, passed = [np.empty(0, np.int64)], 0
     for number, chunk in enumerate(_chunks(values)):
         here = np.flatnonzero(chunk)
@@ -220,7 +219,7 @@ def measure_objects(
         ({3: (1, 1)}, {3: 2.0})
     """
     present = [value for value in counts if 0 < value <= 65535]
-    if not present or min(counts) < 0 or len(present) > 256:
+    if not present or len(present) > 256:
         return {}, {}
     result: dict[int, tuple[int, ...]] = {}
     widths: dict[int, float] = {}
@@ -255,7 +254,7 @@ def _boxes(values: np.ndarray, present: list[int]) -> list[tuple[tuple[int, int]
     whole = tuple((0, length) for length in values.shape)
     if max(present) == len(present) and values.dtype.kind in "iu":
         return [box or whole for box in boxes(values, len(present))]
-    return [box or whole for box in boxes(table[np.minimum(values, max(present))], len(present))]
+    return [box or whole for box in boxes(table[np.clip(values, 0, max(present))], len(present))]
 
 
 def _size(path: Path) -> int:

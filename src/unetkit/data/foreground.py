@@ -55,9 +55,7 @@ def _places(
 ) -> np.ndarray:
     wanted = min(count, most, max(least, math.ceil(SHARE * count)))
     random = np.random.Generator(np.random.Philox(key=[value, count]))
-    ranks = np.arange(count)
-    if wanted < count:
-        ranks = random.choice(count, wanted, replace=False, shuffle=False)
+    ranks = random.choice(count, wanted, replace=False, shuffle=False) if wanted < count else np.arange(count)
     ranks.sort()
     found: list[np.ndarray] = []
     seen = 0

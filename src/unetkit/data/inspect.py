@@ -330,11 +330,11 @@ def _data(catalog: Catalog, facts: Sequence[CaseFacts], classes: Classes) -> Dat
 
 def _foreground_only(fact: CaseFacts, classes: Classes) -> CaseFacts:
     """Without the samples and objects of what turned out to be background or not labelled."""
-    foreground = set(classes.values[1:])
-    if not foreground or foreground >= set(fact.object_sizes):
-        return fact
-    kept = [value in foreground for value in fact.sampled_values.tolist()]
+    foreground = classes.values[1:]
+    kept = np.isin(fact.sampled_values, foreground)
     objects = {value: sizes for value, sizes in fact.object_sizes.items() if value in foreground}
+    if not foreground or (kept.all() and len(objects) == len(fact.object_sizes)):
+        return fact
     return replace(
         fact,
         sampled=fact.sampled[:, kept],

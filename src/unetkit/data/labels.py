@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit.data.classes import LARGEST
 from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.errors import DataError
 from unetkit.records.case import Case, Grid
 from unetkit.records.plan import DataPlan
-
-Box = tuple[tuple[int, int], ...]
+from unetkit.spatial.regions import Box
 
 COLOURS = ("red", "green", "blue")
 """Channel names of a colour picture; where they are planned, a grey one counts as three equal channels."""
@@ -111,11 +111,13 @@ def class_ids(
         [[0, 1]]
     """
     kind = np.uint8 if len(data.classes) <= 256 else np.uint16
+    if data.ignore_value is not None and not 0 <= data.ignore_value <= LARGEST:
+        return _without(values, data, where=where)
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     table, ignored = dict(zip(data.label_values, range(len(data.classes)), strict=False)), data.ignore_value
     allowed = {*table, *(() if ignored is None else (ignored,))}
-    if low < 0 or high > 65535:
-        raise beyond(next(v for v in (low, high) if v not in allowed), data, where)
+    if low < 0 or high > LARGEST:
+        raise beyond(low if low < 0 else high, data, where)
     ids = np.zeros(high + 1, kind)
     state = np.zeros(high + 1, np.uint8)  # 0 no class, 1 class, 2 ignored
     for value in allowed:
@@ -126,6 +128,16 @@ def class_ids(
         raise beyond(int(values[found == 0].flat[0]), data, where)
     known = found == 1
     return ids[values], None if bool(known.all()) else known
+
+
+def _without(
+    values: np.ndarray, data: DataPlan, *, where: Path | str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Class ids where "not labelled" is a value that no class can have, such as -1."""
+    known = values != data.ignore_value
+    rest = np.where(known, values, data.label_values[0])
+    ids, _ = class_ids(rest, data.model_copy(update={"ignore_value": None}), where=where)
+    return ids, None if bool(known.all()) else known
 
 
 def beyond(value: int, data: DataPlan, where: Path | str) -> DataError:

@@ -203,8 +203,10 @@ class Batches:
         reach = moves.reach(self._training.patch_size)
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
         if not mirrors_edges(len(self._patch)):
-            low = np.maximum(low, 0)
-            high = np.minimum(high, np.stack([pick.sample.pixels.shape[1:] for pick in picks]))
+            # A patch larger than the image may look past it altogether: one pixel stays, out of its sight.
+            shapes = np.stack([pick.sample.pixels.shape[1:] for pick in picks])
+            low = np.clip(low, 0, shapes - 1)
+            high = np.clip(high, low + 1, shapes)
         sizes = high - low
         most = tuple(int(size) for size in sizes.max(0))
         pixels = np.zeros((len(picks), picks[0].sample.pixels.shape[0], *most), np.float32)
@@ -273,7 +275,8 @@ def _known_place(sample: Sample, random: np.random.Generator) -> np.ndarray | No
 
 def _read(sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
     shape, size = np.asarray(sample.pixels.shape[1:]), np.asarray(coded.shape)
-    low, high = np.maximum(start, 0), np.minimum(start + size, shape)
+    low = np.clip(start, 0, shape)
+    high = np.clip(start + size, low, shape)  # not before ``low``: a patch may lie beside the image
     source = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
     into = tuple(slice(int(first), int(last)) for first, last in zip(low - start, high - start, strict=True))
     whole = bool((high - low == size).all())

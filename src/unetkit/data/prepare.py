@@ -18,8 +18,9 @@ from unetkit.errors import DataError, ResourceError
 from unetkit.records.case import Case, Grid, Placement, Sample
 from unetkit.records.files import disk_error, sha256
 from unetkit.records.plan import DataPlan, PreparationPlan
-from unetkit.spatial.grid import crop, nonzero_box, resample, resample_label, resampled_shape
+from unetkit.spatial.grid import nonzero_box, resample, resample_label, resampled_shape
 from unetkit.spatial.intensity import apply_intensity
+from unetkit.spatial.regions import cut
 
 CACHE_VERSION = 1
 """Raised whenever the same files and plan would be prepared into other numbers."""
@@ -200,11 +201,11 @@ def _prepared(
         )
     box = nonzero_box(pixels) if preparation.crop_to_nonzero else tuple((0, length) for length in shape)
     placement = Placement(shape, grid, box)
-    pixels = plain_type(crop(pixels, box), id)
+    pixels = plain_type(cut(pixels, box), id)
     if label is not None:
-        known = None if label.known is None else crop(label.known, box)
+        known = None if label.known is None else cut(label.known, box)
         known = None if known is None or known.all() else np.ascontiguousarray(known)
-        label = _Label(np.ascontiguousarray(crop(label.ids, box)), known)
+        label = _Label(np.ascontiguousarray(cut(label.ids, box)), known)
     cropped = pixels
     intensity = measured_intensities(
         lambda start, stop: cropped[:, start:stop], cropped.shape[1:], preparation.normalization

@@ -98,7 +98,7 @@ def stated_ignore(rows: Iterable[Row], *, where: Path) -> int | None:
     words = {row.values["ignore_value"] for row in rows if row.values.get("ignore_value")}
     if not words:
         return None
-    if len(words) > 1 or not next(iter(words)).isdigit():
+    if len(words) > 1 or not next(iter(words)).removeprefix("-").isdecimal():
         raise DataError(
             f"the column 'ignore_value' must hold one whole number, got {', '.join(sorted(words)[:5])}",
             cure="write the same value in every row, or leave it empty",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unetkit.metrics.convention import settled
+from unetkit.metrics.convention import measured
 from unetkit.spatial.skeleton import skeleton
 
 
@@ -41,9 +41,7 @@ def cldice(
         >>> cldice(tube, tube), cldice(tube, tube & (np.arange(9) < 1))
         (1.0, 0.0)
     """
-    reference, prediction = reference.astype(bool, copy=False), prediction.astype(bool, copy=False)
-    decided, value = settled("cldice", reference, prediction, (1.0,) * reference.ndim)
-    return value if decided else shared_lines(reference, prediction)
+    return measured("cldice", reference, prediction, shared_lines)
 
 
 def shared_lines(reference: np.ndarray, prediction: np.ndarray) -> float:

@@ -7,7 +7,7 @@ rises while the model fails. Here a miss costs as much as an answer can cost, an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -74,19 +74,38 @@ def worst(metric: str, shape: Sequence[int], spacing_mm: Sequence[float]) -> flo
     return 1.0 if metric == "volume_error" else 0.0
 
 
-def settled(
-    metric: str, reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]
-) -> tuple[bool, float | None]:
-    """Answer the cases in which at least one mask is empty, for the functions of the table.
+def measured(
+    metric: str,
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    formula: Callable[[np.ndarray, np.ndarray], float],
+    *,
+    spacing_mm: Sequence[float] | None = None,
+) -> float | None:
+    """What a function of the table answers: its formula, and where a mask is empty the convention.
+
+    Args:
+        metric: Its name.
+        reference: ``(*S)`` bool, or numbers of which all but 0 are object.
+        prediction: ``(*S)`` likewise.
+        formula: The value of two masks that both have pixels.
+        spacing_mm: Distance between neighbouring pixels along each axis, None where it does not matter.
 
     Returns:
-        Whether the convention decides, and its value.
+        The worst value the metric has where exactly one mask is empty, None where both are.
 
     Raises:
         DataError: The shapes differ.
         UsageError: The spacing does not fit.
+
+    Example:
+        >>> here, empty = np.ones(3, bool), np.zeros(3, bool)
+        >>> [measured("dice", here, mask, lambda *both: 1.0) for mask in (here, empty)]
+        [1.0, 0.0]
     """
-    check_spacing(reference.ndim, spacing_mm)
+    reference, prediction = reference.astype(bool, copy=False), prediction.astype(bool, copy=False)
+    spacing = (1.0,) * reference.ndim if spacing_mm is None else spacing_mm
+    check_spacing(reference.ndim, spacing)
     if reference.shape != prediction.shape:
         raise DataError(
             f"expected a prediction of shape {reference.shape} like the reference, got {prediction.shape}",
@@ -94,8 +113,8 @@ def settled(
         )
     became = state(bool(reference.any()), bool(prediction.any()))
     if became == "found":
-        return False, None
-    return True, None if became == "undefined" else worst(metric, reference.shape, spacing_mm)
+        return formula(reference, prediction)
+    return None if became == "undefined" else worst(metric, reference.shape, spacing)
 
 
 def check_spacing(rank: int, spacing_mm: Sequence[float], *, where: str | None = None) -> None:

@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from unetkit.errors import UsageError
-from unetkit.metrics.convention import settled
+from unetkit.metrics.convention import measured
 from unetkit.records.scores import CaseObjects, ObjectRow
 from unetkit.spatial.regions import components, sizes
 
@@ -233,9 +233,8 @@ def object_f1(
 
 
 def _counted(metric: str, reference: np.ndarray, prediction: np.ndarray) -> float | None:
-    reference, prediction = reference.astype(bool, copy=False), prediction.astype(bool, copy=False)
-    decided, value = settled(metric, reference, prediction, (1.0,) * reference.ndim)
-    return value if decided else FROM_OBJECTS[metric](match_objects(reference, prediction))
+    formula = FROM_OBJECTS[metric]
+    return measured(metric, reference, prediction, lambda *both: formula(match_objects(*both)))
 
 
 def by_size(cases: Sequence[CaseObjects], *, edges: Sequence[float] | None = None) -> tuple[ObjectRow, ...]:

@@ -1,7 +1,8 @@
 """Overlap metrics: from how many pixels two masks share.
 
-All of them are shares between 0 and 1 of pixel counts, so spacing and tolerance are ignored; ``settled`` in
-``unetkit.metrics.convention`` answers for empty masks.
+All of them take two masks as every ``unetkit.metrics.Metric`` does, and are shares between 0 and 1 of pixel
+counts, so spacing and tolerance are ignored. ``measured`` in ``unetkit.metrics.convention`` answers for empty
+masks: the worst value, 0, or 1 of ``volume_error``, where exactly one is empty, None where both are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unetkit.metrics.convention import settled
+from unetkit.metrics.convention import measured
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,6 @@ def dice(
 ) -> float | None:
     """Dice coefficient: shared pixels over the mean size, ``2 |R∩P| / (|R| + |P|)``.
 
-    Args:
-        reference: ``(*S)`` bool.
-        prediction: ``(*S)`` bool.
-        spacing_mm: Ignored.
-        tolerance_mm: Ignored.
-
-    Returns:
-        0 to 1; 0 when exactly one mask is empty, None when both are.
-
     Reference:
         Dice, Measures of the amount of ecologic association between species, Ecology 26 (1945).
 
@@ -85,15 +77,6 @@ def iou(
 ) -> float | None:
     """Intersection over union (Jaccard index), ``|R∩P| / |R∪P|``.
 
-    Args:
-        reference: ``(*S)`` bool.
-        prediction: ``(*S)`` bool.
-        spacing_mm: Ignored.
-        tolerance_mm: Ignored.
-
-    Returns:
-        0 to 1; 0 when exactly one mask is empty, None when both are.
-
     Example:
         >>> iou(np.array([1, 1, 0, 0], bool), np.array([0, 1, 1, 1], bool))
         0.25
@@ -110,14 +93,7 @@ def precision(
 ) -> float | None:
     """Precision: the share of predicted pixels that are right, ``|R∩P| / |P|``.
 
-    Args:
-        reference: ``(*S)`` bool.
-        prediction: ``(*S)`` bool.
-        spacing_mm: Ignored.
-        tolerance_mm: Ignored.
-
-    Returns:
-        0 to 1; 0 when exactly one mask is empty (predicting nothing is not precise), None when both are.
+    Predicting nothing is not precise: it is 0 where there is something to find.
 
     Example:
         >>> precision(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))
@@ -134,15 +110,6 @@ def recall(
     tolerance_mm: float = 1.0,
 ) -> float | None:
     """Recall (sensitivity): the share of the object's pixels that were found, ``|R∩P| / |R|``.
-
-    Args:
-        reference: ``(*S)`` bool.
-        prediction: ``(*S)`` bool.
-        spacing_mm: Ignored.
-        tolerance_mm: Ignored.
-
-    Returns:
-        0 to 1; 0 when exactly one mask is empty, None when both are.
 
     Example:
         >>> recall(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))
@@ -164,15 +131,6 @@ def volume_error(
     would score 2 and an empty prediction 1, so that deleting it would look better. Dividing by the larger
     volume keeps the error between 0 and 1, with 1 for exactly the empty ones.
 
-    Args:
-        reference: ``(*S)`` bool.
-        prediction: ``(*S)`` bool.
-        spacing_mm: Ignored: both volumes are of the same pixels.
-        tolerance_mm: Ignored.
-
-    Returns:
-        0 (equal volumes) to 1; 1 when exactly one mask is empty, None when both are.
-
     Example:
         >>> volume_error(np.array([1, 0, 0, 0], bool), np.array([1, 1, 1, 1], bool))
         0.75
@@ -181,6 +139,5 @@ def volume_error(
 
 
 def _share(metric: str, reference: np.ndarray, prediction: np.ndarray) -> float | None:
-    reference, prediction = reference.astype(bool, copy=False), prediction.astype(bool, copy=False)
-    decided, value = settled(metric, reference, prediction, (1.0,) * reference.ndim)
-    return value if decided else FROM_COUNTS[metric](Counts.of(reference, prediction))
+    formula = FROM_COUNTS[metric]
+    return measured(metric, reference, prediction, lambda *both: formula(Counts.of(*both)))

@@ -15,11 +15,8 @@ from unetkit.metrics import LOWER_IS_BETTER, METRICS, STANDARD
 from unetkit.metrics.convention import CONVENTION, State, check_spacing, state, worst
 from unetkit.metrics.masks import OURS, Masks
 from unetkit.metrics.objects import FROM_OBJECTS, by_size
-from unetkit.records.scores import CaseObjects, CaseScores, Scores, Summary
+from unetkit.records.scores import MEAN, CaseObjects, CaseScores, Scores, Summary
 from unetkit.spatial.regions import bounding_box, cut
-
-MEAN = "mean"
-"""The summary row of the mean over foreground classes."""
 
 _RESAMPLES = 1000
 

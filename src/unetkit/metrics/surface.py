@@ -3,7 +3,7 @@
 Surface: the boundary pixels of an object, that is object pixels with a background pixel among their face
 neighbours; outside the image is background. Distances ``d`` are Euclidean, between pixel centres, in mm.
 With ``R`` and ``P`` the surfaces of reference and prediction, ``d(r, P)`` is the distance of a pixel of ``R``
-to the nearest pixel of ``P``. ``settled`` in ``unetkit.metrics.convention`` answers for empty masks.
+to the nearest pixel of ``P``. ``measured`` in ``unetkit.metrics.convention`` answers for empty masks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from unetkit.metrics.convention import settled
+from unetkit.metrics.convention import measured
 from unetkit.spatial.regions import distances
 
 _ROUNDING = 1e-9
@@ -131,8 +131,7 @@ def _measured(
     spacing_mm: Sequence[float],
     tolerance_mm: float,
 ) -> float | None:
-    reference, prediction = reference.astype(bool, copy=False), prediction.astype(bool, copy=False)
-    decided, value = settled(metric, reference, prediction, spacing_mm)
-    if decided:
-        return value
-    return FROM_DISTANCES[metric](*distances(reference, prediction, spacing_mm=spacing_mm), tolerance_mm)
+    def formula(*both: np.ndarray) -> float:
+        return FROM_DISTANCES[metric](*distances(*both, spacing_mm=spacing_mm), tolerance_mm)
+
+    return measured(metric, reference, prediction, formula, spacing_mm=spacing_mm)

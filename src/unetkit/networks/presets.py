@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from unetkit.errors import UsageError, nearest
 from unetkit.records.plan import NetworkPlan
 
 _RESENC_BLOCKS = (1, 3, 4, 6, 6, 6)
@@ -33,25 +32,6 @@ class Preset:
     classes: int = 2
     parameters: int = 0
     difference: str = ""
-
-
-def preset_plan(name: str, rank: int) -> NetworkPlan:
-    """The plan of a named network.
-
-    Args:
-        name: A name of ``PRESETS``.
-        rank: Spatial axes, 2 or 3.
-
-    Raises:
-        UsageError: No preset has that name.
-
-    Example:
-        >>> preset_plan("unet_2015", 2).widths
-        (64, 128, 256, 512, 1024)
-    """
-    if name not in PRESETS:
-        raise UsageError(f"there is no network '{name}'", cure=nearest(name, PRESETS))
-    return PRESETS[name].plan(rank)
 
 
 def _plan(rank: int, widths: tuple[int, ...], **values: Any) -> NetworkPlan:  # noqa: ANN401 - plan values

@@ -17,6 +17,7 @@ from unetkit.errors import DataError
 NORM_EPS = 1e-5
 """What batch norms of torchvision and timm add to the variance, unless they are copies of TensorFlow's."""
 
+_ANEW = "export the archive anew"
 _CURE = "save the network's state_dict alone, best with safetensors.torch.save_file"
 
 
@@ -117,14 +118,16 @@ def _archive(path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, array in arrays.items():
         layer, _, kind = name.rpartition(".")
-        if kind == "weight_int8":
-            if f"{layer}.scale" not in arrays:
-                raise DataError(
-                    f"'{name}' has no '{layer}.scale' beside it", cure="export the archive anew", where=path
-                )
-            found |= _whole_layer(layer, arrays[name], arrays[f"{layer}.scale"], arrays.get(f"{layer}.bias"))
-        elif f"{layer}.weight_int8" not in arrays:
-            found[name] = torch.from_numpy(array)
+        if kind == "weight_int8" and f"{layer}.scale" not in arrays:
+            raise DataError(f"'{name}' has no '{layer}.scale' beside it", cure=_ANEW, where=path)
+        try:
+            if kind == "weight_int8":
+                scale, bias = arrays[f"{layer}.scale"], arrays.get(f"{layer}.bias")
+                found |= _whole_layer(layer, array, scale, bias)
+            elif f"{layer}.weight_int8" not in arrays:
+                found[name] = torch.from_numpy(array)
+        except (TypeError, ValueError, RuntimeError) as wrong:
+            raise DataError(f"'{name}' is no layer of numbers ({wrong})", cure=_ANEW, where=path) from wrong
     return found
 
 

@@ -35,7 +35,7 @@ from unetkit.records.plan import Axes, NetworkPlan
 TRAINING_SHARE = 0.8
 DEEPEST_SUPERVISION = 4
 _MOST_STAGES = 7
-_LEAST_KEPT = 0.85
+LEAST_KEPT = 0.85  # share of a wanted edge below which it is padded up, not cut down
 _SMALLEST_EDGE = {2: 8, 3: SMALLEST_EDGE}
 # rungs as (edge of the patch, first width); 0: nnU-Net's own patch
 _LADDER = {
@@ -206,10 +206,9 @@ def _trimmed(wanted: Sequence[float], shape: Topology) -> Axes:
     the image and teach nothing. Prediction does not care, as it works on whole images of any size.
     """
     edges = []
-    for want, padded, strides in zip(wanted, shape.patch, zip(*shape.strides, strict=True), strict=True):
-        step = math.prod(strides)
+    for want, padded, step in zip(wanted, shape.patch, shape.divisors, strict=True):
         below = math.floor(want / step) * step
-        edges.append(below if below >= _LEAST_KEPT * want else padded)
+        edges.append(below if below >= LEAST_KEPT * want else padded)
     return tuple(edges)
 
 

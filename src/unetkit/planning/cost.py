@@ -11,8 +11,8 @@ from unetkit.records.plan import NetworkPlan
 LANES = 16
 TRAINING_OPERATIONS = 6  # per multiply-add: two forward, two for the input's gradient, two for the weights'
 _SAVED_PER_OUTPUT = 3  # convolution, norm and activation each keep one tensor for the way back
-_BYTES_PER_WEIGHT = 20  # weight, gradient, two moments of AdamW, the averaged weight
-_FIXED_BYTES = 1e8
+BYTES_PER_WEIGHT = 20  # weight, gradient, two moments of AdamW, the averaged weight
+FIXED_BYTES = 1e8
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def step_bytes_guess(elements: float, weights: float, batch: int, *, bytes_per_v
         BiaPy's fitted model: 4 · 1.1 · activations · batch + 16 · parameters + 0.1 GiB.
     """
     activations = bytes_per_value * _SAVED_PER_OUTPUT * elements * batch
-    return 1.1 * activations + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES
+    return 1.1 * activations + BYTES_PER_WEIGHT * weights + FIXED_BYTES
 
 
 def step_bytes_counted(saved: float, weights: float, batch: int) -> float:
@@ -163,4 +163,4 @@ def step_bytes_counted(saved: float, weights: float, batch: int) -> float:
         >>> step_bytes_counted(1e6, 1e6, 2) == 1.1 * 2e6 + 20e6 + 1e8
         True
     """
-    return 1.1 * saved * batch + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES
+    return 1.1 * saved * batch + BYTES_PER_WEIGHT * weights + FIXED_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,26 +22,21 @@ _MOST_VALUES = 5_000_000
 _THIN, _LONG = 12.0, 30.0
 
 
-def measure(inspection: Inspection, *, cases: Collection[str] | None = None) -> Fingerprint:
+def measure(inspection: Inspection) -> Fingerprint:
     """Measure a data set, or the part of it that is trained on.
 
     Args:
-        inspection: What was seen in every file.
-        cases: Ids to measure (a part of one large image counts as that image); None for all.
+        inspection: What was seen in the files to measure.
 
     Raises:
-        DataError: The data set was refused, or none of ``cases`` was inspected.
+        DataError: The data set was refused, or no case was inspected.
     """
     data = inspection.data
     if data is None:
         raise DataError("the data set is refused", cure="run unet check and correct what it names")
-    facts = sorted((fact for fact in inspection.facts if _wanted(fact.id, cases)), key=lambda fact: fact.id)
+    facts = sorted(inspection.facts, key=lambda fact: fact.id)
     if not facts:
-        raise DataError(
-            f"expected at least 1 of {len(cases or ())} training cases among {len(inspection.facts)} "
-            "inspected ones, got 0",
-            cure="split the data set that was inspected",
-        )
+        raise DataError("expected at least 1 case to measure, got 0", cure="add images with masks")
     counts = [[fact.label_counts.get(value, 0) for value in data.label_values] for fact in facts]
     types = Counter(fact.dtype for fact in facts)
     return Fingerprint(
@@ -100,10 +95,6 @@ def is_tube(thickness: float, elongation: float) -> bool:
         (True, False)
     """
     return 0 < thickness < _THIN and elongation > _LONG
-
-
-def _wanted(id: str, cases: Collection[str] | None) -> bool:
-    return cases is None or id in cases or any(case.startswith(f"{id}_part") for case in cases)
 
 
 def _channel(facts: Sequence[CaseFacts], index: int, name: str) -> ChannelFingerprint:

@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from unetkit.errors import ResourceError
+from unetkit.errors import ResourceError, UsageError
 from unetkit.lookup import pick
 from unetkit.losses import LOSSES
 from unetkit.networks.unet import build
 from unetkit.planning.capacity import default_memory_gb
+from unetkit.planning.cost import BYTES_PER_WEIGHT, FIXED_BYTES
+from unetkit.planning.topology import divisors
 from unetkit.records.plan import LossTerm, NetworkPlan, ObjectivePlan, Plan
 from unetkit.runtimes.devices import Layout, pick_device
 
 __all__ = ["default_memory_gb", "fit_to_memory", "saved_bytes", "step_bytes"]
 
-_FIXED_BYTES = 100_000_000
-_BYTES_PER_WEIGHT = 20  # weight, gradient, two moments of AdamW, the averaged weight
 _HALF = 0.6  # of the saved bytes stay when training runs in bfloat16: norms and losses keep float32
 _LEAST_BATCH = 2
 _SAMPLES = 2  # counted together: a batch norm wants more than one value per channel
@@ -85,7 +85,7 @@ def step_bytes(plan: Plan, *, device: str = "cpu") -> int:
     half = device.startswith("cuda") and training.precision != "float32"
     passing = 2 * 4 * max(2 * network.widths[0], channels, classes) * pixels
     sample = (saved + passing) * (_HALF if half else 1.0) + 4 * channels * pixels
-    return round(training.batch_size * sample + _BYTES_PER_WEIGHT * weights + _FIXED_BYTES)
+    return round(training.batch_size * sample + BYTES_PER_WEIGHT * weights + FIXED_BYTES)
 
 
 def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, step: bool = True) -> Plan:
@@ -102,7 +102,9 @@ def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, st
 
     Raises:
         ResourceError: Not even the smallest patch fits.
+        UsageError: Patch or tile cannot be used at all, see ``check_sizes``.
     """
+    check_sizes(plan)
     place = pick_device(device)
     budget = (budget_gb or default_memory_gb(str(place))) * 1e9
     here: Plan | None = plan
@@ -118,6 +120,32 @@ def fit_to_memory(plan: Plan, budget_gb: float = 0.0, device: str = "cpu", *, st
     )
 
 
+def check_sizes(plan: Plan) -> None:
+    """Refuse a patch or a tile set by hand with which the network cannot work.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        UsageError: One has not one positive number per axis, or the patch is below the network's stride.
+    """
+    rank, patch = plan.data.rank, plan.training.patch_size
+    for key, size in (("training.patch_size", patch), ("inference.tile_size", plan.inference.tile_size)):
+        if len(size) != rank or min(size) < 1:
+            raise UsageError(
+                f"{key} is {list(size)}, {rank} positive numbers were expected", cure=f"correct {key}"
+            )
+    if any(len(stage) != rank for stage in plan.network.strides):
+        return  # building the network words this better
+    steps = divisors(plan.network.strides)
+    if any(edge < step for edge, step in zip(patch, steps, strict=True)):
+        raise UsageError(
+            f"training.patch_size is {_words(patch)}, smaller than the network's stride, {_words(steps)}: "
+            "its coarsest features would stand for more than the patch",
+            cure=f"set training.patch_size to {_words(steps)} or more, or give the network fewer stages",
+        )
+
+
 def smaller(plan: Plan) -> Plan | None:
     """The next smaller plan: batch first, then patch, then a batch of 1; None at the end.
 
@@ -128,11 +156,11 @@ def smaller(plan: Plan) -> Plan | None:
     if training.batch_size > _LEAST_BATCH:
         batch = max(_LEAST_BATCH, training.batch_size * 3 // 4)
         return _with(plan, batch_size=batch)
-    divisors = _divisors(plan.network)
-    able = [a for a in range(len(patch)) if divisors[a] > 1 and patch[a] >= 3 * divisors[a]]
+    steps = divisors(plan.network.strides)
+    able = [a for a in range(len(patch)) if steps[a] > 1 and patch[a] >= 3 * steps[a]]
     if able:
-        axis = max(able, key=lambda a: patch[a] / divisors[a])
-        edge = (math.ceil(patch[axis] / divisors[axis]) - 1) * divisors[axis]
+        axis = max(able, key=lambda a: patch[a] / steps[a])
+        edge = (math.ceil(patch[axis] / steps[axis]) - 1) * steps[axis]
         return _with(plan, patch_size=tuple(edge if a == axis else p for a, p in enumerate(patch)))
     return _with(plan, batch_size=1) if training.batch_size > 1 else None
 
@@ -209,11 +237,11 @@ def _counted(network_json: str, rank: int, in_channels: int, classes: int, objec
     with torch.random.fork_rng(devices=[]):
         net = build(network, rank=rank, in_channels=in_channels, classes=classes).train()
     layout.place(net, torch.device("cpu"))  # an image of one channel alone does not say how it lies
-    divisors = _divisors(network)
-    axis = divisors.index(max(divisors))
+    steps = divisors(network.strides)
+    axis = steps.index(max(steps))
     rows = []
     for times in (2, 3):
-        patch = tuple(d * (times if a == axis else 1) if d > 1 else 2 for a, d in enumerate(divisors))
+        patch = tuple(d * (times if a == axis else 1) if d > 1 else 2 for a, d in enumerate(steps))
         pixels = layout.arrange(torch.zeros((_SAMPLES, in_channels, *patch)))
         rows.append((math.prod(patch), _saved(net, pixels, losses) / _SAMPLES))
     (small, few), (large, many) = rows
@@ -303,10 +331,5 @@ def _with(plan: Plan, **changes: object) -> Plan:
     return plan.model_copy(update={"training": training, "inference": inference})
 
 
-def _divisors(network: NetworkPlan) -> tuple[int, ...]:
-    rank = len(network.strides[0])
-    return tuple(math.prod(stage[axis] for stage in network.strides) for axis in range(rank))
-
-
 def _padded(patch: Sequence[int], network: NetworkPlan) -> tuple[int, ...]:
-    return tuple(math.ceil(p / d) * d for p, d in zip(patch, _divisors(network), strict=True))
+    return tuple(math.ceil(p / d) * d for p, d in zip(patch, divisors(network.strides), strict=True))

@@ -14,9 +14,9 @@ from unetkit.networks.decoders import DECODERS
 from unetkit.networks.encoders import ENCODERS
 from unetkit.networks.fusions import FUSIONS
 from unetkit.networks.presets import PRESETS
-from unetkit.planning.budget import Candidate, Choice, Maker, Terms, candidate
+from unetkit.planning.budget import LEAST_KEPT, Candidate, Choice, Maker, Terms, candidate
 from unetkit.planning.count import count
-from unetkit.planning.topology import FIRST_WIDTH, Topology
+from unetkit.planning.topology import FIRST_WIDTH, Topology, divisors
 from unetkit.records.plan import Axes, NetworkPlan, Plan
 
 FAMILIES = {"encoder": ENCODERS, "bottleneck": BOTTLENECKS, "fusion": FUSIONS, "decoder": DECODERS}
@@ -26,7 +26,6 @@ _BACKBONES = {"timm": "unetkit.networks.encoders.timm:plan_of"}
 _LAYERED, _LAYERS = ("transformer", "vit"), 4
 """Bottlenecks that have layers, and how many where nobody says."""
 _LEAST_WIDTH = 8
-_LEAST_KEPT = 0.85
 
 
 @dataclass(frozen=True)
@@ -193,17 +192,13 @@ def fitted(patch: Sequence[float], network: NetworkPlan) -> Axes:
         patch: Pixels per axis that are wanted.
         network: The network.
     """
-    edges = []
-    for want, step in zip(patch, _divisors(network), strict=True):
+    edges, steps = [], divisors(network.strides)
+    for want, step in zip(patch, steps, strict=True):
         below = math.floor(want / step) * step
-        edges.append(below if below >= _LEAST_KEPT * want and below else math.ceil(want / step) * step)
-    if all(edge == step for edge, step in zip(edges, _divisors(network), strict=True)):
+        edges.append(below if below >= LEAST_KEPT * want and below else math.ceil(want / step) * step)
+    if tuple(edges) == steps:
         edges = [2 * edge for edge in edges]
     return tuple(edges)
-
-
-def _divisors(network: NetworkPlan) -> Axes:
-    return tuple(math.prod(steps) for steps in zip(*network.strides, strict=True))
 
 
 def _counted(terms: Terms, patch: Axes, network: NetworkPlan) -> Candidate:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from unetkit.planning.budget import Choice, Terms
 from unetkit.planning.measure import is_tube
-from unetkit.planning.topology import coarse_axis, resampled, target_spacing
+from unetkit.planning.topology import coarse_axis, target_spacing
 from unetkit.records.fingerprint import ChannelFingerprint, Fingerprint
 from unetkit.records.plan import (
     AugmentationPlan,
@@ -21,6 +23,7 @@ from unetkit.records.plan import (
     PreparationPlan,
     TrainingPlan,
 )
+from unetkit.spatial.grid import resampled_shape
 
 Reasons = dict[str, str]
 DEFAULT_STEPS = 20_000
@@ -93,7 +96,7 @@ def terms_of(fingerprint: Fingerprint, preparation: PreparationPlan) -> Terms:
     spacings = fingerprint.spacings_mm
     target = preparation.spacing_mm
     if target:
-        shapes = tuple(resampled(n, old, target) for n, old in zip(shapes, spacings, strict=True))
+        shapes = tuple(resampled_shape(n, old, target) for n, old in zip(shapes, spacings, strict=True))
     elif fingerprint.calibrated and fingerprint.rank == 3:
         target = target_spacing(spacings, shapes)
     else:
@@ -386,9 +389,7 @@ def _passes(terms: Terms, choice: Choice) -> float:
 
 
 def _median(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    middle, odd = divmod(len(rows), 2)
-    columns = [sorted(column) for column in zip(*rows, strict=True)]
-    return tuple(float(c[middle] if odd else (c[middle - 1] + c[middle]) / 2) for c in columns)
+    return tuple(float(value) for value in np.median(np.asarray(rows, float), axis=0))
 
 
 def _percent(share: float) -> str:

@@ -73,7 +73,7 @@ class Topology:
     @property
     def divisors(self) -> Axes:
         """Product of the strides per axis: the patch is a multiple of it."""
-        return tuple(math.prod(stage[axis] for stage in self.strides) for axis in range(len(self.patch)))
+        return divisors(self.strides)
 
     @property
     def pools(self) -> Axes:
@@ -138,14 +138,17 @@ def coarse_axis(spacing: Sequence[float]) -> int | None:
     return list(spacing).index(coarsest)
 
 
-def resampled(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Axes:
-    """The shape an image has at the target spacing (half rounds to even).
+def divisors(strides: Sequence[Axes]) -> Axes:
+    """What an image has to be a multiple of, per axis, to be halved evenly all the way down.
+
+    Args:
+        strides: Step into each stage, per axis.
 
     Example:
-        >>> resampled((10, 5), (1.0, 1.0), (2.0, 2.0))
-        (5, 2)
+        >>> divisors([(1, 1), (1, 2), (2, 2)])
+        (2, 4)
     """
-    return tuple(round(old / new * n) for n, old, new in zip(shape, spacing, target, strict=True))
+    return tuple(math.prod(steps) for steps in zip(*strides, strict=True))
 
 
 def first_patch(spacing: Sequence[float], median: Sequence[float], edge: int = 0) -> tuple[float, ...]:
@@ -192,8 +195,7 @@ def topology(
             space[axis] *= 2
             size[axis] = math.ceil(size[axis] / 2)
     kernels.append((3,) * len(size))
-    divisors = [math.prod(stage[axis] for stage in strides) for axis in axes]
-    padded = tuple(math.ceil(p / d) * d for p, d in zip(patch, divisors, strict=True))
+    padded = tuple(math.ceil(p / d) * d for p, d in zip(patch, divisors(strides), strict=True))
     return Topology(padded, tuple(strides), tuple(kernels))
 
 

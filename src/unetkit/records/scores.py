@@ -9,6 +9,9 @@ from unetkit.records.saved import Saved
 DISTANCES = ("hd95", "assd")
 """Metrics that are lengths."""
 
+MEAN = "mean"
+"""The row of every table of scores that averages the foreground classes; no class can have this name."""
+
 
 class CaseObjects(Saved):
     """The objects of one class in one case, each by its size: mm³ (mm² in pictures), or pixels.

@@ -1,4 +1,4 @@
-"""Pixels on a grid: crop, pad, and resample with one linear operator per axis."""
+"""Pixels on a grid: resampled with one linear operator per axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-Box = tuple[tuple[int, int], ...]
+from unetkit.spatial.regions import Box, bounding_box
 
 _ROWS = 64
 _REACH = 24
@@ -116,28 +116,7 @@ def nonzero_box(pixels: np.ndarray) -> Box:
     some = np.zeros(pixels.shape[1:], bool)
     for channel in pixels:
         some |= channel != 0
-    rank = some.ndim
-    box: list[tuple[int, int]] = []
-    for axis in range(rank):
-        line = np.flatnonzero(some.any(axis=tuple(other for other in range(rank) if other != axis)))
-        if not len(line):
-            return tuple((0, length) for length in some.shape)
-        box.append((int(line[0]), int(line[-1]) + 1))
-    return tuple(box)
-
-
-def crop(array: np.ndarray, box: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Cut ``box`` out of the last axes of ``array``, as a view.
-
-    Args:
-        array: ``(…, *S)``.
-        box: Start and stop per spatial axis, in pixels.
-
-    Example:
-        >>> crop(np.arange(6).reshape(1, 2, 3), ((0, 1), (1, 3))).tolist()
-        [[[1, 2]]]
-    """
-    return array[(..., *(slice(start, stop) for start, stop in box))]
+    return bounding_box(some) or tuple((0, length) for length in some.shape)
 
 
 def mirrors_edges(rank: int) -> bool:

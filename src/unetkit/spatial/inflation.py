@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetkit.spatial.layers import LAYERS, average_pool
+from unetkit.spatial.layers import LAYERS, average_pool, evened
 
 Guest: TypeAlias = Any
 """A module of a package that is not imported here, or one of torch whose options are not typed."""
@@ -56,14 +55,9 @@ class BlockConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, O, *S / K)``, rounded up."""
-        missing = [-length % size for length, size in zip(x.shape[2:], self.stride, strict=True)]
-        # a compiler is not asked about sizes, which would tie its answer to this one
-        if torch.compiler.is_compiling() or any(missing):
-            pads = [pad for end in reversed(missing) for pad in (0, end)]
-            x = F.pad(x, pads, mode="replicate")
-        return LAYERS[len(self.stride)].convolve(
-            x, self.weight, self.bias, stride=self.stride, groups=self.groups
-        )
+        convolve = LAYERS[len(self.stride)].convolve
+        whole = evened(x, self.stride)
+        return convolve(whole, self.weight, self.bias, stride=self.stride, groups=self.groups)
 
 
 class BatchNormAct(nn.BatchNorm3d):
@@ -156,6 +150,7 @@ def round_up_sizes(backbone: nn.Module) -> None:
         backbone: A network for pictures, on which ``inflate`` has not run.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 4, stride=4))
         >>> round_up_sizes(net)
         >>> net(torch.zeros(1, 1, 9, 3)).shape
@@ -242,6 +237,7 @@ def inflated_kernel(weight: Tensor, size: int, *, repeated: bool = False) -> Ten
         Recognition?, CVPR 2017 (spread).
 
     Example:
+        >>> import torch
         >>> inflated_kernel(torch.ones(1, 1, 1, 1), 3).flatten()
         tensor([0., 1., 0.])
     """

@@ -111,11 +111,7 @@ def evened(x: Tensor, stride: Sequence[int]) -> Tensor:
         >>> evened(torch.arange(3.0).reshape(1, 1, 1, 3), (1, 2)).flatten().tolist()
         [0.0, 1.0, 2.0, 2.0]
     """
-    sides = [
-        number
-        for size, step in zip(reversed(x.shape[2:]), reversed(stride), strict=True)
-        for number in (0, -size % step)
-    ]
+    sides = beyond(x, stride)
     # An exported graph takes images of any size: there it is padded always, by nothing where all is even.
     if not exported() and not any(sides):
         return x
@@ -178,9 +174,11 @@ class AveragePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, *S)`` → ``(B, C, *S / stride)``, rounded up: the last block may be a smaller one."""
-        if exported():  # OpenVINO refuses a block larger than the image: fill up, then divide by the share
+        if exported():  # OpenVINO refuses a block larger than the image: fill up
             pool = F.avg_pool2d if len(self.stride) == 2 else F.avg_pool3d
-            edge = beyond(x, self.stride)
+            if max(self.stride) == 2:  # what a cut block of two lacks is the pixel it has
+                return pool(evened(x, self.stride), self.stride)
+            edge = beyond(x, self.stride)  # with zeros, then divide by the share that is image
             shares = pool(F.pad(torch.ones_like(x[:1, :1]), edge), self.stride)
             return pool(F.pad(x, edge), self.stride) / shares
         if len(self.stride) == 2:

@@ -114,8 +114,17 @@ def bounding_box(mask: np.ndarray, *, margin: int = 0) -> Box | None:
 
 
 def cut(array: np.ndarray, box: Box) -> np.ndarray:
-    """The part of ``array`` inside ``box``, as a view."""
-    return array[tuple(slice(start, stop) for start, stop in box)]
+    """Crop the last axes of an array to a box, as a view.
+
+    Args:
+        array: ``(…, *S)``.
+        box: Start and stop per spatial axis, in pixels.
+
+    Example:
+        >>> cut(np.arange(6).reshape(1, 2, 3), ((0, 1), (1, 3))).tolist()
+        [[[1, 2]]]
+    """
+    return array[(..., *(slice(start, stop) for start, stop in box))]
 
 
 def surface(mask: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ class Diary:
         self._row_step = state.step
         self._waited = 0.0
         self._sums: dict[str, Tensor] = {}
+        self._borrowed: Tensor | float = 0.0
 
     @contextmanager
     def watch(self, stream: Iterator[Batch]) -> Iterator[Iterator[Batch]]:
@@ -57,7 +58,15 @@ class Diary:
             self._waited += time.monotonic() - asked
             yield batch
 
-    def step(self, state: State, terms: dict[str, Tensor], *, rate: float, norm: float) -> None:
+    def step(
+        self,
+        state: State,
+        terms: dict[str, Tensor],
+        *,
+        rate: float,
+        norm: float,
+        borrowed: Tensor | None = None,
+    ) -> None:
         """One more step is done; writes a row when the last one is old enough.
 
         Args:
@@ -65,16 +74,20 @@ class Diary:
             terms: Its losses.
             rate: Its learning rate.
             norm: Its gradient norm.
+            borrowed: ``(B,)`` how much of each patch was another one's; None where none is mixed.
         """
         for name, term in terms.items():
             value = term.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+        if borrowed is not None:
+            self._borrowed = self._borrowed + borrowed.mean()
         now = time.monotonic()
         state.seconds = self._before + now - self._started
         shown = state.progress
         words: dict[str, str] = {}
         if now - self._row >= _SECONDS or shown >= 1.0 or state.step == 1:
-            words = self._write(state, now, rate=rate, norm=norm)
+            shares = {} if borrowed is None else {"borrowed": self._borrowed}
+            words = self._write(state, now, shares, rate=rate, norm=norm)
         self._progress.advance(max(0.0, shown - self._shown), **words)
         self._shown = max(shown, self._shown)
 
@@ -98,7 +111,9 @@ class Diary:
             reason=reason,
         )
 
-    def _write(self, state: State, now: float, *, rate: float, norm: float) -> dict[str, str]:
+    def _write(
+        self, state: State, now: float, shares: dict[str, Tensor | float], *, rate: float, norm: float
+    ) -> dict[str, str]:
         steps, seconds = state.step - self._row_step, max(now - self._row, 1e-9)
         losses = {name: float(total) / steps for name, total in self._sums.items()}
         self._run.note(
@@ -112,8 +127,10 @@ class Diary:
             gradient_norm=round(norm, 4),
             steps_per_second=round(steps / seconds, 4),
             data_wait_share=round(self._waited / seconds, 4),
+            **{name: round(float(share) / steps, 4) for name, share in shares.items()},
         )
         self._row, self._row_step, self._waited, self._sums = now, state.step, 0.0, {}
+        self._borrowed = 0.0
         return {
             "step": f"{state.step}/{state.horizon.steps}",
             "loss": f"{sum(losses.values()):.4f}",

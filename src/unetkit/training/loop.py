@@ -139,7 +139,7 @@ def fit(
             state.average.update(state.step)
             state.step += 1
 
-            diary.step(state, terms, rate=rate, norm=norm)
+            diary.step(state, terms, rate=rate, norm=norm, borrowed=batch.borrowed)
             reserve = judge.to_come(state, clock.left) + points.seconds
             if bent := clock.tick(state.horizon, state.step, reserve=reserve):
                 state.horizon = bent

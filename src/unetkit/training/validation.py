@@ -11,7 +11,7 @@ from torch import nn
 from unetkit.records.plan import TrainingPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
-from unetkit.records.scores import Scores
+from unetkit.records.scores import MEAN, Scores
 from unetkit.training.checkpoint import Checkpoints
 from unetkit.training.state import State
 
@@ -127,4 +127,4 @@ def _facts(result: dict[str, float] | Scores) -> dict[str, Any]:
     means = {
         name: {metric: row.mean for metric, row in rows.items()} for name, rows in result.summary.items()
     }
-    return {"dice": means.get("mean", {}).get("dice"), "summary": means, "cases": len(result.cases)}
+    return {"dice": means.get(MEAN, {}).get("dice"), "summary": means, "cases": len(result.cases)}

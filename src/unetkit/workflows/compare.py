@@ -24,7 +24,7 @@ from unetkit.workflows.train import TrainedRun, TrainSettings, Wishes, reopen, t
 
 PLANNED = "planned"
 """The name under which the planner's own network takes part."""
-METRICS = ("dice", "hd95")
+METRICS = ("dice", "iou", "hd95")
 _TILES, _SECONDS = 9, 2.0
 
 
@@ -76,10 +76,12 @@ def compare(
     folder = entries[0].folder.parent
     cache = Path(wishes.cache) if wishes.cache else folder / "cache"
     runs: dict[Entry, TrainedRun] = {}
+    warmed: set[int] = set()
     for number, entry in enumerate(entries, start=1):
         watch.say(f"{number}/{len(entries)}: {entry.name}, seed {entry.seed} → {entry.folder}")
-        if wishes.minutes and reopen(Run(entry.folder)) is None:
+        if wishes.minutes and entry.seed not in warmed and reopen(Run(entry.folder)) is None:
             _warm(Path(source), wishes, entry.seed, cache)
+            warmed.add(entry.seed)
         mine: TrainSettings = {
             **settings,
             "network": None if entry.name == PLANNED else entry.name,
@@ -253,8 +255,9 @@ def _compared(
 
 
 def _steps_per_second(run: TrainedRun) -> float:
-    """The median over the rows of the journal: validations and pauses are not in it."""
-    return statistics.median(float(event["steps_per_second"]) for event in run.run.events("step"))
+    """The median over the rows of the journal: validations and pauses are not in it; 0 without a step."""
+    speeds = [float(event["steps_per_second"]) for event in run.run.events("step")]
+    return statistics.median(speeds) if speeds else 0.0
 
 
 def _tiles_per_second(run: TrainedRun) -> float:

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unetkit.networks.decoders.fpn import FpnDecoder
 from unetkit.networks.encoders.plain import PlainEncoder
-from unetkit.networks.presets import preset_plan
+from unetkit.networks.presets import PRESETS
 from unetkit.records.plan import NetworkPlan
 
 PLAN = NetworkPlan(
@@ -57,7 +57,7 @@ def test_projections_interpolation_and_separable_blocks():
 def test_on_mobilenet_it_keeps_the_promise_of_the_mobile_preset():
     encoder_weights, encoder_work = mobilenet(512)
     assert encoder_weights == 1_811_712  # 2,223,872 features of timm and torchvision less 1280 · (320 + 2)
-    plan = preset_plan("mobile", 2)
+    plan = PRESETS["mobile"].plan(2)
     sizes = [512 // 2**stage for stage in range(1, 6)]
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         decoder = FpnDecoder(plan, 2, PlainEncoder(plan, 2, 3))

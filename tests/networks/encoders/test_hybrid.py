@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from unetkit.networks.blocks import initialize
 from unetkit.networks.encoders.hybrid import BottleneckUnit, HybridEncoder, StandardizedConv
-from unetkit.networks.presets import preset_plan
+from unetkit.networks.presets import PRESETS
 from unetkit.records.plan import NetworkPlan
 from unetkit.spatial.layers import LAYERS
 from unetkit.spatial.scale import max_pooled_wide
@@ -40,7 +40,7 @@ def test_features_at_2_4_8_and_16(rank, channels):
 
 def test_r50_has_the_published_parameters():
     with torch.device("meta"):
-        encoder = HybridEncoder(preset_plan("transunet_2021", 2), 2, 3)
+        encoder = HybridEncoder(PRESETS["transunet_2021"].plan(2), 2, 3)
 
     def unit(before: int, after: int, *, projected: bool = False) -> int:
         inner = after // 4

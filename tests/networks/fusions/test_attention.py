@@ -40,3 +40,11 @@ def test_odd_sizes_and_unstrided_axes(stride):
     fusion = AttentionGate(3, 2, stride)
     assert fusion(up, skip).shape == (1, 5, 3, 5, 7)
     assert fusion.of_skip.weight.shape == (2, 2, *stride)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 5, 7)])
+def test_a_constant_skip_has_one_coefficient_up_to_the_edge_of_an_odd_image(size):
+    """A block that is cut off at the edge must not look like one that turns black there."""
+    up, skip = torch.ones(1, 3, *size), torch.ones(1, 2, *size)
+    got = AttentionGate(3, 2, (2,) * len(size))(up, skip)[:, 3:]
+    torch.testing.assert_close(got, got.flatten()[0].expand_as(got), rtol=1e-5, atol=1e-6)

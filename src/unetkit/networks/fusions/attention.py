@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unetkit.spatial.layers import LAYERS, SLOPE, Pointwise
+from unetkit.spatial.layers import LAYERS, SLOPE, Pointwise, evened
 from unetkit.spatial.scale import enlarged, subsampled
-from unetkit.spatial.tracing import beyond, exported
 
 _OPEN = 2.0
 
@@ -53,8 +52,6 @@ class AttentionGate(nn.Module):
     def forward(self, up: Float[Tensor, "b u *s"], skip: Float[Tensor, "b k *s"]) -> Float[Tensor, "b c *s"]:
         """``(B, U, *S)`` and ``(B, K, *S)`` → ``(B, U + K, *S)``."""
         size = skip.shape[2:]
-        edge = beyond(skip, self.stride)
-        whole = F.pad(skip, edge) if exported() or any(edge) else skip
-        signal = self.of_skip(whole) + self.of_up(subsampled(up, self.stride))
+        signal = self.of_skip(evened(skip, self.stride)) + self.of_up(subsampled(up, self.stride))
         gate = torch.sigmoid(self.coefficient(F.leaky_relu(signal, SLOPE)))
         return torch.cat((up, skip * enlarged(gate, self.stride, size)), dim=1)
