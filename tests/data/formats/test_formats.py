@@ -10,6 +10,7 @@ from unetkit.data.formats import (
     files_of,
     format_of,
     holds_slices,
+    is_image_folder,
     kind_of,
     stem_of,
     suffix_of,
@@ -35,8 +36,8 @@ def test_the_longest_suffix_wins():
 
 
 def test_an_unknown_suffix_names_the_known_ones():
-    with pytest.raises(DataError, match=r"no format reads this file \(\.npy\).*\.nii\.gz.*\.png"):
-        format_of(Path("a.npy"))
+    with pytest.raises(DataError, match=r"no format reads this file \(\.xyz\).*\.nii\.gz.*\.png"):
+        format_of(Path("a.xyz"))
 
 
 def test_dicom_is_known_by_its_bytes_where_no_suffix_tells(tmp_path):
@@ -56,3 +57,15 @@ def test_dicom_is_known_by_its_bytes_where_no_suffix_tells(tmp_path):
 def test_a_plain_file_consists_of_itself(tmp_path):
     assert files_of(tmp_path / "a.png") == (tmp_path / "a.png",)
     assert files_of(tmp_path / "notes.txt") == (tmp_path / "notes.txt",)
+
+
+def test_a_folder_is_an_image_by_its_name_or_by_its_slices(tmp_path):
+    for name in ("a.zarr", "a.png", "plain"):
+        (tmp_path / name).mkdir()
+    found = [is_image_folder(tmp_path / name) for name in ("a.zarr", "a.png", "plain", "b.zarr")]
+    assert found == [True, False, False, False]
+    (tmp_path / "plain" / "IM1").write_bytes(bytes(128) + b"DICM")
+    assert is_image_folder(tmp_path / "plain")
+    (tmp_path / "a.zarr" / "c").mkdir()
+    (tmp_path / "a.zarr" / "c" / "0").touch()
+    assert files_of(tmp_path / "a.zarr") == (tmp_path / "a.zarr" / "c" / "0",)
