@@ -105,13 +105,7 @@ class Model:
         Raises:
             UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
         """
-        odd = [key for key in changes if not key.startswith("inference.") or key == "inference.runtime"]
-        if odd:
-            raise UsageError(
-                f"'{odd[0]}' was decided when the model was made",
-                cure="set values of the inference, such as inference.overlap_fraction",
-            )
-        plan = self.plan.with_values(changes)
+        plan = changed_inference(self.plan, changes)
         predictor = Predictor(self.predictor.runtime, plan.data, plan.preparation, plan.inference)
         return Model(self.folder, plan, predictor, self.device)
 
@@ -140,6 +134,25 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
         predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
         return Model(place, plan, predictor, f"cpu ({plan.inference.runtime})")
     return _load_trained(place, device)
+
+
+def changed_inference(plan: Plan, changes: Mapping[str, str]) -> Plan:
+    """A plan with other values of its inference.
+
+    Args:
+        plan: The plan of a model.
+        changes: Such as ``{"inference.overlap_fraction": "0.25"}``.
+
+    Raises:
+        UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
+    """
+    odd = [key for key in changes if not key.startswith("inference.") or key == "inference.runtime"]
+    if odd:
+        raise UsageError(
+            f"'{odd[0]}' was decided when the model was made",
+            cure="set values of the inference, such as inference.overlap_fraction",
+        )
+    return plan.with_values(changes)
 
 
 def plan_in(place: Path) -> Plan:

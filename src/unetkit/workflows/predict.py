@@ -20,7 +20,7 @@ from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.batch import Batch, work_of
-from unetkit.workflows.model import Model, load, plan_in
+from unetkit.workflows.model import Model, changed_inference, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 from unetkit.workflows.streaming import predict_rows
 
@@ -145,9 +145,7 @@ def predict(
     tta, probabilities = settings.get("tta", False), settings.get("probabilities", False)
     changes = settings.get("changes", {})
     place = model.folder if isinstance(model, Model) else model_folder(model)
-    plan = (model.plan if isinstance(model, Model) else plan_in(place)).with_values(
-        settings.get("changes", {})
-    )
+    plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
     inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
     batch = Batch(target, work_of(place, plan, tta=tta, probabilities=probabilities, device=device))
     kept = {each.target: row for each in inputs if resume and (row := _kept(batch, each))}
