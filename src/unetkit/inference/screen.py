@@ -148,4 +148,4 @@ def worth_computing(scores: np.ndarray, thresholds: Sequence[float]) -> np.ndarr
             "inference.screen_factor is set and inference.screen_thresholds is not",
             cure="run 'unet screen MODEL DATA' on cases the model was not trained on; it says both",
         )
-    return (scores >= np.asarray(thresholds, scores.dtype)).any(axis=1)
+    return np.asarray((scores >= np.asarray(thresholds, scores.dtype)).any(axis=1))
