@@ -89,6 +89,14 @@ def test_a_plain_array_has_the_axes_that_its_shape_suggests(tmp_path):
     assert format_of(path).describe(path).notes == ("its first axis, of 3, was taken as channels",)
 
 
+def test_a_plain_label_of_three_slices_is_a_volume(tmp_path):
+    path = tmp_path / "a.zarr"
+    zarr.create_array(str(path), shape=COLOUR.shape, chunks=(1, 20, 20), dtype="u1")[...] = COLOUR
+    values, grid = format_of(path).read_label(path)
+    assert np.array_equal(values, COLOUR)
+    assert grid == Grid.plain(3)
+
+
 def test_a_series_of_bioformats_is_its_first_image(tmp_path):
     path = tmp_path / "a.zarr"
     zarr.create_group(str(path), attributes={"ome": {"version": "0.5", "bioformats2raw.layout": 3}})

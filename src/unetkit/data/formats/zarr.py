@@ -54,7 +54,7 @@ class ZarrFormat:
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(*S)`` as stored."""
-        array = _checked(path)
+        array = _checked(path, label=True)
         count = channels_of(array.axes, array.shape)
         if count != 1:
             raise DataError(
@@ -180,9 +180,9 @@ def _named(path: Path) -> Iterator[None]:
         raise DataError(f"this Zarr is truncated or damaged ({said})", cure=TRUNCATED, where=path) from wrong
 
 
-def _checked(path: Path, *, limit: int | None = None) -> ZarrArray:
+def _checked(path: Path, *, limit: int | None = None, label: bool = False) -> ZarrArray:
     """The array, its claims checked."""
-    array = find_array(path)
+    array = find_array(path, label=label)
     refuse_claim(path, array.claimed_bytes, limit=limit)
     return array
 

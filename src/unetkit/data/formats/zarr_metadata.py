@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unetkit.data.formats.axes import nameless_axes
+from unetkit.data.formats.axes import label_axes, nameless_axes
 from unetkit.data.formats.checks import TRUNCATED
 from unetkit.data.formats.spacing import UNITS_MM, Spacing, grid_of
 from unetkit.errors import DataError
@@ -58,11 +58,12 @@ class ZarrArray:
         return max(math.prod(self.shape), math.prod(self.chunk)) * self.dtype.itemsize
 
 
-def find_array(path: Path) -> ZarrArray:
+def find_array(path: Path, *, label: bool = False) -> ZarrArray:
     """The array of full resolution of an OME-Zarr image, or a plain Zarr array.
 
     Args:
         path: The folder.
+        label: Whether it is one: of a plain array all axes are of space then.
 
     Raises:
         DataError: It is no Zarr, not an image, damaged, or of a kind that is refused.
@@ -75,7 +76,7 @@ def find_array(path: Path) -> ZarrArray:
             raise DataError("expected a folder in the Zarr format", cure="correct the path", where=path)
         facts = _group(path)
         if facts is None:
-            return _nameless(_array(path, path), path)
+            return _nameless(_array(path, path), path, label=label)
         if _SERIES in facts and "multiscales" not in facts:
             path, facts = path / "0", _group(path / "0") or {}
         images = facts.get("multiscales")
@@ -150,9 +151,9 @@ def _array(folder: Path, path: Path) -> ZarrArray:
     return ZarrArray(folder, version, shape, chunk, dtype, axes="", grid=Grid.plain(1))
 
 
-def _nameless(array: ZarrArray, path: Path) -> ZarrArray:
+def _nameless(array: ZarrArray, path: Path, *, label: bool) -> ZarrArray:
     """The array with axes guessed from its shape."""
-    axes, note = nameless_axes(array.shape, path)
+    axes, note = (label_axes(array.shape, path), "") if label else nameless_axes(array.shape, path)
     grid = Grid.plain(len(axes.replace("C", "")))
     return replace(array, axes=axes, grid=grid, notes=(note,) if note else ())
 
