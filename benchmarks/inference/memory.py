@@ -1,6 +1,7 @@
-"""Predict a generated tiled TIFF from its file to a label file and state the peak memory above the start.
+"""Predict a generated tiled TIFF (.npy, .zarr) to a label file and state the peak memory above the start.
 
 python benchmarks/inference/memory.py --work scratch --width 4096
+python benchmarks/inference/memory.py --work scratch --width 4096 --suffix .zarr --levels 4
 python benchmarks/inference/memory.py --work scratch --width 32768 --model runs/mine
 """
 
@@ -78,15 +79,19 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--suffix", default=".tif")
+    parser.add_argument("--levels", type=int, default=0, help="Smaller copies in the label file.")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    image, labels = given.work / f"{given.width}.tif", given.work / f"{given.width}.labels.tif"
+    image, labels = (given.work / f"{given.width}{part}{given.suffix}" for part in ("", ".labels"))
     if not image.exists():  # in a process of its own: its memory is not what is measured
         maker = multiprocessing.get_context("spawn").Process(target=generate, args=(image, given.width))
         maker.start()
         maker.join()
     model = load(given.model) if given.model else small(given.tile)
-    inference = model.plan.inference.model_copy(update={"stream_above_pixels": 1})
+    inference = model.plan.inference.model_copy(
+        update={"stream_above_pixels": 1, "pyramid_levels": given.levels}
+    )
     model.plan = model.plan.model_copy(update={"inference": inference})
     size = model.plan.inference.tile_size
     model.predictor.runtime.run(np.zeros((1, len(model.plan.data.channels), *size), np.float32))
@@ -96,6 +101,8 @@ def main() -> None:
     seconds = time.monotonic() - began
     row = {
         "width": given.width,
+        "suffix": given.suffix,
+        "levels": given.levels,
         "tile": list(size),
         "streamed": counts is not None,
         "start_mb": round(start / 1e6),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from unetkit.workflows.predict import predict
     from unetkit.workflows.registry import Registry
     from unetkit.workflows.report import report
+    from unetkit.workflows.screen import screen
     from unetkit.workflows.train import TrainedRun, train
     from unetkit.workflows.update import Updated, update
 
@@ -74,6 +75,7 @@ __all__ = [
     "plan",
     "predict",
     "report",
+    "screen",
     "train",
     "update",
 ]

@@ -139,3 +139,34 @@ def test_report(finished, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(out)
     assert main(["report", str(tmp_path)]) == 2
     assert "not the folder of a run" in capsys.readouterr().err
+
+
+def test_predict_sets_values_of_the_inference_and_goes_on_where_it_was(finished, wafers, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for path in sorted((wafers / "images").iterdir())[:2]:
+        shutil.copy(path, tmp_path / "in")
+    words = ["predict", str(finished), str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    words += ["--set", "inference.skip_tiles=empty", "--resume"]
+    assert main(words) == 0
+    assert "2 predicted, 0 refused" in capsys.readouterr().err
+    sorted((tmp_path / "out").glob("*.png"))[0].unlink()
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "1 kept, 1 predicted, 0 refused" in told.err
+    assert len(told.out.splitlines()) == 1
+    assert main([*words, "--dry-run", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["kept"]) == 2
+    assert main([*words, "--set", "training.steps=3"]) == 2
+    assert "'training.steps' was decided when the model was made" in capsys.readouterr().err
+
+
+def test_screen_says_what_a_first_look_misses_and_saves(finished, wafers, capsys):
+    assert main(["screen", str(finished), str(wafers), "--factor", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "A first look at 1/2 of the resolution" in told
+    assert "measured on the cases of the thresholds: 4 cases (held-out)" in told
+    assert "--set 'inference.screen_factor=2' --set 'inference.screen_thresholds=[" in told
+    assert main(["screen", str(finished), str(wafers), "--factor", "2", "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["split"] == "held-out"
+    assert main(["screen", str(finished), str(wafers), "--recall", "2"]) == 2
+    assert "expected a recall above 0" in capsys.readouterr().err

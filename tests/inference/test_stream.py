@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from unetkit.inference.stream import asked_once, finished_rows, largest, softmax, tile_logits, watched
+from unetkit.inference.stream import (
+    BACKGROUND_LOGIT,
+    asked_once,
+    background,
+    finished_rows,
+    largest,
+    mirrored,
+    softmax,
+    tile_logits,
+    watched,
+)
 from unetkit.records.progress import Quiet
 from unetkit.spatial.tiles import Tiling
 
@@ -137,3 +147,91 @@ def test_the_speed_is_told_with_the_tiles():
 
     assert len(list(watched([np.zeros(1)] * 2, Watcher(), pixels=5e5))) == 2
     assert all(row["speed"].endswith(" Mpixel/s") for row in told)
+
+
+def naive_canvas(tiling, tiles, classes):
+    """What sparse blending means, pixel by pixel: the mean of what was computed, else background."""
+    sums = np.zeros((classes, *tiling.shape))
+    weights = np.zeros(tiling.shape)
+    for (box, weight), tile in zip(tiling.weighted_boxes(), tiles, strict=True):
+        if tile is not None:
+            sums[(slice(None), *box)] += tile.astype(float) * weight
+            weights[box] += weight
+    return np.where(weights > 0, sums / np.where(weights > 0, weights, 1), background(classes, tiling.shape))
+
+
+@settings(max_examples=60, deadline=None)
+@given(axes, some.floats(0, 0.8), some.integers(0, 99), some.floats(0, 1))
+def test_where_tiles_were_left_out_the_others_share_their_weight(axes, overlap, seed, share):
+    shape, tile = zip(*axes, strict=True)
+    tiling = Tiling.over(shape, tile, overlap)
+    rng = np.random.default_rng(seed)
+    every = [rng.standard_normal((2, *tiling.tile)).astype(np.float32) for _ in tiling.boxes]
+    kept = [each if rng.random() > share else None for each in every]
+    found = collect(finished_rows(tiling, iter(kept), classes=2))
+    np.testing.assert_allclose(found, naive_canvas(tiling, kept, 2), rtol=1e-4, atol=1e-5)
+    whole = full_canvas(tiling, every)
+    touched = np.zeros(shape, bool)
+    for box, each in zip(tiling.boxes, kept, strict=True):
+        touched[box] |= each is None
+    assert np.array_equal(found[:, ~touched], whole[:, ~touched])  # bit for bit
+    assert np.array_equal(collect(finished_rows(tiling, iter(every), classes=2)), whole)
+
+
+def test_an_image_of_one_tile_that_was_left_out_is_background():
+    ((top, band),) = finished_rows(Tiling.over((3, 4), (8, 8), 0.5), [None], classes=3)
+    assert top == 0
+    assert band.shape == (3, 3, 4)
+    assert (band[0] == BACKGROUND_LOGIT).all()
+    assert not band[1:].any()
+    assert softmax(band)[0].min() == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_batches_stay_full_around_tiles_that_are_left_out(batch_size):
+    rng, asked = np.random.default_rng(0), []
+    tiles = [np.full((1, 2), number) if rng.random() > 0.5 else None for number in range(40)]
+
+    def run(batch):
+        asked.append(len(batch))
+        return batch + 1
+
+    found = list(tile_logits(tiles, run, batch_size=batch_size))
+    assert len(found) == len(tiles)
+    for tile, answer in zip(tiles, found, strict=True):
+        assert (answer is None) == (tile is None)
+        assert tile is None or np.array_equal(answer, tile + 1)
+    assert set(asked[:-1]) <= {batch_size}
+
+
+def test_a_tile_left_out_before_any_other_does_not_wait():
+    seen = []
+
+    def tiles():
+        yield None
+        seen.append("asked for more")
+        yield np.zeros((1, 1))
+
+    answers = tile_logits(tiles(), lambda batch: batch, batch_size=9)
+    assert next(answers) is None
+    assert seen == []
+
+
+def test_how_many_were_left_out_is_told():
+    told = []
+
+    class Watcher(Quiet):
+        def advance(self, amount=1.0, /, **shown):
+            told.append(shown)
+
+    list(watched([np.zeros(1), None, np.zeros(1), None], Watcher()))
+    assert told == [{}, {"skipped": "1"}, {"skipped": "1"}, {"skipped": "2"}]
+
+
+def test_mirrored_passes_are_averaged_in_place_of_each():
+    rng = np.random.default_rng(0)
+    batch, kernel = rng.standard_normal((2, 1, 5, 6)), rng.standard_normal((5, 6))
+    found = mirrored(lambda each: each * kernel, batch, (2, 3))
+    mean = (kernel + kernel[::-1] + kernel[:, ::-1] + kernel[::-1, ::-1]) / 4
+    np.testing.assert_allclose(found, batch * mean)
+    assert mirrored(lambda each: each, batch, ()) is batch

@@ -85,4 +85,4 @@ def test_a_broken_series_is_named_and_the_others_are_done(scans, tiny_volume_wor
     assert str(broken) in told.err
     assert "truncated" in told.err
     assert "anary" not in told.out + told.err
-    assert sorted(stem_of(path) for path in out.iterdir()) == ["1.2.0", "1.2.2", "1.2.3"]
+    assert sorted(stem_of(path) for path in out.glob("[!.]*")) == ["1.2.0", "1.2.2", "1.2.3"]

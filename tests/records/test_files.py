@@ -97,3 +97,11 @@ def test_a_folder_that_fails_leaves_the_old_one_and_no_rubbish(tmp_path):
         atomic_folder(tmp_path / "file" / "folder"),
     ):
         pass
+
+
+def test_a_folder_may_hold_folders(tmp_path):
+    with atomic_folder(tmp_path / "made") as part:
+        (part / "c" / "0").mkdir(parents=True)
+        (part / "c" / "0" / "1").write_bytes(b"x")
+    assert (tmp_path / "made" / "c" / "0" / "1").read_bytes() == b"x"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

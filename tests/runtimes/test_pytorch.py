@@ -76,6 +76,27 @@ def test_bfloat16_is_used_when_wanted_and_the_answer_is_float32():
     np.testing.assert_allclose(half, exact, atol=0.05)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_cpu_that_runs_out_says_it_in_its_own_words(error):
+    class Full(nn.Module):
+        def forward(self, x):
+            if len(x) > 1:
+                raise error
+            return x
+
+    pixels = batch(3, 1, 2, 2)
+    runtime = PytorchRuntime(Full(), CPU, Layout())
+    assert np.array_equal(runtime.run(pixels), pixels)
+    assert runtime.notes == ["cpu ran out of memory: batches of 1 from now on"]
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        PytorchRuntime(Broken(), CPU, Layout()).run(pixels)
+
+
 def test_out_of_memory_halves_the_batch_says_so_and_remembers():
     network, pixels = Watch(fits=2), batch(7, 1, 3, 3)
     runtime = PytorchRuntime(network, CPU, Layout())

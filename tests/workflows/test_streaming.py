@@ -6,8 +6,10 @@ import tifffile
 from PIL import Image
 
 from unetkit.data.formats import format_of
+from unetkit.data.formats.georeference import georeference_tags
 from unetkit.data.windows import open_source
 from unetkit.errors import ResourceError
+from unetkit.records.case import Georeference, Grid
 from unetkit.records.progress import Quiet
 from unetkit.workflows import streaming
 from unetkit.workflows.model import load
@@ -132,3 +134,45 @@ def test_what_has_to_be_resampled_is_said_and_predicted_whole(finished, scene, t
     result = predict(model, scene, tmp_path / "out", progress=watcher)
     assert not result.refused
     assert watcher.said == ["scene has to be resampled: it is predicted in memory as a whole"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+def test_arrays_come_back_as_they_came_on_both_roads(finished, scene, tmp_path, suffix):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr", reason="zarr is not installed")
+    source = tmp_path / f"scene{suffix}"
+    pixels = tifffile.imread(scene)
+    format_of(source).write(source, pixels, Grid.plain(2))
+    streamed = with_values(finished, stream_above_pixels=1, pyramid_levels=2)
+    rows = predict(streamed, source, tmp_path / "rows")
+    whole = predict(with_values(finished, stream_above_pixels=10**9), source, tmp_path / "whole")
+    picture = predict(with_values(finished, stream_above_pixels=10**9), scene, tmp_path / "picture")
+    found = []
+    for result in (rows, whole, picture):
+        assert not result.refused
+        path = result.written[0].path
+        assert path.suffix == (suffix if result is not picture else ".tif")
+        found.append(format_of(path).read_label(path)[0])
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    if suffix == ".zarr":
+        assert {each.name for each in rows.written[0].path.iterdir()} == {"zarr.json", "0", "1", "2"}
+        assert {each.name for each in whole.written[0].path.iterdir()} == {"zarr.json", "0"}
+
+
+@pytest.mark.parametrize("above", [1, 10**9])
+def test_levels_and_the_place_on_earth_are_written_on_both_roads(finished, scene, tmp_path, above):
+    place = Georeference((0.5, 0.5, 0.0), (0.0,) * 6, (), (1, 1, 0, 1, 1024, 0, 1, 1))
+    source = tmp_path / "earth.tif"
+    tags = [(*tag, True) for tag in georeference_tags(place)]
+    pixels = tifffile.imread(scene)
+    tifffile.imwrite(source, pixels, photometric="minisblack", tile=(32, 32), extratags=tags)
+    model = with_values(finished, stream_above_pixels=above)
+    result = predict(model, source, tmp_path / "out", changes={"inference.pyramid_levels": "2"})
+    path = result.written[0].path
+    with tifffile.TiffFile(path) as file:
+        levels = [level.asarray() for level in file.series[0].levels]
+    labels, grid = format_of(path).read_label(path)
+    assert grid.georeference == place
+    assert len(levels) == 3
+    assert all(np.array_equal(level, labels[:: 2**n, :: 2**n]) for n, level in enumerate(levels))

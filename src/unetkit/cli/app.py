@@ -29,6 +29,7 @@ for verb in (
     build.train,
     keep.update,
     assess.predict,
+    assess.screen,
     assess.evaluate,
     assess.report,
     deploy.export,

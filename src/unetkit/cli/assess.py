@@ -1,4 +1,4 @@
-"""Verbs that look, apply and measure: check, predict, evaluate, report."""
+"""Verbs that look, apply and measure: check, predict, screen, evaluate, report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unetkit.cli.console import counted, give_json, give_line, give_table, tell, watcher
-from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta
+from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta, changes
 from unetkit.cli.scores import show_against, show_scores, show_subgroups
 
 if TYPE_CHECKING:
@@ -80,7 +80,19 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write <stem>.probabilities.npz (K, *S) float16.")
     ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set a value of the plan's inference, such as inference.overlap_fraction=0.25; repeatable.",
+        ),
+    ] = None,
     device: Device = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Keep what an earlier call did with the same model and images."),
+    ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -94,7 +106,9 @@ def predict(
         out,
         tta=tta,
         probabilities=probabilities,
+        changes=changes(set_),
         device=device,
+        resume=resume,
         dry_run=dry_run,
         progress=watcher(quiet=quiet),
     )
@@ -106,13 +120,56 @@ def predict(
     else:
         for one in result.written:
             give_line(str(one.path))
+        before = f"{len(result.kept)} kept, " if result.kept else ""
         tell(
-            f"{len(result.written)} predicted, {len(result.refused)} refused, on {result.device}", quiet=quiet
+            f"{before}{len(result.written)} predicted, {len(result.refused)} refused, on {result.device}",
+            quiet=quiet,
         )
     for each in result.refused if not quiet or not as_json else ():
         tell(f"refused {each.where}: {each.problem}. Do this: {each.cure}.", quiet=False)
     if result.refused:
         raise typer.Exit(REFUSED)
+
+
+def screen(
+    model: ModelFolder,
+    data: Data,
+    recall: Annotated[
+        float, typer.Option("--recall", help="Share of the tiles with a class that have to be computed.")
+    ] = 0.99,
+    factor: Annotated[
+        int, typer.Option("--factor", help="Pixels per axis that become one in the first look.")
+    ] = 4,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find out which tiles a first look at low resolution may leave out, what it misses and what it saves."""
+    from unetkit.workflows.screen import screen as work
+
+    result = work(model, data, recall=recall, factor=factor, device=device, progress=watcher(quiet=quiet))
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+        return
+
+    def shown(share: float | None) -> str:
+        return "–" if share is None else f"{share:.2%}"
+
+    rows = [
+        (name, f"{row.threshold:g}", row.tiles, shown(row.found), shown(row.at_least), shown(row.lost_pixels))
+        for name, row in result.classes.items()
+    ]
+    head = ("class", "threshold", "tiles with it", "computed", "at least (95 %)", "pixels lost")
+    give_table(f"A first look at 1/{result.factor} of the resolution", head, rows)
+    where = (
+        "on groups that had no say in the thresholds" if result.apart else "on the cases of the thresholds"
+    )
+    give_line(
+        f"measured {where}: {counted(result.cases, 'case')} ({result.split}), {result.computed:.1%} of "
+        f"{counted(result.tiles, 'tile')} computed, {result.cost:.1%} of the pixels with the first look"
+    )
+    words = " ".join(f"--set '{key}={value}'" for key, value in result.values.items())
+    give_line(f"to use it: {program()} predict {model} IMAGES --out DIR {words}")
 
 
 def evaluate(

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetkit.data.formats import (
-    DICOM,
+    FOLDERS,
     SUFFIXES,
     channel_of,
     files_of,
-    holds_slices,
+    is_image_folder,
     kind_of,
     stem_of,
     suffix_of,
@@ -156,7 +156,7 @@ def _files(folder: Path, found: _Found) -> list[Path]:
     """The files of a folder that a format reads; others are said, never dropped silently."""
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     kinds = {path: kind_of(path) for path in paths}
-    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind == DICOM)]
+    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind in FOLDERS)]
     used = {*known, *(part for path in known for part in _data_beside(path))}
     other = [path.name for path in paths if path not in used]
     if other:
@@ -327,7 +327,7 @@ def _csv_case(path: Path, images: tuple[Path, ...], row: Row, found: _Found) -> 
     label = path.parent / stated if stated else None
     case = Case(id, images, label, row.values.get("group") or id, split=row.split(path))
     for kind, file in (*(("image", image) for image in images), *([("mask", label)] if label else [])):
-        if not (file.is_file() or holds_slices(file)):
+        if not (file.is_file() or is_image_folder(file)):
             text = f"missing {kind}: line {row.line} of {path.name} names this file, which does not exist"
             found.problems.append(refused(f"missing-{kind}", file, text, "add the file, or correct the path"))
             found.unlabelled.append(case)

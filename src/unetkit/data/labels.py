@@ -207,4 +207,4 @@ def _region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tu
     for (low, _), step, turn in zip(region, grid.spacing_mm, grid.direction, strict=True):
         moved = moved + low * step * np.asarray(turn)
     origin = tuple(float(v) for v in moved)
-    return np.ascontiguousarray(cut), replace(grid, origin_mm=origin)
+    return np.ascontiguousarray(cut), replace(grid, origin_mm=origin, georeference=None)

@@ -170,7 +170,8 @@ class Cache:
         parts = files_of(path)
         if parts == (path,):
             return self._digest(path)
-        rows = "".join(f"{part.name} {self._digest(part)}\n" for part in parts)
+        within = path if path.is_dir() else path.parent  # a chunk's name says nothing without its folder
+        rows = "".join(f"{part.relative_to(within).as_posix()} {self._digest(part)}\n" for part in parts)
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def _digest(self, path: Path) -> str:
@@ -274,7 +275,7 @@ def target_grid(
         step = box[axis][0] * grid.spacing_mm[axis] + (spacing[axis] - grid.spacing_mm[axis]) / 2
         origin = origin + step * np.asarray(unit)
     moved = tuple(float(value) for value in origin)
-    return replace(grid, spacing_mm=spacing, origin_mm=moved), new
+    return replace(grid, spacing_mm=spacing, origin_mm=moved, georeference=None), new
 
 
 def _resampled(label: _Label, target: tuple[int, ...], preparation: PreparationPlan) -> _Label:

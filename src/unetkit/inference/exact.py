@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unetkit.errors import UsageError
-from unetkit.inference.stream import Box, Rows
+from unetkit.inference.stream import Box, Rows, background
 
 TOLERANCE = 2e-5
 """Largest change of a logit, as a share of the largest one, that counts as none: the noise of float32."""
@@ -175,12 +175,16 @@ def shown_boxes(axes: Sequence[Sequence[Piece]]) -> Iterator[Box]:
     return (tuple(piece.shown for piece in place) for place in itertools.product(*axes))
 
 
-def exact_rows(axes: Sequence[Sequence[Piece]], tiles: Iterable[np.ndarray]) -> Iterator[Rows]:
+def exact_rows(
+    axes: Sequence[Sequence[Piece]], tiles: Iterable[np.ndarray | None], *, classes: int = 0
+) -> Iterator[Rows]:
     """The kept parts of tiles, put together to bands along the first axis.
 
     Args:
         axes: The pieces of each axis.
-        tiles: ``(K, *shown)`` float32 per tile, in the order of ``shown_boxes``.
+        tiles: ``(K, *shown)`` float32 per tile, in the order of ``shown_boxes``; None for one left out, whose
+            kept part is background.
+        classes: ``K`` where tiles may be left out, 0 where none is.
 
     Yields:
         Bands that follow one another without a gap.
@@ -191,6 +195,8 @@ def exact_rows(axes: Sequence[Sequence[Piece]], tiles: Iterable[np.ndarray]) -> 
         band: np.ndarray | None = None
         for place in itertools.product((row,), *axes[1:]):
             tile = next(answers)
+            if tile is None:
+                tile = background(classes, tuple(p.shown.stop - p.shown.start for p in place))
             if band is None:
                 band = np.empty((len(tile), row.core.stop - row.core.start, *rest), np.float32)
             inside = (slice(p.core.start - p.shown.start, p.core.stop - p.shown.start) for p in place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -23,8 +22,9 @@ from unetkit.inference.large import RollingRows, label_rows
 from unetkit.inference.objects import cleaned_rows
 from unetkit.inference.pipeline import ahead
 from unetkit.inference.restore import to_original
-from unetkit.inference.stream import Box, Rows, asked_once, finished_rows, tile_logits, watched
-from unetkit.records.case import Case, Grid, Sample
+from unetkit.inference.screen import blank, tile_scores, worth_computing
+from unetkit.inference.stream import Box, Rows, asked_once, finished_rows, mirrored, tile_logits, watched
+from unetkit.records.case import Case, Grid, Intensity, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
@@ -34,8 +34,8 @@ from unetkit.spatial.tiles import Tiling
 
 _BANDS_AHEAD = 2
 
-Finish = Callable[[Iterable[np.ndarray]], Iterator[Rows]]
-"""Answers for tiles, in order → finished rows."""
+Finish = Callable[[Iterable[np.ndarray | None]], Iterator[Rows]]
+"""Answers for tiles, in order, None for one left out → finished rows."""
 
 
 class Predictor:
@@ -76,6 +76,12 @@ class Predictor:
                 f"inference.mirror_axes is {list(inference.mirror_axes)}, the images have {data.rank} axes",
                 cure=f"use some of {list(axes)}",
             )
+        if inference.screen_thresholds and len(inference.screen_thresholds) != len(data.classes) - 1:
+            raise UsageError(
+                f"inference.screen_thresholds has {len(inference.screen_thresholds)} numbers, "
+                f"the model has {len(data.classes) - 1} foreground classes",
+                cure="give one per class, as 'unet screen' finds them",
+            )
         self.runtime = runtime
         self.data = data
         self.preparation = preparation
@@ -110,10 +116,11 @@ class Predictor:
             ResourceError: The image is too large for the random field that the plan asks for.
         """
         self.check(prepared.pixels.shape, prepared.id)
-        run = self._asker(mirror)
-        boxes, finish = self._layout(prepared.pixels.shape[1:], run, mirror=mirror)
+        pixels, run = prepared.pixels, self._asker(mirror)
+        boxes, finish = self._layout(pixels.shape[1:], run, mirror=mirror)
         watch = progress if progress is not None and len(boxes) > 1 else Quiet()
-        tiles = (apply_intensity(prepared.pixels[(slice(None), *box)], prepared.intensity) for box in boxes)
+        scores = self._scores(lambda start, stop: pixels[:, start:stop], prepared, boxes, run, watch)
+        tiles = self._tiles(lambda box: pixels[(slice(None), *box)], boxes, prepared.intensity, scores)
         watch.begin(f"tiles of {prepared.id}", len(boxes))
         try:
             bands = finish(watched(tile_logits(tiles, run, batch_size=self.inference.batch_size), watch))
@@ -162,8 +169,8 @@ class Predictor:
         run, size = self._asker(mirror), self.inference.batch_size
         boxes, finish = self._layout(sample.shape, run, mirror=mirror)
         watch = progress if progress is not None else Quiet()
-        band = RollingRows(sample.rows)
-        tiles = ahead((apply_intensity(band(box), sample.intensity) for box in boxes), depth=2 * size)
+        scores = self._scores(sample.rows, sample, boxes, run, watch)
+        tiles = ahead(self._tiles(RollingRows(sample.rows), boxes, sample.intensity, scores), depth=2 * size)
         share = math.prod(sample.shape) / len(boxes)
         answers = watched(tile_logits(tiles, run, batch_size=size), watch, pixels=share)
         counts = np.zeros(len(self.data.classes), np.int64)
@@ -265,6 +272,61 @@ class Predictor:
                 where=where,
             )
 
+    def screen(self, prepared: Sample) -> tuple[Sequence[Box], np.ndarray]:
+        """What the first look at low resolution makes of a prepared sample.
+
+        Args:
+            prepared: Pixels ``(C, *S)``, normalised or with the normalisation still to be applied.
+
+        Returns:
+            The tiles, and how probable each foreground class is in each ``(tiles, K - 1)``.
+
+        Raises:
+            UsageError: ``inference.screen_factor`` is 0.
+            DataError: Channels or axes are not the model's.
+        """
+        self.check(prepared.pixels.shape, prepared.id)
+        run, pixels = self._asker(mirror=False), prepared.pixels
+        boxes, _ = self._layout(pixels.shape[1:], run, mirror=False)
+        scores = self._scores(lambda start, stop: pixels[:, start:stop], prepared, boxes, run, Quiet())
+        if scores is None:
+            raise UsageError("inference.screen_factor is 0", cure="set it to 2 or more, such as 4")
+        return boxes, scores
+
+    def _scores(
+        self,
+        rows: Callable[[int, int], np.ndarray],
+        sample: Sample | WindowedSample,
+        boxes: Sequence[Box],
+        run: Callable[[np.ndarray], np.ndarray],
+        watch: Progress,
+    ) -> np.ndarray | None:
+        """The scores of tiles at low resolution; None where the plan asks for none."""
+        if not self.inference.screen_factor:
+            return None
+        shape = sample.shape if isinstance(sample, WindowedSample) else sample.pixels.shape[1:]
+        return tile_scores(
+            rows, boxes, run, shape=shape, intensity=sample.intensity, plan=self.inference, progress=watch
+        )
+
+    def _tiles(
+        self,
+        read: Callable[[Box], np.ndarray],
+        boxes: Sequence[Box],
+        intensity: tuple[Intensity, ...],
+        scores: np.ndarray | None,
+    ) -> Iterator[np.ndarray | None]:
+        """Network inputs tile by tile; None for those that the plan leaves out."""
+        wanted = np.ones(len(boxes), bool)
+        if scores is not None:
+            wanted = worth_computing(scores, self.inference.screen_thresholds)
+
+        def shown(box: Box) -> np.ndarray | None:
+            part = read(box)
+            return None if blank(part, self.inference.skip_tiles) else apply_intensity(part, intensity)
+
+        return (shown(box) if compute else None for box, compute in zip(boxes, wanted, strict=True))
+
     def _tell(self, progress: Progress | None) -> None:
         """Say once what the runtime did differently from what was asked."""
         if progress is not None:
@@ -275,23 +337,25 @@ class Predictor:
     def _asker(self, mirror: bool) -> Callable[[np.ndarray], np.ndarray]:
         """What answers a batch of tiles."""
         axes = tuple(axis + 2 for axis in self.inference.mirror_axes) if mirror else ()
-        return asked_once(lambda batch: _mirrored(self.runtime, batch, axes))
+        return asked_once(lambda batch: mirrored(self.runtime.run, batch, axes))
 
     def _layout(
         self, shape: tuple[int, ...], run: Callable[[np.ndarray], np.ndarray], *, mirror: bool
     ) -> tuple[Sequence[Box], Finish]:
         """The tiles of a prepared image ``*S``, and what makes finished rows of the answers."""
+        sparse = self.inference.skip_tiles != "none" or self.inference.screen_factor > 0
+        classes = len(self.data.classes) if sparse else 0
         tile = tuple(min(pair) for pair in zip(self.inference.tile_size, shape, strict=True))
         if math.prod(shape) <= self.inference.whole_image_pixels:
             tile = shape
         if self.inference.mode == "blend" or tile == shape:
             tiling = Tiling.over(shape, tile, self.inference.overlap_fraction)
-            return tiling.boxes, partial(finished_rows, tiling)
+            return tiling.boxes, partial(finished_rows, tiling, classes=classes)
         key = (shape, mirror)
         if key not in self._reaches:
             self._reaches[key] = probe(run, channels=len(self.data.channels), shape=shape)
         axes = [pieces(*each) for each in zip(shape, tile, self._reaches[key], strict=True)]
-        return tuple(shown_boxes(axes)), partial(exact_rows, axes)
+        return tuple(shown_boxes(axes)), partial(exact_rows, axes, classes=classes)
 
 
 def _counted(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
@@ -299,20 +363,6 @@ def _counted(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.nda
     for band in bands:
         counts += np.bincount(band.ravel(), minlength=len(counts))
         yield band
-
-
-def _mirrored(runtime: Runtime, batch: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Mean logits over all mirrorings of some axes of ``(B, C, *P)``."""
-    total = runtime.run(batch)
-    if not axes:
-        return total
-    total = np.array(total)  # a copy: what a runtime returns may be its own buffer
-    for count in range(1, len(axes) + 1):
-        for flipped in itertools.combinations(axes, count):
-            # a copy, not ascontiguousarray: that keeps the negative stride of an axis of one pixel
-            total += np.flip(runtime.run(np.flip(batch, flipped).copy()), flipped)
-    total /= 2 ** len(axes)
-    return total
 
 
 def raw_values(labels: np.ndarray, data: DataPlan) -> np.ndarray:

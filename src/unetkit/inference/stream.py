@@ -6,6 +6,7 @@ the same, bit for bit, as one over the whole image: the same float32 terms in th
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -19,33 +20,55 @@ Rows = tuple[int, np.ndarray]
 
 Box = tuple[slice, ...]
 
+BACKGROUND_LOGIT = 20.0
+"""What a pixel that no tile was computed for answers for the background; the other classes answer 0."""
+
 _KNOWN_ANSWERS = 4
 
 
 def tile_logits(
-    tiles: Iterable[np.ndarray], run: Callable[[np.ndarray], np.ndarray], *, batch_size: int
-) -> Iterator[np.ndarray]:
+    tiles: Iterable[np.ndarray | None], run: Callable[[np.ndarray], np.ndarray], *, batch_size: int
+) -> Iterator[np.ndarray | None]:
     """The network's answer for each tile, in order.
 
     Args:
-        tiles: Pixels ``(C, *P)`` float32; only tiles of equal size share a call.
+        tiles: Pixels ``(C, *P)`` float32, None for a tile that is not to be computed; only tiles of equal
+            size share a call.
         run: ``(B, C, *P)`` → ``(B, K, *P)`` float32.
         batch_size: Tiles per call of ``run``.
 
     Yields:
-        ``(K, *P)`` float32.
+        ``(K, *P)`` float32, None for a tile that was not computed.
     """
     waiting: list[np.ndarray] = []
+    left_out: list[
+        int
+    ] = []  # before which of the waiting ones tiles were left out, so that batches stay full
     for tile in tiles:
+        if tile is None:
+            if not waiting:
+                yield None
+            else:
+                left_out.append(len(waiting))
+            continue
         if waiting and waiting[0].shape != tile.shape:
-            yield from run(_batch(waiting))
-            waiting.clear()
+            yield from _answers(run, waiting, left_out)
         waiting.append(tile)
         if len(waiting) == batch_size:
-            yield from run(_batch(waiting))
-            waiting.clear()
+            yield from _answers(run, waiting, left_out)
     if waiting:
-        yield from run(_batch(waiting))
+        yield from _answers(run, waiting, left_out)
+
+
+def _answers(
+    run: Callable[[np.ndarray], np.ndarray], waiting: list[np.ndarray], left_out: list[int]
+) -> Iterator[np.ndarray | None]:
+    """The answers for the tiles that wait, with None in between; both lists are empty afterwards."""
+    for number, answer in enumerate(run(_batch(waiting)), start=1):
+        yield answer
+        yield from (None for place in left_out if place == number)
+    waiting.clear()
+    left_out.clear()
 
 
 def asked_once(run: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
@@ -82,34 +105,68 @@ def asked_once(run: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray]
     return ask
 
 
-def watched(tiles: Iterable[np.ndarray], progress: Progress, *, pixels: float = 0) -> Iterator[np.ndarray]:
-    """The same tiles; each that was used up is told.
+def mirrored(run: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Mean logits over all mirrorings of some axes.
 
     Args:
-        tiles: In order.
+        run: ``(B, C, *P)`` → ``(B, K, *P)``.
+        batch: ``(B, C, *P)``.
+        axes: Of the batch; none: it is asked once.
+
+    Example:
+        >>> mirrored(lambda batch: batch * np.arange(3), np.ones((1, 1, 3)), (2,)).tolist()
+        [[[1.0, 1.0, 1.0]]]
+    """
+    total = run(batch)
+    if not axes:
+        return total
+    total = np.array(total)  # a copy: what a runtime returns may be its own buffer
+    for count in range(1, len(axes) + 1):
+        for flipped in itertools.combinations(axes, count):
+            # a copy, not ascontiguousarray: that keeps the negative stride of an axis of one pixel
+            total += np.flip(run(np.flip(batch, flipped).copy()), flipped)
+    total /= 2 ** len(axes)
+    return total
+
+
+def watched(
+    tiles: Iterable[np.ndarray | None], progress: Progress, *, pixels: float = 0
+) -> Iterator[np.ndarray | None]:
+    """The same tiles; each that was used up is told, and how many were not computed.
+
+    Args:
+        tiles: In order; None for one that was not computed.
         progress: Who watches; its current task counts tiles.
         pixels: Of the image, per tile, to be told per second; 0 for not.
     """
     start = time.monotonic()
+    skipped = 0
+    shown: dict[str, str] = {}
     for count, tile in enumerate(tiles, start=1):
         yield tile
+        if tile is None:
+            skipped += 1
+            shown["skipped"] = f"{skipped}"
         if pixels:
             speed = count * pixels / 1e6 / max(time.monotonic() - start, 1e-9)
-            progress.advance(1, speed=f"{speed:.3g} Mpixel/s")
-        else:
-            progress.advance(1)
+            shown["speed"] = f"{speed:.3g} Mpixel/s"
+        progress.advance(1, **shown)
 
 
 def _batch(tiles: list[np.ndarray]) -> np.ndarray:
     return tiles[0][None] if len(tiles) == 1 else np.stack(tiles)
 
 
-def finished_rows(tiling: Tiling, tiles: Iterable[np.ndarray]) -> Iterator[Rows]:
+def finished_rows(tiling: Tiling, tiles: Iterable[np.ndarray | None], *, classes: int = 0) -> Iterator[Rows]:
     """Weighted sums of tiles, as they become final, in bands along the first axis.
+
+    Where a tile was not computed, the others that lie over a pixel share its weight; where none was, the
+    pixel is background. Pixels of which every tile was computed are the same with and without the others.
 
     Args:
         tiling: The tiles.
-        tiles: ``(K, *P)`` float32 per tile, in the order of ``tiling.boxes``.
+        tiles: ``(K, *P)`` float32 per tile, in the order of ``tiling.boxes``; None for one left out.
+        classes: ``K`` where tiles may be left out, 0 where none is.
 
     Yields:
         Bands that follow one another without a gap; each is a view, valid until the next is asked for.
@@ -121,23 +178,73 @@ def finished_rows(tiling: Tiling, tiles: Iterable[np.ndarray]) -> Iterator[Rows]
         [(0, [[1.0, 1.0]]), (2, [[1.0, 1.0, 1.0, 1.0]])]
     """
     if len(tiling.boxes) == 1:
-        yield from ((0, whole) for whole in tiles)
+        yield from ((0, background(classes, tiling.shape) if whole is None else whole) for whole in tiles)
         return
     rows, top = tiling.tile[0], 0
-    sums = term = np.zeros(0, np.float32)
+    space = (rows, *tiling.shape[1:])
+    sums = np.zeros((classes, *space) if classes else 0, np.float32)
+    term = np.empty((classes, *tiling.tile) if classes else 0, np.float32)
+    shares = _Shares(space) if classes else None
     for (box, weight), tile in zip(tiling.weighted_boxes(), tiles, strict=True):
-        if not sums.size:
-            sums = np.zeros((len(tile), rows, *tiling.shape[1:]), np.float32)
+        if not sums.size and tile is not None:
+            sums = np.zeros((len(tile), *space), np.float32)
             term = np.empty(tile.shape, np.float32)
         done = box[0].start - top
         if done:
+            if shares is not None:
+                shares.spread(sums, done)
             yield top, sums[:, :done]
             sums[:, : rows - done] = sums[:, done:]
             sums[:, rows - done :] = 0
             top += done
-        place = sums[(slice(None), slice(None), *box[1:])]
-        place += np.multiply(tile, weight, out=term)
+        place = (slice(None), *box[1:])
+        if tile is not None:
+            target = sums[(slice(None), *place)]
+            target += np.multiply(tile, weight, out=term)
+        if shares is not None:
+            shares.add(place, weight, computed=tile is not None)
+    if shares is not None:
+        shares.spread(sums, rows)
     yield top, sums
+
+
+class _Shares:
+    """How much of each pixel's weight was computed, for the rows that are being added up."""
+
+    def __init__(self, space: tuple[int, ...]) -> None:
+        self._weight = np.zeros(space, np.float32)
+        self._lost = np.zeros(space, bool)
+
+    def add(self, place: Box, weight: np.ndarray, *, computed: bool) -> None:
+        """A tile over the rows."""
+        if computed:
+            self._weight[place] += weight
+        else:
+            self._lost[place] = True
+
+    def spread(self, sums: np.ndarray, done: int) -> None:
+        """Share out what the lost tiles would have weighed in the first rows, which leave."""
+        lost, weight, band = self._lost[:done], self._weight[:done], sums[:, :done]
+        if lost.any():
+            some, none = lost & (weight > 0), lost & (weight == 0)
+            band[:, some] /= weight[some]
+            band[0, none] = BACKGROUND_LOGIT  # the others are still 0
+        rows = len(self._lost)
+        for each in (self._lost, self._weight):
+            each[: rows - done] = each[done:]
+            each[rows - done :] = 0
+
+
+def background(classes: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Logits ``(K, *S)`` that say background, as sure as float32 can tell.
+
+    Example:
+        >>> background(3, (1,))[:, 0].tolist()
+        [20.0, 0.0, 0.0]
+    """
+    logits = np.zeros((classes, *shape), np.float32)
+    logits[0] = BACKGROUND_LOGIT
+    return logits
 
 
 def largest(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,30 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
+class Georeference:
+    """Where a picture lies on the Earth, as GeoTIFF states it; kept as it is and never computed with.
+
+    Args:
+        pixel_scale: ModelPixelScale (33550).
+        tie_points: ModelTiepoint (33922).
+        transformation: ModelTransformation (34264).
+        keys: GeoKeyDirectory (34735).
+        numbers: GeoDoubleParams (34736).
+        text: GeoAsciiParams (34737).
+
+    Reference:
+        OGC GeoTIFF Standard 1.1, https://docs.ogc.org/is/19-008r4/19-008r4.html.
+    """
+
+    pixel_scale: tuple[float, ...] = ()
+    tie_points: tuple[float, ...] = ()
+    transformation: tuple[float, ...] = ()
+    keys: tuple[int, ...] = ()
+    numbers: tuple[float, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Grid:
     """Where the pixels of an array lie in the world.
 
@@ -24,6 +48,7 @@ class Grid:
         direction: One unit vector in the world for each array axis, as rows.
         calibrated: Whether the spacing was stated by the file (False: 1 was assumed).
         placed: Whether origin and direction were stated by the file (a TIFF states a spacing at most).
+        georeference: Where the array as a whole lies on the Earth, None where the file does not say.
     """
 
     spacing_mm: tuple[float, ...]
@@ -31,6 +56,7 @@ class Grid:
     direction: tuple[tuple[float, ...], ...]
     calibrated: bool = True
     placed: bool = True
+    georeference: Georeference | None = None
 
     @property
     def rank(self) -> int:

@@ -73,8 +73,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent))
         yield part
-        for file in part.iterdir():
-            with file.open("rb") as content:
+        for inside in part.rglob("*"):
+            if inside.is_dir():
+                sync_folder(inside)
+                continue
+            with inside.open("rb") as content:
                 os.fsync(content.fileno())
         sync_folder(part)
         part.chmod(0o777 & ~_UMASK)

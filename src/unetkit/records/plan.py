@@ -255,6 +255,14 @@ class InferencePlan(Saved):
             the network all it can see from there, so that the answer is that of the image in one piece.
         stream_above_pixels: Images of more pixels stay in their files and are read, predicted and written
             row by row; 0: those that would take more than a quarter of the free memory.
+        pyramid_levels: Smaller copies written into a label file, each of every second row and column of the
+            one before, where its format has a place for them (a TIFF of one picture, OME-Zarr).
+        skip_tiles: Tiles that are background without being computed: ``empty``, those whose pixels are all 0;
+            ``constant``, those with a single value per channel; ``none``.
+        screen_factor: Pixels per axis that become one in a first, small pass of the same network, after which
+            only tiles that may hold a class are computed; 0: no such pass, every tile is computed.
+        screen_thresholds: Probability in that pass from which a tile is computed, one per foreground class;
+            ``unet screen`` finds them.
     """
 
     tile_size: Axes
@@ -274,6 +282,10 @@ class InferencePlan(Saved):
     runtime: str = "pytorch"
     mode: Literal["blend", "exact"] = "blend"
     stream_above_pixels: int = Field(default=0, ge=0)
+    pyramid_levels: int = Field(default=0, ge=0, le=16)
+    skip_tiles: Literal["none", "empty", "constant"] = "none"
+    screen_factor: int = Field(default=0, ge=0)
+    screen_thresholds: tuple[float, ...] = ()
 
 
 class Plan(Saved):

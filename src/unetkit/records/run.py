@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unetkit.records.files import disk_error
+from unetkit.records.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -95,26 +93,7 @@ class Run:
             event: What happened: ``step``, ``validation``, ``checkpoint``, ``resumed``, ``finished`` …
             facts: JSON values.
         """
-        line = json.dumps({"event": event, **facts}, separators=(",", ":")) + "\n"
-        if self._torn():
-            line = "\n" + line
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(handle, line.encode())
-            finally:
-                os.close(handle)
-        except OSError as wrong:
-            raise disk_error(wrong, self.journal) from wrong
-
-    def _torn(self) -> bool:
-        """Whether the journal's last line was cut off by a kill or a full disk."""
-        if not self.journal.exists() or self.journal.stat().st_size == 0:
-            return False
-        with self.journal.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
+        Journal(self.journal).note(event, **facts)
 
     def events(self, *names: str) -> Iterator[dict[str, Any]]:
         """Read the journal, in order; a torn line (from a kill) is skipped.
@@ -122,12 +101,4 @@ class Run:
         Args:
             names: Only these events; all when none is named.
         """
-        if not self.journal.exists():
-            return
-        for line in self.journal.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(row, dict) and (not names or row.get("event") in names):
-                yield row
+        return Journal(self.journal).events(*names)

@@ -27,6 +27,7 @@ _TRIAL_PIXELS = 1 << 13
 _TRIAL_PIXELS_ACCELERATOR = 1 << 21
 _TRIAL_SECONDS = 2.0
 _TRIAL_ROUNDS = 5
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -332,3 +333,15 @@ def shrunk(shape: tuple[int, ...], pixels: int) -> tuple[int, ...]:
         longest = lengths.index(max(lengths))
         lengths[longest] //= 2
     return (batch, channels, *lengths)
+
+
+def ran_out(wrong: BaseException) -> bool:
+    """Whether an error says that memory ran out; the CPU's allocator has no exception of its own.
+
+    Example:
+        >>> ran_out(MemoryError()), ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: …"))
+        (True, True)
+    """
+    if isinstance(wrong, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(wrong, RuntimeError) and any(words in str(wrong) for words in _NO_MEMORY)

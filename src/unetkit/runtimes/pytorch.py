@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.errors import ResourceError
-from unetkit.runtimes.devices import Layout
+from unetkit.runtimes.devices import Layout, ran_out
 
 
 class PytorchRuntime:
@@ -63,7 +63,9 @@ class PytorchRuntime:
             try:
                 parts = [self._forward(part) for part in batch.split(max(1, size))]
                 return parts[0] if len(parts) == 1 else np.concatenate(parts)
-            except torch.OutOfMemoryError:
+            except (MemoryError, RuntimeError) as wrong:
+                if not ran_out(wrong):
+                    raise
                 if size <= 1:
                     tile = "×".join(map(str, batch.shape[2:]))
                     raise ResourceError(

@@ -21,7 +21,7 @@ from unetkit.records.case import Case
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
-from unetkit.runtimes.devices import Layout, fastest_layout, keep_memory, pick_device, use_threads
+from unetkit.runtimes.devices import Layout, fastest_layout, keep_memory, pick_device, ran_out, use_threads
 from unetkit.runtimes.pytorch import PytorchRuntime
 from unetkit.training.checkpoint import seconds_spent
 from unetkit.training.loop import Outcome, Task, fit
@@ -37,7 +37,6 @@ SETTLING_STEPS = 8
 """Batches on which batch norms are settled that a file of weights had folded away."""
 FITTING_SHARE = 0.02
 """Share of a time budget kept for fitting object sizes after the last step."""
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,8 @@ def _short_of_memory(plan: Plan, run: Run) -> Iterator[None]:
     """Memory that runs out in the block is answered with what to do, whoever says so and how."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as wrong:
-        raise _needs_less(plan, run, wrong) from wrong
-    except RuntimeError as wrong:  # the CPU's allocator has no exception of its own
-        if not any(words in str(wrong) for words in _NO_MEMORY):
+    except (MemoryError, RuntimeError) as wrong:
+        if not ran_out(wrong):
             raise
         raise _needs_less(plan, run, wrong) from wrong
 

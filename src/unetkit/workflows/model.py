@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unetkit.data.formats import DICOM, format_of, kind_of, stem_of
+from unetkit.data.formats import DICOM, WindowedFormat, format_of, kind_of, stem_of
+from unetkit.data.formats.checks import smallest_unsigned
 from unetkit.errors import UsageError
 from unetkit.inference.predict import Predictor, raw_values
 from unetkit.lookup import pick
@@ -84,8 +85,29 @@ class Model:
 
             write_labels(target, prediction.labels, source=Path(source), names=self.classes[1:])
             return target
-        format_of(target).write(target, raw_values(prediction.labels, self.plan.data), prediction.grid)
+        kind, values = format_of(target), raw_values(prediction.labels, self.plan.data)
+        levels = self.plan.inference.pyramid_levels
+        if levels and isinstance(kind, WindowedFormat):
+            values = smallest_unsigned(values, target)
+            kind.write_rows(
+                target, [values], shape=values.shape, dtype=values.dtype, grid=prediction.grid, levels=levels
+            )
+        else:
+            kind.write(target, values, prediction.grid)
         return target
+
+    def with_values(self, changes: Mapping[str, str]) -> Model:
+        """The same network with other values of the plan's inference.
+
+        Args:
+            changes: Such as ``{"inference.overlap_fraction": "0.25"}``.
+
+        Raises:
+            UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
+        """
+        plan = changed_inference(self.plan, changes)
+        predictor = Predictor(self.predictor.runtime, plan.data, plan.preparation, plan.inference)
+        return Model(self.folder, plan, predictor, self.device)
 
 
 def load(folder: str | Path, *, device: str = "auto") -> Model:
@@ -112,6 +134,25 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
         predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
         return Model(place, plan, predictor, f"cpu ({plan.inference.runtime})")
     return _load_trained(place, device)
+
+
+def changed_inference(plan: Plan, changes: Mapping[str, str]) -> Plan:
+    """A plan with other values of its inference.
+
+    Args:
+        plan: The plan of a model.
+        changes: Such as ``{"inference.overlap_fraction": "0.25"}``.
+
+    Raises:
+        UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
+    """
+    odd = [key for key in changes if not key.startswith("inference.") or key == "inference.runtime"]
+    if odd:
+        raise UsageError(
+            f"'{odd[0]}' was decided when the model was made",
+            cure="set values of the inference, such as inference.overlap_fraction",
+        )
+    return plan.with_values(changes)
 
 
 def plan_in(place: Path) -> Plan:

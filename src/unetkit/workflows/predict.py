@@ -5,20 +5,22 @@ from __future__ import annotations
 import io
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
-from unetkit.data.formats import SUFFIXES, channel_of, holds_slices, kind_of, stem_of
+from unetkit.data.formats import DICOM, SUFFIXES, channel_of, is_image_folder, kind_of, stem_of
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, UsageError
 from unetkit.records.files import disk_error, write_bytes
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
-from unetkit.workflows.model import Model, load, plan_in
+from unetkit.workflows.batch import Batch, work_of
+from unetkit.workflows.model import Model, changed_inference, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 from unetkit.workflows.streaming import predict_rows
 
@@ -29,6 +31,8 @@ OUTPUT_SUFFIX = {
     "dicom": ".dcm",
     "nrrd": ".nrrd",
     "metaimage": ".mha",
+    "npy": ".npy",
+    "zarr": ".zarr",
 }
 
 
@@ -76,6 +80,7 @@ class PredictResult(Saved):
         device: Where it computed.
         out: The output folder.
         written: Images predicted.
+        kept: With ``resume``: images that an earlier call had predicted.
         refused: Images refused; every other one is done.
         planned: With ``dry_run``: the files that would be written.
     """
@@ -84,8 +89,24 @@ class PredictResult(Saved):
     device: str
     out: Path
     written: tuple[Written, ...] = ()
+    kept: tuple[Written, ...] = ()
     refused: tuple[Refused, ...] = ()
     planned: tuple[Path, ...] = ()
+
+
+class PredictSettings(TypedDict, total=False):
+    """How images are predicted.
+
+    Args:
+        tta: Average over mirrored images.
+        probabilities: Also write ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16
+            and ``classes``.
+        changes: Other values of the plan's inference, such as ``{"inference.pyramid_levels": "4"}``.
+    """
+
+    tta: bool
+    probabilities: bool
+    changes: Mapping[str, str]
 
 
 def predict(
@@ -93,11 +114,11 @@ def predict(
     source: str | Path,
     out: str | Path,
     *,
-    tta: bool = False,
-    probabilities: bool = False,
     device: str = "auto",
+    resume: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    **settings: Unpack[PredictSettings],
 ) -> PredictResult:
     """Predict one file or every image of a folder.
 
@@ -107,48 +128,68 @@ def predict(
         model: A model folder, a run, an exported model, or a loaded model.
         source: An image file, a folder of images or of DICOM slices; see ``find_inputs`` for channels in
             files of their own.
-        out: Output folder. Pictures give PNG, TIFF gives TIFF, DICOM a DICOM SEG, NRRD and MetaImage
-            their own, other volumes ``.nii.gz``.
-        tta: Average over mirrored images.
-        probabilities: Also write ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16
-            and ``classes``.
+        out: Output folder. Pictures give PNG, TIFF gives TIFF, DICOM a DICOM SEG, NRRD, MetaImage, .npy
+            and Zarr their own, other volumes ``.nii.gz``.
         device: ``auto``, ``cpu``, ``cuda`` …
+        resume: Keep what an earlier call has done with the same model, settings and images.
         dry_run: Write nothing; say what would be written.
         progress: Who watches.
+        settings: See ``PredictSettings``.
 
     Raises:
-        UsageError: There is no model, or a label file would overwrite its image.
+        UsageError: There is no model, a label file would overwrite its image, or a setting does not fit.
         DataError: There is no image.
         ResourceError: The output cannot be written.
     """
-    watch = progress or Quiet()
-    target = Path(out)
+    watch, target = progress or Quiet(), Path(out)
+    tta, probabilities = settings.get("tta", False), settings.get("probabilities", False)
+    changes = settings.get("changes", {})
     place = model.folder if isinstance(model, Model) else model_folder(model)
-    plan = model.plan if isinstance(model, Model) else plan_in(place)
+    plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
     inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
-    if dry_run:
+    batch = Batch(target, work_of(place, plan, tta=tta, probabilities=probabilities, device=device))
+    kept = {each.target: row for each in inputs if resume and (row := _kept(batch, each))}
+    left = [each for each in inputs if each.target not in kept]
+    if dry_run or not left:
+        planned = tuple(each.target for each in left)
         return PredictResult(
-            model=place, device=device, out=target, planned=tuple(each.target for each in inputs)
+            model=place, device=device, out=target, kept=tuple(kept.values()), planned=planned
         )
     _make(target)
     ready = model if isinstance(model, Model) else load(place, device=device)
+    if changes:
+        ready = ready.with_values(changes)
+    if not resume and len(inputs) > 1:
+        batch.forget()
     written: list[Written] = []
     refused: list[Refused] = []
     several = watch if len(inputs) > 1 else Quiet()  # of a single image, its tiles are the progress
-    several.begin("predicting", len(inputs))
-    for each in inputs:
+    several.begin("predicting", len(inputs), done=len(kept))
+    for each in left:
         try:
-            written.append(_one(ready, each, tta=tta, probabilities=probabilities, progress=watch))
+            row = _one(ready, each, tta=tta, probabilities=probabilities, progress=watch)
+            written.append(row)
+            if len(inputs) > 1:
+                batch.note(each.paths, each.target, row.model_dump(mode="json"))
         except DataError as wrong:
-            row = Refused(
-                id=each.id, where=wrong.where or str(each.paths[0]), problem=wrong.problem, cure=wrong.cure
-            )
-            refused.append(row)
+            where = wrong.where or str(each.paths[0])
+            refused.append(Refused(id=each.id, where=where, problem=wrong.problem, cure=wrong.cure))
         several.advance(1, case=each.id)
     several.end()
     return PredictResult(
-        model=place, device=ready.device, out=target, written=tuple(written), refused=tuple(refused)
+        model=place,
+        device=ready.device,
+        out=target,
+        written=tuple(written),
+        kept=tuple(kept.values()),
+        refused=tuple(refused),
     )
+
+
+def _kept(batch: Batch, each: Input) -> Written | None:
+    """What an earlier call did for an image, where nothing of it changed since."""
+    row = batch.find(each.paths, each.target)
+    return None if row is None else Written.model_validate(row)
 
 
 def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int = 2) -> list[Input]:
@@ -167,7 +208,8 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
     """
     if not source.exists():
         raise DataError("this file or folder does not exist", cure="correct the path", where=source)
-    whole = source.is_file() or (rank > 2 and holds_slices(source))
+    slices = kind_of(source) == DICOM and source.is_dir()  # one volume, or as many pictures
+    whole = source.is_file() or (is_image_folder(source) and (rank > 2 or not slices))
     files = [source] if whole else sorted(path for path in source.iterdir() if kind_of(path))
     if not files:
         raise DataError(

@@ -66,7 +66,8 @@ def predict_rows(
 
         def write(bands: Iterator[np.ndarray]) -> None:
             values = (raw_values(band, data).astype(dtype, copy=False) for band in bands)
-            kind.write_rows(target, values, shape=source.shape, dtype=dtype, grid=source.grid)
+            levels = model.plan.inference.pyramid_levels
+            kind.write_rows(target, values, shape=source.shape, dtype=dtype, grid=source.grid, levels=levels)
 
         return model.predictor.stream(sample, write, folder=target.parent, mirror=mirror, progress=progress)
 

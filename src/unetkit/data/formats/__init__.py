@@ -22,6 +22,8 @@ FORMATS = {
     "dicom": "unetkit.data.formats.dicom:DicomFormat",
     "nrrd": "unetkit.data.formats.nrrd:NrrdFormat",
     "metaimage": "unetkit.data.formats.metaimage:MetaImageFormat",
+    "npy": "unetkit.data.formats.npy:NpyFormat",
+    "zarr": "unetkit.data.formats.zarr:ZarrFormat",
 }
 
 SUFFIXES = {
@@ -31,9 +33,13 @@ SUFFIXES = {
     ".dcm": "dicom",
     ".nrrd": "nrrd", ".nhdr": "nrrd",
     ".mha": "metaimage", ".mhd": "metaimage",
+    ".npy": "npy", ".zarr": "zarr",
 }  # fmt: skip
 
 DICOM = "dicom"
+FOLDERS = (DICOM, "zarr")
+"""Formats of which an image may be a folder."""
+
 _MOST_LOOKED_AT = 32
 _DICOM_MARK, _MARK_AT = b"DICM", 128
 Box = tuple[tuple[int, int], ...]
@@ -110,9 +116,20 @@ class WindowedFormat(Protocol):
         ...
 
     def write_rows(
-        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+        self,
+        path: Path,
+        bands: Iterable[np.ndarray],
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        grid: Grid,
+        levels: int = 0,
     ) -> None:
-        """Write labels ``shape`` that come as bands along the first axis; the file appears when all came."""
+        """Write labels ``shape`` that come as bands along the first axis; the file appears when all came.
+
+        ``levels`` smaller copies, each of every second row and column of the one before, are written besides
+        where the format has a place for them: a TIFF of one picture, and OME-Zarr.
+        """
         ...
 
 
@@ -144,6 +161,16 @@ def kind_of(path: Path) -> str | None:
     if suffix is not None:
         return SUFFIXES[suffix]
     return DICOM if holds_slices(path) or (path.is_file() and _is_dicom(path)) else None
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether a folder is one image by its name or, for DICOM, by what is in it.
+
+    Example:
+        >>> is_image_folder(Path("."))
+        False
+    """
+    return path.is_dir() and kind_of(path) in FOLDERS
 
 
 def holds_slices(folder: Path) -> bool:

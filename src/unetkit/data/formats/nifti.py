@@ -83,9 +83,19 @@ class NiftiFormat:
         yield opened
 
     def write_rows(
-        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+        self,
+        path: Path,
+        bands: Iterable[np.ndarray],
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        grid: Grid,
+        levels: int = 0,
     ) -> None:
-        """Write labels while their slices come; see ``WindowedFormat``. It unpacks to ``write``'s bytes."""
+        """Write labels while their slices come; see ``WindowedFormat``. It unpacks to ``write``'s bytes.
+
+        No levels have a place here.
+        """
         empty = np.broadcast_to(np.zeros((), dtype), shape[::-1])
         start = io.BytesIO()
         cast("NiftiHeader", _label_image(empty, grid).header).write_to(start)

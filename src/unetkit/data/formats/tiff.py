@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 
 from unetkit.data.formats import Box, Header
+from unetkit.data.formats.axes import MOST_CHANNELS
 from unetkit.data.formats.checks import (
     DEFLATE_RATIO,
     TRUNCATED,
@@ -25,6 +26,7 @@ from unetkit.data.formats.checks import (
     smallest_unsigned,
     whole_numbers,
 )
+from unetkit.data.formats.georeference import georeference_tags, read_georeference
 from unetkit.data.formats.rows import counted, label_tiles
 from unetkit.data.formats.spacing import (
     Spacing,
@@ -35,18 +37,12 @@ from unetkit.data.formats.spacing import (
     tag_spacing,
 )
 from unetkit.data.formats.stored import StoredArray
+from unetkit.data.formats.tiff_levels import TILE, write_levels
+from unetkit.data.formats.tiff_pages import check_pages
 from unetkit.data.formats.tiff_windows import Parts, Segments, TiffWindows, shown
 from unetkit.errors import DataError
-from unetkit.records.case import Grid
+from unetkit.records.case import Georeference, Grid
 from unetkit.records.files import atomic, write_bytes
-
-MOST_CHANNEL_PAGES = 4
-"""Grey pages up to this number are channels; more are the slices of a volume."""
-
-MOST_PAGES = 1_000_000
-
-TILE = 512
-"""Edge of the tiles of a label file that is written row by row."""
 
 SEGMENT_LIMIT_BYTES = 2**28
 """Decoded size of a row of strips or tiles above which a file is read as a whole or not at all."""
@@ -67,9 +63,6 @@ _BROKEN = (
 )
 _UNCOMPRESSED, _DEFLATES, _JPEGS = 1, (8, 32946), (6, 7)
 _PALETTE = 3
-_TYPE_BYTES = {
-    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
-}  # fmt: skip
 
 
 class TiffFormat:
@@ -83,13 +76,12 @@ class TiffFormat:
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` in the file's type."""
         with _opened(path) as stack:
-            spacing = stack.spacing
-            pixels = _arranged(stack)
+            place, pixels = stack.grid, _arranged(stack)
             colours = stack.keyframe.colormap if stack.keyframe.photometric == _PALETTE else None
         pixels = shown(pixels, colours)
         if pixels.dtype.kind in "u" and pixels.shape[0] == 4 and bool((pixels[3] == _top(pixels)).all()):
             pixels = pixels[:3]
-        return np.ascontiguousarray(pixels), grid_of(spacing, pixels.ndim - 1)
+        return np.ascontiguousarray(pixels), place(pixels.ndim - 1)
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(*S)`` as stored, never colours."""
@@ -100,19 +92,20 @@ class TiffFormat:
                     cure="export the mask without compression or with deflate",
                     where=path,
                 )
-            values, spacing = _arranged(stack), stack.spacing
+            values, place = _arranged(stack), stack.grid
         if values.shape[0] != 1:
             raise DataError(
                 f"an RGB mask: expected one channel of class numbers, got {values.shape[0]}",
                 cure="save the mask as one grey channel whose values are the class numbers",
                 where=path,
             )
-        return whole_numbers(path, values[0]), grid_of(spacing, values.ndim - 1)
+        return whole_numbers(path, values[0]), place(values.ndim - 1)
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Write labels ``(*S)`` with lossless compression; a volume's first axis becomes the pages.
 
-        A calibrated grid is written as ImageJ does, in mm; its origin and direction have no place in a TIFF.
+        A calibrated grid is written as ImageJ does, in mm; its origin and direction have no place in a TIFF,
+        a georeference has.
         """
         values = smallest_unsigned(labels, path)
         stated: dict[str, Any] = {"metadata": {"axes": "ZYX"[-values.ndim :]}}
@@ -120,6 +113,7 @@ class TiffFormat:
             *deep, down, across = grid.spacing_mm
             stated["imagej"], stated["resolution"] = True, (1 / across, 1 / down)
             stated["metadata"] |= {"unit": "mm", **({"spacing": deep[0]} if deep else {})}
+        stated["extratags"] = _extra(grid)
         buffer = io.BytesIO()  # the writer wants a file with a name
         tifffile.imwrite(buffer, values, compression="zlib", photometric="minisblack", **stated)
         write_bytes(path, buffer.getvalue())
@@ -141,17 +135,30 @@ class TiffFormat:
             opening.__exit__(None, None, None)  # what fails in the caller's hands is no fault of this file
 
     def write_rows(
-        self, path: Path, bands: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype, grid: Grid
+        self,
+        path: Path,
+        bands: Iterable[np.ndarray],
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        grid: Grid,
+        levels: int = 0,
     ) -> None:
         """Write labels as a tiled BigTIFF while their rows come; see ``WindowedFormat``.
 
-        A calibrated grid is written as OME-XML, in mm.
+        A calibrated grid is written as OME-XML, in mm; a picture with levels as a Cloud Optimized GeoTIFF.
         """
-        stated: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
-        if grid.calibrated:
-            for axis, step in zip(stated["axes"], grid.spacing_mm, strict=True):
-                stated |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": "mm"}
         with atomic(path) as file:
+            if levels and len(shape) == 2:
+                rows = counted(bands, shape)
+                write_levels(
+                    file, rows, shape=shape, dtype=dtype, grid=grid, levels=levels, folder=path.parent
+                )
+                return
+            stated: dict[str, Any] = {"axes": "ZYX"[-len(shape) :]}
+            if grid.calibrated:
+                for axis, step in zip(stated["axes"], grid.spacing_mm, strict=True):
+                    stated |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": "mm"}
             handle = tifffile.FileHandle(file, name="labels.tif", size=0)
             # left open when something fails: closing would write the end of a file that has none
             writer = tifffile.TiffWriter(handle, bigtiff=True, ome=grid.calibrated)
@@ -164,6 +171,7 @@ class TiffFormat:
                 photometric="minisblack",
                 maxworkers=1,
                 metadata=stated,
+                extratags=_extra(grid),
             )
             writer.close()
 
@@ -177,6 +185,10 @@ class _Stack:
     parts: tuple[tifffile.TiffPageSeries, ...]
     note: str = ""
     spacing: Spacing = field(default_factory=dict)
+    georeference: Georeference | None = None
+
+    def grid(self, rank: int) -> Grid:
+        return replace(grid_of(self.spacing, rank), georeference=self.georeference)
 
     @property
     def keyframe(self) -> tifffile.TiffPage:
@@ -214,9 +226,11 @@ def _opened(path: Path, *, limit: int | None = None) -> Iterator[_Stack]:
     """The pictures of a file, its claims checked."""
     length = file_bytes(path)
     with _named(path):
-        _walk(path, length)
+        check_pages(path, length)
         with tifffile.TiffFile(path) as file:
-            stack = replace(_stack(file, path), spacing=_spacing(file))
+            tags = cast("tifffile.TiffPage", file.pages.first).tags
+            place = {"spacing": _spacing(file), "georeference": read_georeference(tags.valueof)}
+            stack = replace(_stack(file, path), **place)
             _check(path, stack, length, limit)
             yield stack
 
@@ -234,41 +248,6 @@ def _named(path: Path) -> Iterator[None]:
                 where=path,
             ) from wrong
         raise DataError(f"this TIFF is truncated or damaged ({wrong})", cure=TRUNCATED, where=path) from wrong
-
-
-def _walk(path: Path, length: int) -> None:
-    """Follow the chain of pages to its end; the reader would quietly leave out what lies behind a cut."""
-    with path.open("rb") as file:
-        start = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(start[:2])
-        if order is None or len(start) < 8:
-            raise DataError(
-                "these bytes are no TIFF file", cure="export the picture as TIFF again", where=path
-            )
-        large = struct.unpack(f"{order}H", start[2:4])[0] == 43
-        count, entry, following = (f"{order}Q", 20, f"{order}Q") if large else (f"{order}H", 12, f"{order}I")
-        seen: set[int] = set()
-        at = struct.unpack(following, start[8:16] if large else start[4:8])[0]
-        while at and at not in seen and len(seen) < MOST_PAGES:
-            seen.add(at)
-            file.seek(at)
-            tags = struct.unpack(count, file.read(struct.calcsize(count)))[0]
-            block = file.read(min(tags, 4096) * entry + struct.calcsize(following))
-            _check_tags(path, block, order, large=large, length=length)
-            at = struct.unpack(following, block[tags * entry :])[0]
-
-
-def _check_tags(path: Path, block: bytes, order: str, *, large: bool, length: int) -> None:
-    inside, layout, step = (8, f"{order}HHQQ", 20) if large else (4, f"{order}HHII", 12)
-    for at in range(0, len(block) - step + 1, step):
-        _, kind, count, offset = struct.unpack(layout, block[at : at + step])
-        size = count * _TYPE_BYTES.get(kind, 1)
-        if size > inside and offset + size > length:
-            raise DataError(
-                f"this TIFF is truncated: its tags end at byte {offset + size:,}, the file at {length:,}",
-                cure=TRUNCATED,
-                where=path,
-            )
 
 
 def _check(path: Path, stack: _Stack, length: int, limit: int | None) -> None:
@@ -298,6 +277,11 @@ def _check(path: Path, stack: _Stack, length: int, limit: int | None) -> None:
     refuse_claim(path, claimed, limit=limit)
 
 
+def _extra(grid: Grid) -> list[tuple[int, int, int, object, bool]]:
+    """What the writer is told of a georeference: on the first page alone."""
+    return [(*tag, True) for tag in georeference_tags(grid.georeference)]
+
+
 def _spacing(file: tifffile.TiffFile) -> Spacing:
     """What the first of the three places that states a length says."""
     tags = cast("tifffile.TiffPage", file.pages.first).tags
@@ -318,12 +302,12 @@ def _order(stack: _Stack) -> tuple[str, str]:
     depth, channel, note = "Z" if "Z" in others else "", "".join(a for a in others if a in "SC"), stack.note
     if len(unnamed) == 1:
         count = sizes[axes.index(unnamed[0])]
-        if not depth and (channel or count > MOST_CHANNEL_PAGES):
+        if not depth and (channel or count > MOST_CHANNELS):
             depth = unnamed[0]
             note = f"its {count} pages were taken as the slices of a volume"
         else:
             channel += unnamed[0]
-            note = f"its {count} pages were taken as channels (up to {MOST_CHANNEL_PAGES} are)"
+            note = f"its {count} pages were taken as channels (up to {MOST_CHANNELS} are)"
     if len(unnamed) > 1 or len(channel) > 1 or "Y" not in axes or "X" not in axes:
         raise ValueError(f"axes {axes} of sizes {sizes} are neither a picture nor a volume with channels")
     return f"{channel or '.'}{depth}YX", note
@@ -338,7 +322,7 @@ def _header(stack: _Stack) -> Header:
         channels=3 if page.photometric == _PALETTE else sizes.get(order[0], 1),
         shape=shape,
         dtype="uint8" if stack.dtype == np.bool_ else str(stack.dtype),
-        grid=grid_of(stack.spacing, len(shape)),
+        grid=stack.grid(len(shape)),
         lossy=int(page.compression) in _JPEGS,
         notes=(note,) if note else (),
     )
