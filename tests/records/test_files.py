@@ -97,3 +97,13 @@ def test_a_folder_that_fails_leaves_the_old_one_and_no_rubbish(tmp_path):
         atomic_folder(tmp_path / "file" / "folder"),
     ):
         pass
+
+
+def test_a_folder_with_folders_inside_appears_whole(tmp_path):
+    for text in ("one", "two"):
+        with atomic_folder(tmp_path / "m") as part:
+            (part / "members" / "0").mkdir(parents=True)
+            (part / "members" / "0" / "x").write_text(text)
+            assert not (tmp_path / "m" / "members" / "0" / "x").exists() or text == "two"
+        assert (tmp_path / "m" / "members" / "0" / "x").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
