@@ -91,8 +91,9 @@ def pooled(tables: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
     found: list[Row] = []
     for same in zip(*filled, strict=True):
         total = sum(n for _, _, n in same)
-        shares = ((sum(row[at] * row[2] for row in same) / total if total else 0.0) for at in (0, 1))
-        found.append((*shares, total))
+        sure = sum(mean * n for mean, _, n in same) / max(total, 1)
+        right = sum(share * n for _, share, n in same) / max(total, 1)
+        found.append((sure, right, total))
     return tuple(found)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from unetkit.data.formats import FORMATS, SUFFIXES
-from unetkit.lookup import names
 from unetkit.inference.ensemble import BYTES_PER_SHARE
+from unetkit.lookup import names
 from unetkit.metrics import METRICS
 from unetkit.networks.store import describe
 from unetkit.records.plan import Plan
