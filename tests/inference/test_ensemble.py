@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from unetkit.errors import DataError, UsageError
-from unetkit.inference.ensemble import Ensemble
+from unetkit.inference.ensemble import BYTES_PER_SHARE, Ensemble
 from unetkit.inference.predict import Predictor
 from unetkit.records.case import Case, Grid
 from unetkit.records.plan import EXAMPLE, Plan
@@ -173,3 +175,27 @@ def test_what_is_refused(image):
         ensemble()
     with pytest.raises(DataError, match=r"expected 1 channel\(s\)"):
         ensemble(predictor(0), predictor(1)).array(np.repeat(image, 3, axis=0))
+
+
+def test_memory_is_two_sets_of_probabilities_however_many_members():
+    classes, edge = 8, 384
+    told = {
+        "data.classes": str([f"c{n}" for n in range(classes)]).replace("'", '"'),
+        "data.label_values": str(list(range(classes))),
+        "inference.tile_size": "[32,384]",
+    }
+    own = plan(**told)
+    image = np.random.default_rng(0).integers(0, 255, (1, edge, edge)).astype(np.uint8)
+    peaks = []
+    for count in (2, 5):
+        members = [
+            Predictor(Linear(n, classes), own.data, own.preparation, own.inference) for n in range(count)
+        ]
+        together = Ensemble([lambda member=member: member for member in members], own.data, own.inference)
+        tracemalloc.start()
+        together.array(image)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    stated = BYTES_PER_SHARE * classes * edge**2
+    assert all(stated < peak < 1.4 * stated for peak in peaks)
+    assert peaks[1] < 1.02 * peaks[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import unetkit as uk
 from unetkit.errors import DataError, PreemptedError, UsageError
 from unetkit.records.run import Run
 from unetkit.workflows import cross_validate as verb
+from unetkit.workflows import out_of_fold
 from unetkit.workflows.cross_validate import planned_folds
 from unetkit.workflows.cross_validation import read_cross_validation
 from unetkit.workflows.ensemble_folder import read_ensemble
@@ -167,3 +169,16 @@ def test_pictures_of_the_worst_cases_come_from_all_folds(validated):
     assert {row["id"].split("-")[0] for row in rows} == {"wafer00", "wafer01", "wafer02"}
     with Image.open(validated / "pictures" / rows[0]["slices"][0]["prediction"]) as picture:
         assert picture.size == (64, 64)
+
+
+@pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")
+def test_asked_to_stop_while_joining_it_joins_next_time(wafers, quick, validated, tmp_path, monkeypatch):
+    folder = shutil.copytree(validated, tmp_path / "c")
+    shutil.rmtree(folder / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(out_of_fold, "score_model", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(PreemptedError, match=r"asked to stop \(SIGTERM\).*every fold is trained"):
+            uk.cross_validate(wafers, folder, folds=3, changes=quick)
+    assert not (folder / "model").exists()
+    done = uk.cross_validate(wafers, folder, folds=3, changes=quick)
+    assert done.scores.model_dump(mode="json") == json.loads((validated / "model/scores.json").read_text())

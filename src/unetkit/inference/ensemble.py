@@ -25,9 +25,9 @@ class Ensemble:
     """Predictors whose probabilities are averaged; each one prepares the image in its own way.
 
     Members may differ in spacing, normalisation, tiles and network: they meet on the image's own grid. The
-    mean is built in place, so that an image takes two sets of probabilities (8 bytes per class and pixel),
-    however many members there are. A member is asked for when its turn comes and let go after it: whether
-    one network is in memory at a time or all of them is its maker's choice.
+    mean is built in place, so that an image takes two sets of probabilities (8 bytes per class and pixel)
+    beside a member's own work, however many members there are. A member is asked for when its turn comes and
+    let go after it: whether one network is in memory at a time or all of them is its maker's choice.
 
     Args:
         members: What makes each predictor ready, in order.
