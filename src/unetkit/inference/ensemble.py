@@ -52,8 +52,8 @@ class Ensemble:
         >>> rest = plan.data, plan.preparation, plan.inference
         >>> one, two = (Predictor(Always(logit), *rest) for logit in (2.0, -1.0))
         >>> both = Ensemble((lambda: one, lambda: two), plan.data, plan.inference)
-        >>> both.array(np.zeros((1, 1)), probabilities=True).probabilities.round(3).ravel().tolist()
-        [0.425, 0.575]
+        >>> both.array(np.zeros((1, 1)), probabilities=True).probabilities.ravel().round(3)
+        array([0.425, 0.575], dtype=float32)
     """
 
     def __init__(
