@@ -11,7 +11,7 @@ from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
-from unetkit.workflows.comparison import Against, Mean
+from unetkit.workflows.comparison import Against, Mean, p_words
 from unetkit.workflows.gallery import number
 from unetkit.workflows.refinement import Gain
 
@@ -122,7 +122,7 @@ def option_rows(found: CrossValidation) -> list[tuple[str, ...]]:
     for one in found.candidates:
         apart = one.against_best_alone
         words = "–" if apart is None or apart.mean is None else f"{apart.mean:+.4f}"
-        p_value = "–" if apart is None or apart.p_value is None else f"{apart.p_value:.3f}"
+        p_value = p_words(None if apart is None else apart.p_value)
         ends = _ends(one.dice.low, one.dice.high, "dice")
         rows.append(
             (" + ".join(one.names), f"{number(one.dice.mean)}{ends}", words, p_value, _yes(one.chosen))
