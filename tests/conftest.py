@@ -111,6 +111,23 @@ def finished(wafers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def quick() -> dict[str, str]:
+    """Changes that make a training on pictures tiny and the same every time: nothing is timed."""
+    exact = {"training.precision": "float32", "training.memory_format": "contiguous"}
+    return {**TINY, **exact, "training.steps": "3", "training.validate_cases": "0"}
+
+
+@pytest.fixture(scope="session")
+def validated(wafers: Path, quick: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation of three folds on ``wafers``; read it, do not change it."""
+    from unetkit.workflows.cross_validate import cross_validate
+
+    folder = tmp_path_factory.mktemp("folds") / "validated"
+    cross_validate(wafers, folder, folds=3, changes=quick)
+    return folder
+
+
 @contextmanager
 def _unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", True)

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from unetkit.workflows.check import check
     from unetkit.workflows.compare import compare
     from unetkit.workflows.compress import compress
+    from unetkit.workflows.cross_validate import cross_validate
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
+    from unetkit.workflows.ensemble import CrossValidated, ensemble
     from unetkit.workflows.evaluate import evaluate
     from unetkit.workflows.export import export
     from unetkit.workflows.info import info
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "CrossValidated",
     "DataError",
     "GateError",
     "InterruptedRunError",
@@ -65,8 +68,10 @@ __all__ = [
     "check",
     "compare",
     "compress",
+    "cross_validate",
     "demo",
     "doctor",
+    "ensemble",
     "evaluate",
     "export",
     "info",
@@ -81,6 +86,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CrossValidated": "workflows.ensemble",
     "Model": "workflows.model",
     "Plan": "records.plan",
     "Prediction": "records.prediction",

@@ -135,3 +135,53 @@ def test_a_comparison_says_what_it_would_do(wafers, tmp_path, capsys):
     assert not (tmp_path / "c").exists()
     assert main(["train", str(wafers), "--seeds", "2"]) == 2
     assert "--seeds 2 is for a comparison" in capsys.readouterr().err
+
+
+def test_every_fold_in_turn(wafers, validated, quick, tmp_path, capsys):
+    words = ["train", str(wafers), "--fold", "all/3", "--out"]
+    assert main([*words, str(tmp_path / "c"), "--dry-run", "-q"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[1] == f"would train fold 1 on 8 cases, hold out 4, into {tmp_path / 'c' / 'fold-1'}"
+    assert len(told) == 3
+    assert not (tmp_path / "c").exists()
+    folder = shutil.copytree(validated, tmp_path / "v")
+    changes = [word for key, value in quick.items() for word in ("--set", f"{key}={value}")]
+    assert main([*words, str(folder), "--resume", *changes]) == 0
+    told = capsys.readouterr()
+    assert "Every case, unseen" in told.out
+    assert "all folds" in told.out
+    assert f"model:  {folder / 'model'}" in told.out
+    assert f"next: unet predict {folder / 'model'} IMAGES --out predictions" in told.err
+    assert main([*words, str(folder), "--json", "-q", *changes]) == 0
+    assert json.loads(capsys.readouterr().out)["cases"] == 12
+
+
+def test_words_about_folds_that_make_no_sense(wafers, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "c")]
+    for words, told in (
+        (["train", str(wafers), "--fold", "all/1", *out], "2 folds or more were expected, got 1"),
+        (["train", str(wafers), "--fold", "all", *out], "train also takes all/5"),
+        (["train", str(wafers), "--fold", "all/3", "--compare", "plain,residual", *out], "unet ensemble A B"),
+        (["plan", str(wafers), "--fold", "all/3"], "'--fold all/3' is no fold"),
+        (["ensemble", str(tmp_path), *out], "there is no finished run here"),
+    ):
+        assert main(words) == 2, words
+        assert told in capsys.readouterr().err
+
+
+def test_an_ensemble_of_runs(finished, validated, tmp_path, capsys):
+    words = ["ensemble", str(finished), str(validated / "fold-0"), "--out", str(tmp_path / "e")]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "would compare finished: 1 fold",
+        "would compare fold-0: 1 fold",
+        f"would write {tmp_path / 'e'}",
+    ]
+    assert main([*words, "--try", "inference.crf_steps=1"]) == 0
+    told = capsys.readouterr().out
+    assert "Which answer together" in told
+    assert "finished + fold-0" in told
+    assert "A random field changes the mean Dice of 4 unseen cases by" in told
+    assert main(["info", str(tmp_path / "e")]) == 0
+    assert "cross-validation" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from PIL import Image
 
 from unetkit.data.catalog import Catalog
 from unetkit.data.facts import CaseFacts, take_facts
-from unetkit.data.split import folds, leaks, split
+from unetkit.data.split import every_fold, folds, leaks, split
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Case, Grid
 
@@ -183,3 +183,22 @@ def test_a_tiny_single_image_cannot_be_split(tmp_path):
             folds=5,
             seed=0,
         )
+
+
+def test_every_fold_holds_out_what_split_holds_out_and_every_case_once(tmp_path):
+    facts = [fact(f"c{n}", f"g{n // 2}", classes=(1 + n % 3,)) for n in range(11)]
+    parts = every_fold(catalog(tmp_path, facts), facts, folds=4, seed=3)
+    for number, part in enumerate(parts):
+        assert split(catalog(tmp_path, facts), facts, fold=number, folds=4, seed=3).held_out == part
+    assert sorted(id for part in parts for id in part) == sorted(one.id for one in facts)
+    few = every_fold(catalog(tmp_path, facts), facts, folds=9, seed=3)
+    assert len(few) == 6  # there are no more groups
+
+
+def test_where_there_are_no_folds(tmp_path):
+    facts = [fact("a", "a"), fact("b", "b")]
+    stated = catalog(tmp_path, facts, splits={"a": "train", "b": "val"})
+    with pytest.raises(DataError, match="the column 'split' states which cases are held out"):
+        every_fold(stated, facts, folds=2, seed=0)
+    with pytest.raises(DataError, match="a single image is split in space"):
+        every_fold(catalog(tmp_path, facts[:1]), facts[:1], folds=2, seed=0)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from unetkit.errors import DataError
-from unetkit.metrics.calibration import calibration, calibration_error
+from unetkit.metrics.calibration import calibration, calibration_error, pooled
 
 
 def softmax(rng, classes, shape):
@@ -62,3 +62,22 @@ def test_wrong_shapes_are_refused():
         calibration(np.zeros((2, 4)), np.zeros(3, int))
     with pytest.raises(DataError, match="expected rows of 15 bins, got 1"):
         calibration(np.zeros((2, 3)), np.zeros(3, int), before=[(0.0, 0.0, 0)])
+
+
+def test_parts_pooled_are_the_whole():
+    """Cases in one go, and in two parts that know nothing of one another."""
+    random = np.random.default_rng(3)
+    cases = []
+    for size in (50, 7, 300):
+        shares = random.dirichlet(np.ones(3), size=size).T
+        cases.append((shares, random.integers(0, 3, size)))
+    whole = ()
+    for shares, reference in cases:
+        whole = calibration(shares, reference, before=whole)
+    first = calibration(*cases[1], before=calibration(*cases[0]))
+    found = pooled([first, (), calibration(*cases[2])])
+    np.testing.assert_allclose(found, whole)
+    assert [row[2] for row in found] == [row[2] for row in whole]
+    assert pooled([]) == ()
+    with pytest.raises(DataError, match="expected rows of as many bins each"):
+        pooled([calibration(*cases[0], bins=3), calibration(*cases[1], bins=4)])

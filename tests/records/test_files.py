@@ -99,9 +99,11 @@ def test_a_folder_that_fails_leaves_the_old_one_and_no_rubbish(tmp_path):
         pass
 
 
-def test_a_folder_may_hold_folders(tmp_path):
-    with atomic_folder(tmp_path / "made") as part:
-        (part / "c" / "0").mkdir(parents=True)
-        (part / "c" / "0" / "1").write_bytes(b"x")
-    assert (tmp_path / "made" / "c" / "0" / "1").read_bytes() == b"x"
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+def test_a_folder_with_folders_inside_appears_whole(tmp_path):
+    for text in ("one", "two"):
+        with atomic_folder(tmp_path / "m") as part:
+            (part / "members" / "0").mkdir(parents=True)
+            (part / "members" / "0" / "x").write_text(text)
+            assert not (tmp_path / "m" / "members" / "0" / "x").exists() or text == "two"
+        assert (tmp_path / "m" / "members" / "0" / "x").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]

@@ -8,7 +8,8 @@ from unetkit.errors import UsageError
 from unetkit.inference.predict import Predictor
 from unetkit.records.case import Case
 from unetkit.records.plan import EXAMPLE, Plan
-from unetkit.workflows.refinement import crf_gain
+from unetkit.workflows import refinement
+from unetkit.workflows.refinement import crf_gain, gain_over_folds
 
 
 class Noisy:
@@ -54,7 +55,7 @@ def model(runtime):
     }
     plan = Plan.model_validate(EXAMPLE).with_values(values)
     predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
-    return SimpleNamespace(plan=plan, predictor=predictor, classes=plan.data.classes)
+    return SimpleNamespace(plan=plan, predictor=predictor, sole=predictor, classes=plan.data.classes)
 
 
 def test_a_gain_is_accepted_with_the_values_to_set(cases):
@@ -92,3 +93,25 @@ def test_other_values_and_no_case_are_refused(cases):
         crf_gain(model(Noisy()), cases, changes={"training.steps": "3"})
     with pytest.raises(UsageError, match="there is no case to measure on"):
         crf_gain(model(Noisy()), [])
+
+
+def test_over_folds_every_case_is_asked_of_what_has_not_seen_it(cases, monkeypatch, tmp_path):
+    """As measured by one model on all cases: every fold's network is the same one here."""
+    asked = []
+
+    def average(members, plan, place, *, device):
+        one = model(Noisy())
+        predictor = Predictor(Noisy(), plan.data, plan.preparation, plan.inference)
+        asked.append((members, plan.inference.crf_steps))
+        return SimpleNamespace(plan=plan, predictor=predictor, classes=one.classes)
+
+    monkeypatch.setattr(refinement, "load_average", average)
+    plan = model(Noisy()).plan
+    folds = [([tmp_path / "a"], cases[:2]), ([tmp_path / "b"], cases[2:])]
+    found = gain_over_folds(folds, plan, changes={"inference.crf_steps": "5"})
+    assert found == crf_gain(model(Noisy()), cases)
+    assert asked == [([tmp_path / name], steps) for name in "ab" for steps in (0, 5)]
+    with pytest.raises(UsageError, match=r"'training\.steps' is no value of the random field"):
+        gain_over_folds(folds, plan, changes={"training.steps": "5"})
+    with pytest.raises(UsageError, match="there is no case to measure on"):
+        gain_over_folds([([tmp_path], [])], plan, changes={})

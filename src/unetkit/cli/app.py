@@ -27,6 +27,7 @@ for verb in (
     assess.check,
     build.plan,
     build.train,
+    build.ensemble,
     keep.update,
     assess.predict,
     assess.screen,

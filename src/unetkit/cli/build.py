@@ -1,8 +1,9 @@
-"""Verbs that make something: plan, train, demo."""
+"""Verbs that make something: plan, train, ensemble, demo."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from unetkit.cli.options import Data, Device, DryRun, Json, Planning, Quiet, See
 from unetkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from unetkit.workflows.ensemble import CrossValidated
     from unetkit.workflows.train import TrainPreview, TrainSettings
 
 Out = Annotated[
@@ -44,6 +46,25 @@ Compare = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="With --compare: train with so many seeds.")]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN…", help="Runs over the same folds, or the folds of one training."),
+]
+Where = Annotated[
+    Path | None, typer.Option("--data", help="The data set, where it is no longer where the runs found it.")
+]
+Try = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--try",
+        metavar="KEY=VALUE",
+        help="Try a random field over the predictions, such as inference.crf_steps=5; kept only if it helps.",
+    ),
+]
+EnsembleOut = Annotated[Path, typer.Option("--out", "-o", help="The new folder; it is a MODEL.")]
+EnsembleOverwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what was put together in the folder.")
+]
 Cache = Annotated[
     Path | None, typer.Option("--cache", help="Keep prepared samples here, for other runs too.")
 ]
@@ -95,6 +116,8 @@ def train(
     telling: Telling,
 ) -> None:
     """Check, split, plan, prepare, train, measure and report: the whole road."""
+    folds = options.every_fold(planning.fold)
+    planning = planning if folds is None else replace(planning, fold=None)
     settings: TrainSettings = {
         **planning.settings(),
         "plan": plan,
@@ -103,12 +126,19 @@ def train(
         "overwrite": overwrite,
         "cache": cache,
     }
+    if folds is not None and compare is not None:
+        raise UsageError(
+            "--compare and --fold all/n contradict one another",
+            cure="train each network with --fold all/n into a folder of its own, then: unet ensemble A B …",
+        )
     if compare is not None:
         _compare(data, out, options.listed(compare), seeds, settings, telling)
     elif seeds != 1:
         raise UsageError(
             f"--seeds {seeds} is for a comparison", cure="say --seed, or --compare with the networks"
         )
+    elif folds is not None:
+        _every_fold(data, out, folds, settings, telling)
     elif telling.dry_run:
         _preview(data, out, settings, telling)
     else:
@@ -136,6 +166,69 @@ def _preview(data: Path, out: Path | None, settings: TrainSettings, telling: Tel
         give_json(seen.model_dump(mode="json"))
         return
     _show_preview(seen)
+
+
+def _every_fold(data: Path, out: Path | None, folds: int, settings: TrainSettings, telling: Telling) -> None:
+    from unetkit.workflows.cross_validate import cross_validate, planned_folds
+
+    watch = watcher(quiet=telling.quiet)
+    if telling.dry_run:
+        for each in planned_folds(data, out, folds=folds, progress=watch, **settings):
+            sides = f"{each.trained_on} cases, hold out {each.held_out}"
+            give_line(f"would train fold {each.number} on {sides}, into {each.folder}")
+        return
+    _show_joined(cross_validate(data, out, folds=folds, progress=watch, **settings), telling)
+
+
+def _show_joined(done: CrossValidated, telling: Telling) -> None:
+    if telling.as_json:
+        give_json(done.facts())
+        return
+    from unetkit.workflows import cross_validation as tables
+
+    found = done.record
+    give_table("Every case, unseen", tables.fold_head(done.scores), tables.fold_rows(found, done.scores))
+    give_line(tables.NOTE)
+    if found.candidates:
+        give_table("Which answer together", tables.OPTIONS_HEAD, tables.option_rows(found))
+        give_line(tables.OPTIONS_NOTE)
+    if found.refinement is not None:
+        give_line(tables.refinement_sentence(found.refinement))
+    give_line(f"report: {done.report}")
+    give_line(f"model:  {done.run.model}")
+    tell(f"next: {program()} predict {done.run.model} IMAGES --out predictions", quiet=telling.quiet)
+
+
+@grouped
+def ensemble(
+    runs: Runs,
+    out: EnsembleOut,
+    *,
+    data: Where = None,
+    try_: Try = None,
+    overwrite: EnsembleOverwrite = False,
+    device: Device = "auto",
+    telling: Telling,
+) -> None:
+    """Put finished runs together: choose on cases they had not seen, fit, measure; one model for all."""
+    from unetkit.workflows.configurations import read_configurations
+    from unetkit.workflows.ensemble import ensemble as work
+
+    if telling.dry_run:
+        for one in read_configurations(runs):
+            give_line(f"would compare {one.name}: {counted(len(one.parts), 'fold')}")
+        give_line(f"would write {out}")
+        return
+    done = work(
+        runs,
+        out,
+        data=data,
+        changes=options.changes(try_),
+        overwrite=overwrite,
+        device=device,
+        progress=watcher(quiet=telling.quiet),
+    )
+    _show_joined(done, telling)
 
 
 def _compare(

@@ -38,7 +38,12 @@ Tta = Annotated[
 
 
 Fold = Annotated[
-    str | None, typer.Option("--fold", metavar="K/N", help="Hold out part K (from 0) of N; 0/5 by default.")
+    str | None,
+    typer.Option(
+        "--fold",
+        metavar="K/N",
+        help="Hold out part K (from 0) of N; 0/5 by default. With 'train', all/5 holds out each in turn.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random number; 0 by default.")]
 Network = Annotated[
@@ -182,6 +187,17 @@ def changes(words: list[str] | None) -> dict[str, str]:
     return table
 
 
+def every_fold(word: str | None) -> int | None:
+    """``"all/5"`` as ``5``; None for anything else.
+
+    Example:
+        >>> every_fold("all/5"), every_fold("0/5"), every_fold(None)
+        (5, None, None)
+    """
+    number, _, count = (word or "").partition("/")
+    return int(count) if number.strip() == "all" and count.strip().isdecimal() else None
+
+
 def fold(word: str | None) -> tuple[int, int] | None:
     """``"0/5"`` as ``(0, 5)``.
 
@@ -197,6 +213,7 @@ def fold(word: str | None) -> tuple[int, int] | None:
     number, sign, count = word.partition("/")
     if not (sign and number.strip().isdecimal() and count.strip().isdecimal()):
         raise UsageError(
-            f"'--fold {word}' is no fold", cure="write --fold k/n with k counted from 0, such as 0/5"
+            f"'--fold {word}' is no fold",
+            cure="write --fold k/n with k counted from 0, such as 0/5; train also takes all/5",
         )
     return int(number), int(count)

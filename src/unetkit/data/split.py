@@ -119,6 +119,38 @@ def split(catalog: Catalog, facts: Sequence[CaseFacts], *, fold: int, folds: int
     return Split(train, held_out, how)
 
 
+def every_fold(
+    catalog: Catalog, facts: Sequence[CaseFacts], *, folds: int, seed: int
+) -> tuple[tuple[str, ...], ...]:
+    """What ``split`` holds out, fold after fold: every case once.
+
+    Args:
+        catalog: The cases.
+        facts: What they are.
+        folds: Into how many parts the groups are divided; with fewer groups there are fewer folds.
+        seed: Decides between equals.
+
+    Returns:
+        Case ids per fold, sorted.
+
+    Raises:
+        DataError: The data set states its split, is a single image or a single group.
+    """
+    if any(case.split for case in catalog.cases):
+        raise DataError(
+            "the column 'split' states which cases are held out: there are no folds",
+            cure="remove the column, or train without --fold",
+            where=catalog.source,
+        )
+    if len(facts) == 1:
+        raise DataError(
+            "a single image is split in space: its parts are not measured together",
+            cure="add images, or train one fold of it, such as --fold 0/5",
+            where=catalog.source,
+        )
+    return _divide(facts, k=folds, seed=seed)
+
+
 def leaks(
     facts: Sequence[CaseFacts], train: Iterable[str], held_out: Iterable[str]
 ) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.labels import read_pixels
-from unetkit.data.prepare import prepare_pixels
+from unetkit.data.prepare import prepare, prepare_pixels
 from unetkit.data.windows import WindowedSample
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
@@ -216,6 +216,28 @@ class Predictor:
         sample = prepare_pixels(pixels, grid, self.preparation, id=id)
         return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
+    def case(
+        self,
+        case: Case,
+        *,
+        mirror: bool = False,
+        probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Prediction:
+        """Predict a case of a data set from its files.
+
+        Args:
+            case: The address.
+            mirror: As in ``sample``.
+            probabilities: As in ``sample``.
+            progress: As in ``sample``.
+
+        Raises:
+            DataError: A file is missing or damaged, or does not have the model's channels or axes.
+        """
+        prepared = prepare(case, self.data, self.preparation)
+        return self.sample(prepared, mirror=mirror, probabilities=probabilities, progress=progress)
+
     def array(
         self,
         pixels: np.ndarray,
@@ -224,6 +246,7 @@ class Predictor:
         id: str = "array",
         mirror: bool = False,
         probabilities: bool = False,
+        progress: Progress | None = None,
     ) -> Prediction:
         """Predict an array.
 
@@ -233,6 +256,7 @@ class Predictor:
             id: Name for errors and the result.
             mirror: As in ``sample``.
             probabilities: As in ``sample``.
+            progress: As in ``sample``.
 
         Raises:
             DataError: The array does not have the model's channels or axes.
@@ -242,7 +266,7 @@ class Predictor:
             pixels = pixels[None]
         self.check(pixels.shape, id)
         sample = prepare_pixels(pixels, grid or Grid.plain(self.data.rank), self.preparation, id=id)
-        return self.sample(sample, mirror=mirror, probabilities=probabilities)
+        return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def check(self, shape: tuple[int, ...], where: str) -> None:
         """Refuse an image that the model was not made for.

@@ -72,6 +72,31 @@ def calibration(
     )
 
 
+def pooled(tables: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+    """The rows of all cases from the rows of several parts of them.
+
+    Args:
+        tables: What ``calibration`` returned for each part; empty ones do not count.
+
+    Raises:
+        DataError: They have different numbers of bins.
+
+    Example:
+        >>> pooled([[(0.9, 0.5, 2)], [(0.7, 1.0, 2)], []])
+        ((0.8, 0.75, 4),)
+    """
+    filled = [rows for rows in tables if rows]
+    if len({len(rows) for rows in filled}) > 1:
+        raise DataError("expected rows of as many bins each", cure="keep the number of bins")
+    found: list[Row] = []
+    for same in zip(*filled, strict=True):
+        total = sum(n for _, _, n in same)
+        sure = sum(mean * n for mean, _, n in same) / max(total, 1)
+        right = sum(share * n for _, share, n in same) / max(total, 1)
+        found.append((sure, right, total))
+    return tuple(found)
+
+
 def calibration_error(rows: Sequence[Row]) -> float | None:
     """Expected calibration error: the gap between confidence and share right, weighed by pixels.
 

@@ -126,7 +126,7 @@ def read_plan(folder: Path) -> Plan:
     Raises:
         DataError: The folder is not a model, or its plan was changed or cannot be read.
     """
-    return _plan(folder, _seal(folder))
+    return sealed_plan(folder, read_seal(folder).plan_sha256)
 
 
 def describe(folder: Path) -> Description:
@@ -135,9 +135,9 @@ def describe(folder: Path) -> Description:
     Raises:
         DataError: The folder is not a model, or a part of it was changed or cannot be read.
     """
-    seal = _seal(folder)
-    plan = _plan(folder, seal)
-    scores = _record(Scores, folder / SCORES) if (folder / SCORES).exists() else None
+    seal = read_seal(folder)
+    plan = sealed_plan(folder, seal.plan_sha256)
+    scores = read_record(Scores, folder / SCORES) if (folder / SCORES).exists() else None
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise _missing(weights)
@@ -150,8 +150,8 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], Plan]:
     Raises:
         DataError: The folder is not a model, or a part of it was changed or cannot be read.
     """
-    seal = _seal(folder)
-    plan = _plan(folder, seal)
+    seal = read_seal(folder)
+    plan = sealed_plan(folder, seal.plan_sha256)
     return _weights(folder / WEIGHTS, seal), plan
 
 
@@ -230,25 +230,48 @@ def _weights(path: Path, seal: Seal) -> dict[str, Tensor]:
         raise DataError(f"not a safetensors file ({wrong})", cure=_RESTORE, where=path) from wrong
 
 
-def _seal(folder: Path) -> Seal:
+def read_seal(folder: Path) -> Seal:
+    """What makes a folder a model.
+
+    Raises:
+        DataError: The folder is not there, or is no model.
+    """
     if not folder.is_dir():
         raise DataError(
             "there is no such model folder", cure="name a folder that unet train wrote", where=folder
         )
-    return _record(Seal, folder / SEAL)
+    return read_record(Seal, folder / SEAL)
 
 
-def _plan(folder: Path, seal: Seal) -> Plan:
+def sealed_plan(folder: Path, digest: str) -> Plan:
+    """The plan in a folder, when it is the one that was saved.
+
+    Args:
+        folder: Of a model.
+        digest: The SHA-256 that was written down.
+
+    Raises:
+        DataError: It is missing or was changed.
+    """
     content = _read(folder / PLAN)
-    if hashlib.sha256(content).hexdigest() != seal.plan_sha256:
+    if hashlib.sha256(content).hexdigest() != digest:
         raise DataError(
             "this plan is not the one that was saved (SHA-256 differs)", cure=_RESTORE, where=folder / PLAN
         )
-    return _record(Plan, folder / PLAN, content)
+    return read_record(Plan, folder / PLAN, content)
 
 
-def _record(kind: type[R], path: Path, content: bytes | None = None) -> R:
-    """A saved record; whatever is wrong with it is the folder's fault, not the user's words'."""
+def read_record(kind: type[R], path: Path, content: bytes | None = None) -> R:
+    """A saved record; whatever is wrong with it is the folder's fault, not the user's words'.
+
+    Args:
+        kind: Which record.
+        path: Its file.
+        content: What is in it, where that was read already.
+
+    Raises:
+        DataError: The file is missing or no such record.
+    """
     try:
         return kind.from_json(_read(path) if content is None else content, where=path)
     except UsageError as wrong:

@@ -73,13 +73,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent))
         yield part
-        for inside in part.rglob("*"):
-            if inside.is_dir():
-                sync_folder(inside)
-                continue
-            with inside.open("rb") as content:
-                os.fsync(content.fileno())
-        sync_folder(part)
+        for inner in (*part.rglob("*"), part):
+            if inner.is_dir():
+                sync_folder(inner)
+            else:
+                with inner.open("rb") as content:
+                    os.fsync(content.fileno())
         part.chmod(0o777 & ~_UMASK)
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent) as aside:

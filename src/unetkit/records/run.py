@@ -18,7 +18,8 @@ class Run:
     ``start.json`` (what the weights started from, where not from chance),
     ``memory/``, ``importance.safetensors`` and ``update.json`` (of an update),
     ``journal.jsonl``, ``checkpoints/{last,best}.json`` (each names its ``.safetensors``),
-    ``model/`` (the model folder), ``report.html``, ``manifest.json``.
+    ``model/`` (the model folder), ``report.html``, ``manifest.json``. Where several runs were put together
+    there is no ``plan.json`` but ``cross_validation.json``, and ``model/`` is an ensemble.
 
     Args:
         folder: Where it lies.
@@ -80,6 +81,11 @@ class Run:
     def manifest(self) -> Path:
         """``manifest.json``."""
         return self.folder / "manifest.json"
+
+    @property
+    def cross_validation(self) -> Path:
+        """``cross_validation.json``: what was put together here, where that is no single training."""
+        return self.folder / "cross_validation.json"
 
     @property
     def journal(self) -> Path:

@@ -127,7 +127,8 @@ class Scores(Saved):
     """The measured quality of a set of predictions.
 
     Args:
-        split: What the cases are to the model: ``held-out``, ``training``, ``unknown``.
+        split: What the cases are to the model: ``held-out``, ``training``, ``unknown``, or
+            ``cross-validation`` (each was measured with networks of it that had not seen it).
         classes: Foreground class names.
         metrics: Metric names.
         tolerance_mm: The τ of NSD@τ.

@@ -10,7 +10,6 @@ import numpy as np
 
 from unetkit.compression.parity import CaseChange
 from unetkit.data.labels import read_label, read_pixels
-from unetkit.data.prepare import prepare
 from unetkit.records.case import Case
 from unetkit.workflows import page
 from unetkit.workflows.pictures import LARGEST_EDGE, data_uri, overlay, png, to_picture
@@ -41,10 +40,7 @@ def changed_cases(before: Model, after: Model, cases: Sequence[Case], worst: Seq
 def _row(before: Model, after: Model, case: Case, change: CaseChange) -> tuple[page.Html, ...]:
     pixels, _ = read_pixels(case)
     reference, _, _ = read_label(case, before.plan.data)
-    old, new = (
-        model.predictor.sample(prepare(case, model.plan.data, model.plan.preparation)).labels
-        for model in (before, after)
-    )
+    old, new = (model.predictor.case(case).labels for model in (before, after))
     picture, labels = to_picture(pixels)[0], [reference, old, new]
     if reference.ndim > 2:
         apart = np.count_nonzero((old != new).reshape(len(old), -1), axis=1)

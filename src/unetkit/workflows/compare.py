@@ -262,7 +262,7 @@ def _steps_per_second(run: TrainedRun) -> float:
 
 def _tiles_per_second(run: TrainedRun) -> float:
     """How fast the trained network answers: the median of a few tiles of zeros, after one to warm up."""
-    plan, runtime = run.plan, run.model.predictor.runtime
+    plan, runtime = run.plan, run.model.sole.runtime
     tile = np.zeros((1, len(plan.data.channels), *plan.inference.tile_size), np.float32)
     runtime.run(tile)
     spent: list[float] = []

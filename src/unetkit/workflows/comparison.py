@@ -117,7 +117,7 @@ def rows(found: Comparison) -> list[tuple[str, ...]]:
             _mean(one.scores["dice"]),
             _mean(one.scores["hd95"], digits=2),
             _mean(one.against_first["dice"], sign=True) if one.against_first else "–",
-            _p(one.against_first["dice"].p_value) if one.against_first else "–",
+            p_words(one.against_first["dice"].p_value) if one.against_first else "–",
             f"{one.parameters / 1e6:.2f} M",
             f"{one.multiply_adds / 1e9:.2f} G",
             f"{'×'.join(map(str, one.patch))} × {one.batch}",
@@ -161,5 +161,11 @@ def _mean(one: Mean, *, digits: int = 4, sign: bool = False) -> str:
     return f"{format(one.mean, kind)}{ends}"
 
 
-def _p(value: float | None) -> str:
+def p_words(value: float | None) -> str:
+    """A p value as a table shows it.
+
+    Example:
+        >>> p_words(0.0312), p_words(1e-9), p_words(None)
+        ('0.031', '<0.001', '–')
+    """
     return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -17,7 +17,7 @@ from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.split import SplitFile
 from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.model_folder import trained_folder
 
 if TYPE_CHECKING:
     from unetkit.networks.unet import UNet
@@ -114,7 +114,7 @@ def compress(
             raise UsageError(f"compress has no setting '{name}'", cure=nearest(name, known))
     asked, target, watch = _Asked(prune, max_loss, **settings), Path(out), progress or Quiet()
     _check(asked)
-    place = model_folder(model)
+    place = trained_folder(model)
     _refuse_taken(target)
     work = _work_folder(place, target, asked)
     last = _rounds(place, Path(source), work, asked, progress=watch)
@@ -142,7 +142,7 @@ def preview(model: str | Path, out: str | Path, *, prune: float = 0.5) -> Compre
     from unetkit.networks.store import load_model
 
     _check(_Asked(prune))
-    place = model_folder(model)
+    place = trained_folder(model)
     _refuse_taken(Path(out))
     network, plan = load_model(place)
     smaller = narrowed(network, prune)
@@ -281,7 +281,7 @@ def _measured(
     before = score_model(model, cases, split=split, progress=progress)
     found = changes(before, last.scores)
     shape = (len(model.plan.data.channels), *model.plan.inference.tile_size)
-    seconds = seconds_per_tile([each.predictor.runtime for each in (model, smaller)], shape)
+    seconds = seconds_per_tile([each.sole.runtime for each in (model, smaller)], shape)
     sizes = [
         _size(
             each.plan.model_copy(update={"inference": model.plan.inference}),

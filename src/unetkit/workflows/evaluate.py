@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from unetkit.data.classes import decide_classes
 from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
-from unetkit.data.prepare import prepare
 from unetkit.data.problems import raise_refusals
 from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
@@ -135,9 +135,9 @@ def score_model(
     watch.begin("measuring", len(cases))
     for case in cases:
         reference, known, grid = read_label(case, plan.data)
-        prepared = sample(case) if sample else prepare(case, plan.data, plan.preparation)
         affordable = reference.size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
-        prediction = model.predictor.sample(prepared, mirror=tta, probabilities=affordable, progress=watch)
+        how: dict[str, Any] = {"mirror": tta, "probabilities": affordable, "progress": watch}
+        prediction = model.sole.sample(sample(case), **how) if sample else model.predictor.case(case, **how)
         place = _stated_grid(grid, prediction.grid)
         rows.append(
             score_case(

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from unetkit.data.formats import FORMATS, SUFFIXES
+from unetkit.inference.ensemble import BYTES_PER_SHARE
 from unetkit.lookup import names
 from unetkit.metrics import METRICS
 from unetkit.networks.store import describe
 from unetkit.records.plan import Plan
 from unetkit.records.saved import Saved
+from unetkit.records.scores import Scores
+from unetkit.workflows.ensemble_folder import describe_ensemble
 from unetkit.workflows.exported import PLAN, read_exported
-from unetkit.workflows.model_folder import is_exported, model_folder
+from unetkit.workflows.model_folder import is_ensemble, is_exported, model_folder
 
 TABLES = {
     "encoder": "unetkit.networks.encoders:ENCODERS",
@@ -39,8 +42,8 @@ class ModelInfo(Saved):
 
     Args:
         folder: The model folder.
-        plan: Its plan.
-        parameters: Numbers in its weights.
+        plan: Its plan; of an ensemble that of its first member, with what is done to the mean.
+        parameters: Numbers in its weights, of all members together.
         weights_mb: Size of the weights file, or of the exported network, MB.
         facts: What its card says.
         packages: Versions it was made with.
@@ -102,9 +105,9 @@ def _model(folder: Path) -> ModelInfo:
     place = model_folder(folder)
     if is_exported(place):
         return _exported(place)
+    if is_ensemble(place):
+        return _ensemble(place)
     found = describe(place)
-    scores = found.scores
-    dice = {name: row["dice"].mean for name, row in scores.summary.items() if "dice" in row} if scores else {}
     return ModelInfo(
         folder=place,
         plan=found.plan,
@@ -112,8 +115,33 @@ def _model(folder: Path) -> ModelInfo:
         weights_mb=round(found.weight_bytes / 1e6, 3),
         facts=found.seal.facts,
         packages=found.seal.packages,
-        scores=dice,
-        measured_on=scores.split if scores else "",
+        scores=_dice(found.scores),
+        measured_on=found.scores.split if found.scores else "",
+    )
+
+
+def _dice(scores: Scores | None) -> dict[str, float | None]:
+    return {name: row["dice"].mean for name, row in scores.summary.items() if "dice" in row} if scores else {}
+
+
+def _ensemble(place: Path) -> ModelInfo:
+    found = describe_ensemble(place)
+    members = found.file.members
+    listed = ", ".join(f"{one.run or one.folder} ({one.weights_sha256[:12]})" for one in members)
+    return ModelInfo(
+        folder=place,
+        plan=found.plan,
+        parameters=sum(one.parameters for one in members),
+        weights_mb=round(sum(one.weight_bytes for one in members) / 1e6, 3),
+        facts={
+            **found.file.facts,
+            "members": f"{len(members)}: {listed}",
+            "memory": "all members while they fit a quarter of what is free, else one at a time; and "
+            f"{BYTES_PER_SHARE * len(found.plan.data.classes)} bytes per pixel of an image",
+        },
+        packages=found.file.packages,
+        scores=_dice(found.scores),
+        measured_on=found.scores.split if found.scores else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,16 @@ import numpy as np
 from unetkit.data.formats import DICOM, WindowedFormat, format_of, kind_of, stem_of
 from unetkit.data.formats.checks import smallest_unsigned
 from unetkit.errors import UsageError
+from unetkit.inference.ensemble import Ensemble
 from unetkit.inference.predict import Predictor, raw_values
 from unetkit.lookup import pick
-from unetkit.networks.store import read_plan
+from unetkit.networks.store import WEIGHTS, read_plan
 from unetkit.records.plan import Plan
 from unetkit.records.prediction import Prediction
 from unetkit.runtimes import RUNTIMES
+from unetkit.workflows.ensemble_folder import Ready, read_ensemble
 from unetkit.workflows.exported import open_exported, read_exported
-from unetkit.workflows.model_folder import is_exported, model_folder
+from unetkit.workflows.model_folder import is_ensemble, is_exported, model_folder, several
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 DEVICE, PRECISION, MEMORY_FORMAT = "device", "precision", "memory format"
 """Facts of a saved model: how it computed when it was measured."""
+KEPT_SHARE = 0.25
+"""Share of the free memory up to which the weights of an ensemble's members stay loaded, all of them."""
 
 
 class Model:
@@ -36,11 +40,11 @@ class Model:
     Args:
         folder: The model folder.
         plan: Its plan.
-        predictor: What turns pixels into labels.
+        predictor: What turns pixels into labels: one network, or several together.
         device: Where it computes.
     """
 
-    def __init__(self, folder: Path, plan: Plan, predictor: Predictor, device: str) -> None:
+    def __init__(self, folder: Path, plan: Plan, predictor: Predictor | Ensemble, device: str) -> None:
         self.folder = folder
         self.plan = plan
         self.predictor = predictor
@@ -50,6 +54,17 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """Class names, background first; a class's id is its place."""
         return self.plan.data.classes
+
+    @property
+    def sole(self) -> Predictor:
+        """The predictor, where the model is a single network.
+
+        Raises:
+            UsageError: It is an ensemble.
+        """
+        if isinstance(self.predictor, Ensemble):
+            raise several(self.folder)
+        return self.predictor
 
     def predict(
         self, source: str | Path | np.ndarray, *, tta: bool = False, probabilities: bool = False
@@ -106,18 +121,18 @@ class Model:
             UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
         """
         plan = changed_inference(self.plan, changes)
-        predictor = Predictor(self.predictor.runtime, plan.data, plan.preparation, plan.inference)
+        predictor = Predictor(self.sole.runtime, plan.data, plan.preparation, plan.inference)
         return Model(self.folder, plan, predictor, self.device)
 
 
 def load(folder: str | Path, *, device: str = "auto") -> Model:
-    """Load a model, trained or exported; of an exported one, without torch.
+    """Load a model: trained, exported (without torch), or an ensemble.
 
     On the kind of device it was trained on it computes in the number type and memory order of its training,
     in every call alike; elsewhere the fastest is measured.
 
     Args:
-        folder: A model folder, a run that holds one, or what ``unet export`` wrote.
+        folder: A model folder, a run that holds one, or what ``unet export`` or ``unet ensemble`` wrote.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
 
     Returns:
@@ -133,6 +148,9 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
         runtime, plan = open_exported(place, device=device)
         predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
         return Model(place, plan, predictor, f"cpu ({plan.inference.runtime})")
+    if is_ensemble(place):
+        file, plan = read_ensemble(place)
+        return load_average([place / member.folder for member in file.members], plan, place, device=device)
     return _load_trained(place, device)
 
 
@@ -155,8 +173,46 @@ def changed_inference(plan: Plan, changes: Mapping[str, str]) -> Plan:
     return plan.with_values(changes)
 
 
+def load_average(members: Sequence[Path], plan: Plan, place: Path, *, device: str = "auto") -> Model:
+    """Several trained models as one that answers with the mean of their probabilities.
+
+    All of them stay loaded where their weights take no more than a quarter of the free memory; else one is
+    loaded at a time, for every image anew.
+
+    Args:
+        members: Their model folders.
+        plan: Which objects of the mean are believed, and the random field of every member.
+        place: The folder that the whole is called by.
+        device: As in ``load``.
+
+    Raises:
+        DataError: A member is damaged.
+    """
+    from unetkit.planning.capacity import default_memory_gb
+    from unetkit.runtimes.devices import pick_device
+
+    where = str(pick_device(device))
+    weights = sum((member / WEIGHTS).stat().st_size for member in members)
+    keep = weights <= KEPT_SHARE * 1e9 * default_memory_gb(where)
+    ready = [Ready(_loads(member, device), plan.inference, keep=keep) for member in members]
+    return Model(place, plan, Ensemble(ready, plan.data, plan.inference), where)
+
+
+def _loads(place: Path, device: str) -> Callable[[], Predictor]:
+    """What loads a model as often as it is called, each time in the layout of the first."""
+    layout: Layout | None = None
+
+    def load() -> Predictor:
+        nonlocal layout
+        found = _load_trained(place, device, layout).sole
+        layout = getattr(found.runtime, "layout", None)
+        return found
+
+    return load
+
+
 def plan_in(place: Path) -> Plan:
-    """The plan of a model folder, trained or exported; torch is not needed.
+    """The plan of a model folder, trained, exported or an ensemble; torch is not needed.
 
     Args:
         place: What ``model_folder`` found.
@@ -164,19 +220,20 @@ def plan_in(place: Path) -> Plan:
     Raises:
         DataError: The folder was changed or is damaged.
     """
-    return read_exported(place)[1] if is_exported(place) else read_plan(place)
+    if is_exported(place):
+        return read_exported(place)[1]
+    return read_ensemble(place)[1] if is_ensemble(place) else read_plan(place)
 
 
-def _load_trained(place: Path, device: str) -> Model:
-    from unetkit.networks.store import SEAL, Seal, load_model
+def _load_trained(place: Path, device: str, layout: Layout | None = None) -> Model:
+    from unetkit.networks.store import load_model, read_seal
     from unetkit.runtimes.devices import keep_memory, pick_device, use_threads
 
     keep_memory()
     use_threads()
     where = pick_device(device)
     network, plan = load_model(place)
-    seal = Seal.from_json((place / SEAL).read_bytes(), where=place / SEAL)
-    layout = _layout(network, plan, where, seal.facts)
+    layout = layout or _layout(network, plan, where, read_seal(place).facts)
     row = pick("runtime", RUNTIMES, plan.inference.runtime)
     if hasattr(row, "export"):
         raise UsageError(

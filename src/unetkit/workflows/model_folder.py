@@ -1,10 +1,11 @@
-"""Where a model lies: itself, in a run, or the live one of a registry; trained, or exported."""
+"""Where a model lies: itself, in a run, or the live one of a registry; trained, exported, or several."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from unetkit.errors import UsageError
+from unetkit.records.ensemble import MEMBERS
 from unetkit.records.registered import LIVE, live_folder
 from unetkit.records.run import Run
 
@@ -12,8 +13,8 @@ from unetkit.records.run import Run
 def model_folder(folder: str | Path) -> Path:
     """The model folder that a person means: itself, the one inside a run, or the live one of a registry.
 
-    It may be an exported one. What is live is asked once: a promotion meanwhile changes nothing for whoever
-    has been answered.
+    It may be an exported one, or an ensemble. What is live is asked once: a promotion meanwhile changes
+    nothing for whoever has been answered.
 
     Raises:
         UsageError: There is no model.
@@ -22,7 +23,7 @@ def model_folder(folder: str | Path) -> Path:
     if (path / LIVE).is_file():
         return live_folder(path)
     for candidate in (path, Run(path).model):
-        if _is_trained(candidate) or is_exported(candidate):
+        if _is_trained(candidate) or is_exported(candidate) or is_ensemble(candidate):
             return candidate
     raise UsageError(
         "there is no model here (plan.json and weights.safetensors)",
@@ -32,12 +33,14 @@ def model_folder(folder: str | Path) -> Path:
 
 
 def trained_folder(folder: str | Path) -> Path:
-    """The model folder that a person means, with weights to go on with.
+    """The model folder that a person means, with the weights of one network to go on with.
 
     Raises:
-        UsageError: There is no model, or only an exported one.
+        UsageError: There is no model, only an exported one, or an ensemble.
     """
     path = model_folder(folder)
+    if is_ensemble(path):
+        raise several(path)
     if not _is_trained(path):
         raise UsageError(
             "this model was exported: it predicts, and holds no weights to go on with",
@@ -47,10 +50,24 @@ def trained_folder(folder: str | Path) -> Path:
     return path
 
 
+def several(folder: Path) -> UsageError:
+    """The error where an ensemble was named and a single network is needed.
+
+    Args:
+        folder: The ensemble's.
+    """
+    return UsageError(
+        "this model is an ensemble, and this needs a single network",
+        cure=f"name one of its members, such as {folder / MEMBERS / '0'}",
+        where=folder,
+    )
+
+
 def is_model(folder: Path) -> bool:
     """Whether a folder is a model folder, a run that holds one, or a registry with a live one."""
     return (folder / LIVE).is_file() or any(
-        (each / "weights.safetensors").is_file() or is_exported(each) for each in (folder, Run(folder).model)
+        (each / "weights.safetensors").is_file() or is_exported(each) or is_ensemble(each)
+        for each in (folder, Run(folder).model)
     )
 
 
@@ -58,6 +75,13 @@ def is_exported(folder: Path) -> bool:
     """Whether a folder is what ``unet export`` wrote: a plan and a network without weights of its own."""
     files = ("model.json", "plan.json")
     return all((folder / name).is_file() for name in files) and not _is_trained(folder) and _networks(folder)
+
+
+def is_ensemble(folder: Path) -> bool:
+    """Whether a folder is what ``unet ensemble`` wrote: a plan, and networks that answer together."""
+    return (folder / MEMBERS).is_dir() and all(
+        (folder / name).is_file() for name in ("model.json", "plan.json")
+    )
 
 
 def _is_trained(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from unetkit.data.labels import read_label
@@ -45,7 +46,7 @@ def fit_object_sizes(trained: Trained, *, progress: Progress) -> Trained:
     rules = [believable(rows) for rows in zip(*found, strict=True)]
     if not any(rule.pixels or rule.largest for rule in rules):
         return trained
-    return replace(trained, ready=replace(trained.ready, plan=_told(plan, rules)))
+    return replace(trained, ready=replace(trained.ready, plan=told(plan, rules)))
 
 
 def _affordable(trained: Trained) -> tuple[Case, ...]:
@@ -56,8 +57,14 @@ def _affordable(trained: Trained) -> tuple[Case, ...]:
     return spread(ready.trained_on, min(ready.plan.inference.fit_cases, int(budget / each)))
 
 
-def _told(plan: Plan, rules: list[Believable]) -> Plan:
-    """The plan with what was fitted; what no class needs stays as it was."""
+def told(plan: Plan, rules: Sequence[Believable], *, cases: str = "training cases") -> Plan:
+    """The plan with what was fitted; what no class needs stays as it was.
+
+    Args:
+        plan: The plan.
+        rules: What was fitted, one per foreground class.
+        cases: What it was fitted on, in words.
+    """
     names = plan.data.classes[1:]
     most = max(rule.cases for rule in rules)
 
@@ -67,7 +74,7 @@ def _told(plan: Plan, rules: list[Believable]) -> Plan:
             for name, rule, here in zip(names, rules, chosen, strict=True)
             if here
         ]
-        return f"{start}; mean Dice on up to {most} training cases: {', '.join(words)}."
+        return f"{start}; mean Dice on up to {most} {cases}: {', '.join(words)}."
 
     small, single = [rule.pixels > 0 for rule in rules], [rule.largest for rule in rules]
     if any(small):

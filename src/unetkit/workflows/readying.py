@@ -308,7 +308,7 @@ def look_again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
             inspection.catalog, inspection.facts, fold=training.fold, folds=training.folds, seed=training.seed
         )
         inspection = _parts(inspection, sides)
-    _refuse_other_data(source, inspection, file)
+    refuse_other_data(source, inspection, file)
     progress.say(f"resuming with the run's own plan ({run.plan})")
     if plan != own:
         before, after = own.flat(), plan.flat()
@@ -329,8 +329,17 @@ def _again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) -> tup
     return plan, seen.inspection, seen.split
 
 
-def _refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) -> None:
-    """Refuse pixels, masks or cases that are not those the run was started with."""
+def refuse_other_data(source: Path, inspection: Inspection, file: SplitFile) -> None:
+    """Refuse pixels, masks or cases that are not those a run was started with.
+
+    Args:
+        source: The data set, for the error.
+        inspection: What was seen of it now.
+        file: The run's own split.
+
+    Raises:
+        DataError: Something has changed.
+    """
     pixels = {facts.id: facts.digest for facts in inspection.facts}
     labels = {facts.id: facts.label_digest for facts in inspection.facts}
     odd = [id for id in pixels.keys() | file.digests.keys() if pixels.get(id) != file.digests.get(id)]

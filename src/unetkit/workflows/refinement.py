@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
@@ -11,14 +12,19 @@ from unetkit.inference.predict import Predictor
 from unetkit.metrics.paired import difference
 from unetkit.metrics.score import score_case
 from unetkit.records.case import Case, Sample
+from unetkit.records.plan import DataPlan, Plan
+from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.comparison import Against
-from unetkit.workflows.model import Model
+from unetkit.workflows.model import Model, load_average
 
 STEPS = 5
 """Mean-field steps where none are asked for."""
 _ROUNDING = 1e-9
+
+Table = dict[str, dict[str, float]]
+"""Case id → class → Dice."""
 
 
 class Gain(Saved):
@@ -50,7 +56,7 @@ def crf_gain(
     """Measure what a dense conditional random field would bring.
 
     Args:
-        model: What predicts; its own plan stays as it is.
+        model: What predicts, a single network; its own plan stays as it is.
         cases: Labelled cases; take validation or training cases, not those that the final scores are
             told on.
         changes: ``inference.crf_…`` values to try, as ``--set`` takes them; the plan's own without.
@@ -58,28 +64,96 @@ def crf_gain(
         progress: Who watches.
 
     Raises:
-        UsageError: A value is not one of the field's, or there is no case.
+        UsageError: A value is not one of the field's, there is no case, or the model is an ensemble.
     """
-    said = {"inference.crf_steps": str(model.plan.inference.crf_steps or STEPS), **(changes or {})}
-    odd = [key for key in said if not key.startswith("inference.crf_")]
-    if odd or not cases:
-        raise UsageError(
-            f"'{odd[0]}' is no value of the random field" if odd else "there is no case to measure on",
-            cure="give values such as inference.crf_steps, and at least one labelled case",
-        )
+    said = tried(model.plan, changes)
+    _refuse_none(cases)
     watch = progress or Quiet()
-    tables: tuple[dict[str, dict[str, float]], ...] = ({}, {})
-    plans = [model.plan.with_values({"inference.crf_steps": "0"}), model.plan.with_values(said)]
+    tables: tuple[Table, ...] = ({}, {})
+    runtime = model.sole.runtime
+    predictors = [
+        Predictor(runtime, plan.data, plan.preparation, plan.inference) for plan in _plans(model.plan, said)
+    ]
     watch.begin("measuring the random field", len(cases))
     for case in cases:
         prepared = sample(case) if sample else prepare(case, model.plan.data, model.plan.preparation)
-        for plan, table in zip(plans, tables, strict=True):
-            predictor = Predictor(model.predictor.runtime, plan.data, plan.preparation, plan.inference)
-            table[case.id] = _dice(case, predictor, prepared)
+        for predictor, table in zip(predictors, tables, strict=True):
+            table[case.id] = _dice(case, model.plan.data, predictor.sample(prepared))
         watch.advance(1, case=case.id)
     watch.end()
-    before, after = (_means(table, model.classes[1:]) for table in tables)
-    groups = {case.id: case.group for case in cases}
+    return _gain(tables, {case.id: case.group for case in cases}, model.classes[1:], said)
+
+
+def gain_over_folds(
+    folds: Sequence[tuple[Sequence[Path], Sequence[Case]]],
+    plan: Plan,
+    *,
+    changes: Mapping[str, str],
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Gain:
+    """Measure what a random field would bring on cases that the models have not seen, fold by fold.
+
+    Args:
+        folds: Model folders whose mean answers, and the cases that none of them has seen.
+        plan: Classes, which objects of the mean are believed, and the values that ``changes`` replaces.
+        changes: ``inference.crf_…`` values to try, as ``--set`` takes them.
+        device: Where to compute.
+        progress: Who watches.
+
+    Raises:
+        UsageError: A value is not one of the field's, or there is no case.
+    """
+    said = tried(plan, changes)
+    _refuse_none([case for _, cases in folds for case in cases])
+    watch = progress or Quiet()
+    tables: tuple[Table, ...] = ({}, {})
+    watch.begin("measuring the random field", 2 * sum(len(cases) for _, cases in folds))
+    for members, cases in folds:
+        for one, table in zip(_plans(plan, said), tables, strict=True):
+            model = load_average(members, one, members[0], device=device)
+            for case in cases:
+                table[case.id] = _dice(case, plan.data, model.predictor.case(case))
+                watch.advance(1, case=case.id)
+    watch.end()
+    groups = {case.id: case.group for _, cases in folds for case in cases}
+    return _gain(tables, groups, plan.data.classes[1:], said)
+
+
+def tried(plan: Plan, changes: Mapping[str, str] | None) -> dict[str, str]:
+    """The values of a random field that are to be tried.
+
+    Args:
+        plan: A plan whose own values count where nothing else is asked for.
+        changes: ``inference.crf_…`` values, as ``--set`` takes them.
+
+    Raises:
+        UsageError: A value is not one of the field's.
+    """
+    said = {"inference.crf_steps": str(plan.inference.crf_steps or STEPS), **(changes or {})}
+    odd = [key for key in said if not key.startswith("inference.crf_")]
+    if odd:
+        raise UsageError(
+            f"'{odd[0]}' is no value of the random field", cure="give values such as inference.crf_steps"
+        )
+    plan.with_values(said)
+    return said
+
+
+def _refuse_none(cases: Sequence[Case]) -> None:
+    if not cases:
+        raise UsageError("there is no case to measure on", cure="give at least one labelled case")
+
+
+def _plans(plan: Plan, said: Mapping[str, str]) -> tuple[Plan, Plan]:
+    """Without the field, and with it."""
+    return plan.with_values({"inference.crf_steps": "0"}), plan.with_values(said)
+
+
+def _gain(
+    tables: Sequence[Table], groups: Mapping[str, str], names: Sequence[str], said: dict[str, str]
+) -> Gain:
+    before, after = (_means(table, names) for table in tables)
     one, other = ({id: sum(row.values()) / len(row) for id, row in table.items() if row} for table in tables)
     found = difference(other, one, groups)
     rises = found.mean is not None and found.mean > 0
@@ -95,15 +169,15 @@ def crf_gain(
     )
 
 
-def _dice(case: Case, predictor: Predictor, prepared: Sample) -> dict[str, float]:
+def _dice(case: Case, data: DataPlan, prediction: Prediction) -> dict[str, float]:
     """Class → Dice, where it is in either mask."""
-    reference, known, grid = read_label(case, predictor.data)
-    names = predictor.data.classes[1:]
+    reference, known, grid = read_label(case, data)
+    names = data.classes[1:]
     row = score_case(
         case.id,
         case.group,
         reference,
-        predictor.sample(prepared).labels,
+        prediction.labels,
         classes=names,
         known=known,
         spacing_mm=grid.spacing_mm,

@@ -39,7 +39,7 @@ from unetkit.records.registered import (
 )
 from unetkit.records.run import Run
 from unetkit.records.split import SplitFile
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.promotion import MARGIN, compare_set, decide
 from unetkit.workflows.run_folder import held
 from unetkit.workflows.starting import read_start
@@ -70,7 +70,7 @@ class Registry:
             DataError: The model is damaged, or the registry was tampered with.
             ResourceError: The disk is full or may not be written; the registry is as it was.
         """
-        source = model_folder(model)
+        source = trained_folder(model)
         described = describe(source)
         with self._writing() as links:
             number = 1 + sum(link.event == ADDED for link in links)

@@ -21,12 +21,14 @@ from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
+from unetkit.workflows.cross_validation import SPLIT, as_html, read_cross_validation
 from unetkit.workflows.gallery import gallery, number, worst_first
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.pictures import CasePictures
 from unetkit.workflows.starting import Start, read_start
 
 _NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
+_SPLITS = {"held-out": "never seen in training", SPLIT: "each by networks that had never seen it"}
 _Kind = TypeVar("_Kind", bound=Saved)
 
 
@@ -71,7 +73,7 @@ def report(folder: Path | str, *, out: Path | str | None = None) -> ReportResult
         UsageError: The folder is not a run.
     """
     run = Run(Path(folder))
-    if not run.plan.is_file():
+    if not run.plan.is_file() and not (run.model / "plan.json").is_file():
         raise UsageError(
             "not the folder of a run (there is no plan.json)",
             cure="name the folder given to 'unet train --out'",
@@ -117,6 +119,7 @@ def _page(material: _Material) -> str:
         f"data set {data}, run {material.run.folder}, {when}",
         (
             ("Scores", _class_table(material)),
+            ("Folds", _folds(material)),
             (
                 "Pictures, worst first",
                 gallery(material.run, material.plan.data.classes, material.scores, material.pictures),
@@ -151,7 +154,7 @@ def _headline(material: _Material) -> str:
             one = scores.summary[name]["dice"]
             items.append((f"Dice, {name}", number(one.mean), f"{one.n} cases, {one.missed} missed"))
         groups = len({case.group for case in scores.cases})
-        what = "never seen in training" if scores.split == "held-out" else f"split: {scores.split}"
+        what = _SPLITS.get(scores.split, f"split: {scores.split}")
         items.append(("Cases measured", str(len(scores.cases)), f"{groups} groups, {what}"))
     steps = list(material.run.events("step"))
     if steps:
@@ -202,6 +205,11 @@ def _with_interval(one: Summary, metric: str) -> Html:
         else ""
     )
     return Html(f"{number(one.mean, metric)}{ends}")
+
+
+def _folds(material: _Material) -> str:
+    found = read_cross_validation(material.run)
+    return "" if found is None else as_html(found, material.scores)
 
 
 def _case_table(material: _Material) -> str:

@@ -167,6 +167,12 @@ def refuse_taken(run: Run, *, resume: bool, overwrite: bool) -> None:
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite contradict one another", cure="say one of them")
+    if run.cross_validation.exists():
+        raise UsageError(
+            "this folder holds several runs and their ensemble",
+            cure="name another folder; a cross-validation goes on with the same --fold all/n",
+            where=run.folder,
+        )
     if not (resume or overwrite) and (run.journal.exists() or run.plan.exists()):
         raise UsageError(
             "this folder holds a run already",

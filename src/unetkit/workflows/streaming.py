@@ -11,6 +11,7 @@ import numpy as np
 from unetkit.data.formats import WindowedFormat, format_of
 from unetkit.data.formats.checks import LIMIT_BYTES, smallest_unsigned
 from unetkit.data.windows import Source, open_source, prepare_source
+from unetkit.inference.ensemble import Ensemble
 from unetkit.inference.predict import raw_values
 from unetkit.planning.capacity import free_memory
 from unetkit.records.progress import Progress
@@ -53,6 +54,9 @@ def predict_rows(
         return None
     with open_source(paths, data) as source:
         if source is None or not too_large(source, model.plan.inference.stream_above_pixels):
+            return None
+        if isinstance(model.predictor, Ensemble):
+            progress.say(f"{id} is answered by several networks: it is predicted in memory as a whole")
             return None
         if model.plan.inference.crf_steps:
             progress.say(f"{id} is refined by a random field: it is predicted in memory as a whole")

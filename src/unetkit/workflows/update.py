@@ -20,7 +20,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.training.signals import Preemptible
-from unetkit.workflows.model_folder import model_folder
+from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.run_folder import RunLog, open_run
 from unetkit.workflows.train import TrainedRun, Wishes, reopen
 
@@ -111,7 +111,7 @@ def update(
         PreemptedError: The update was asked to stop and saved its state.
     """
     started, watch = time.monotonic(), progress or Quiet()
-    folder, target = model_folder(model), Path(out)
+    folder, target = trained_folder(model), Path(out)
     own = describe(folder)
     sets = tuple(Path(each) for each in golden)
     old_data = None if memory is None else Path(memory)
