@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unetkit.workflows.check import check
     from unetkit.workflows.compare import compare
     from unetkit.workflows.compress import compress
+    from unetkit.workflows.convert import convert
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
     from unetkit.workflows.evaluate import evaluate
@@ -64,6 +65,7 @@ __all__ = [
     "check",
     "compare",
     "compress",
+    "convert",
     "demo",
     "doctor",
     "evaluate",

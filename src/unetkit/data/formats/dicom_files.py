@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,25 @@ _TAGS = (
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _COLOURS = {"MONOCHROME1": 1, "MONOCHROME2": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3}
 _COLOURS["YBR_RCT"] = 3
-_NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.481.", "1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.")
+CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
+_NO_IMAGES = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{kind}"
+    for kind in (
+        "481.",
+        "88.",
+        "11.",
+        "9.",
+        "104.",
+        "66.1",
+        "66.2",
+        "66.3",
+        "66.5",
+        "66.6",
+        "67",
+    )
+)
+"""Radiotherapy, reports, presentations, waveforms, documents, registrations, fiducials, maps of values."""
+
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _BROKEN = (
     AttributeError, EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError,
@@ -65,6 +83,7 @@ class Plane:
         slope: Stored value to real value.
         intercept: The same, added.
         segment: In a segmentation: the number of the segment drawn here.
+        instance: SOPInstanceUID of its file, by which annotations refer to it.
     """
 
     path: Path
@@ -78,6 +97,7 @@ class Plane:
     slope: float = 1.0
     intercept: float = 0.0
     segment: int | None = None
+    instance: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ def read_headers(paths: Iterable[Path]) -> tuple[DicomFile, ...]:
     found: list[DicomFile] = []
     for path in paths:
         header, elements = _header(path)
-        kind = _value(path, "SOPClassUID", lambda header=header: str(header.SOPClassUID))
+        kind = read_value(path, "SOPClassUID", lambda header=header: str(header.SOPClassUID))
         if kind.startswith(_DOSE) or not kind.startswith(_NO_IMAGES):
             found.append(_described(path, header, elements))
     return tuple(found)
@@ -148,15 +168,15 @@ def read_header(path: Path) -> DicomFile:
 
 
 def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
-    kind = _value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
+    kind = read_value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
     if elements.pixel_bytes is None:
         raise DataError(
             "this DICOM file is truncated, or no image: it has no pixel data", cure=TRUNCATED, where=path
         )
-    colour = _value(path, "PhotometricInterpretation", lambda: str(header.PhotometricInterpretation))
-    bits = _value(path, "BitsAllocated", lambda: (int(header.BitsAllocated), int(header.BitsStored)))
-    channels = _value(path, "SamplesPerPixel", lambda: int(header.SamplesPerPixel))
-    signed = _value(path, "PixelRepresentation", lambda: int(header.PixelRepresentation)) == 1
+    colour = read_value(path, "PhotometricInterpretation", lambda: str(header.PhotometricInterpretation))
+    bits = read_value(path, "BitsAllocated", lambda: (int(header.BitsAllocated), int(header.BitsStored)))
+    channels = read_value(path, "SamplesPerPixel", lambda: int(header.SamplesPerPixel))
+    signed = read_value(path, "PixelRepresentation", lambda: int(header.PixelRepresentation)) == 1
     if _COLOURS.get(colour) != channels and kind != LABELMAP:
         raise DataError(
             f"pixels of the kind '{colour[:20]}' with {channels} samples cannot be used",
@@ -175,11 +195,11 @@ def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
             cure="export the image with a rescale slope and intercept",
             where=path,
         )
-    planes = _value(path, "its planes", lambda: tuple(_planes(path, header)))
+    planes = read_value(path, "its planes", lambda: tuple(_planes(path, header)))
     file = DicomFile(
         path=path,
         sop_class=kind,
-        series=_value(path, "SeriesInstanceUID", lambda: str(header.SeriesInstanceUID)),
+        series=read_value(path, "SeriesInstanceUID", lambda: str(header.SeriesInstanceUID)),
         channels=channels,
         bits=bits[1],
         signed=signed,
@@ -257,6 +277,20 @@ def read_dataset(path: Path) -> Dataset:
             raise DataError(_DAMAGED.format("its header"), cure=TRUNCATED, where=path) from None
 
 
+def read_tags(path: Path, names: Sequence[str]) -> Dataset:
+    """Some elements of a file, whatever it holds.
+
+    Args:
+        path: A DICOM file.
+        names: Their keywords.
+
+    Raises:
+        DataError: The file is damaged.
+        MissingPackageError: pydicom is not installed.
+    """
+    return _header(path, names)[0]
+
+
 def _pydicom() -> Any:  # noqa: ANN401 - a module
     try:
         import pydicom
@@ -276,17 +310,26 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _header(path: Path) -> tuple[Dataset, Elements]:
+def _header(path: Path, names: Sequence[str] = _TAGS) -> tuple[Dataset, Elements]:
     elements = walk_elements(path)
     with _quiet():
         try:
-            return _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS)), elements
+            return _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(names)), elements
         except _BROKEN:
             raise DataError(_DAMAGED.format("its header"), cure=TRUNCATED, where=path) from None
 
 
-def _value(path: Path, name: str, read: Callable[[], _T]) -> _T:
-    """One value of the header; pydicom converts it when it is asked for."""
+def read_value(path: Path, name: str, read: Callable[[], _T]) -> _T:
+    """One value of a header; pydicom converts it when it is asked for.
+
+    Args:
+        path: The file, for the error.
+        name: What is read, for the error.
+        read: What takes it out of the header.
+
+    Raises:
+        DataError: It is missing or cannot be converted; the error does not quote it.
+    """
     with _quiet():
         try:
             return read()
@@ -325,6 +368,7 @@ def _planes(path: Path, header: Dataset) -> Iterator[Plane]:
             slope=_real(header.get("RescaleSlope") if slope is None else slope, 1.0),
             intercept=_real(header.get("RescaleIntercept") if intercept is None else intercept, 0.0),
             segment=None if segment is None else int(segment),
+            instance=str(header.get("SOPInstanceUID", "")),
         )
 
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from xml.etree import ElementTree
 
+from unetkit.data.markup import parse_xml
+from unetkit.errors import DataError
 from unetkit.records.case import Grid
 
 Spacing = dict[str, float]
@@ -48,13 +49,12 @@ def ome_spacing(text: str) -> Spacing:
         >>> ome_spacing('<OME><Image><Pixels PhysicalSizeX="2" PhysicalSizeY="3"/></Image></OME>')
         {'X': 0.002, 'Y': 0.003}
     """
-    if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:  # no entity is unfolded here
+    if not text.lstrip().startswith("<"):
         return {}
     try:
-        elements = ElementTree.fromstring(text.encode()).iter()
-    except (ElementTree.ParseError, ValueError, LookupError):
+        pixels = next((each.attrib for each in parse_xml(text.encode(), where="").iter("Pixels")), {})
+    except (DataError, UnicodeEncodeError):
         return {}
-    pixels = next((each.attrib for each in elements if each.tag.rpartition("}")[2] == "Pixels"), {})
     spacing: Spacing = {}
     for axis in "XYZ":
         unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")  # the default of the schema
