@@ -47,10 +47,10 @@ def test_no_name_is_no_image(data):
 def test_names_are_as_short_as_tells_them_apart():
     assert case_ids(["x/a.png", "y/b.png"]) == ["a", "b"]
     assert case_ids(["x/a.png", "y\\a.png"]) == ["x-a", "y-a"]
-    assert case_ids(["x/a.png", "x/A.png", "x/a.nii.gz"])[2] == "x-a.gz"
+    assert case_ids(["x/a.png", "x/a.jpg"]) == ["x-a.png", "x-a.jpg"]
     assert case_ids(["../a b.png"])[0].startswith("a_b-")  # a name that a disk takes, different for each
     with pytest.raises(DataError, match=r"two entries name the image 'x/a\.png'"):
-        case_ids(["b.png", "x/a.png", "x/a.png"])
+        case_ids(["b.png", "x/a.png", "x/A.png"])  # many disks take these for one
 
 
 def test_words_for_splits():

@@ -61,7 +61,7 @@ def case_ids(names: Sequence[str]) -> list[str]:
         names: Paths of their images as the data set states them.
 
     Raises:
-        DataError: A path occurs twice.
+        DataError: A path occurs twice, or but for capitals.
 
     Example:
         >>> case_ids(["a/1.png", "a/2.png"]), case_ids(["a/1.png", "b/1.png"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +22,15 @@ _LACKING = "a region that a patient's RTSTRUCT does not have counts as backgroun
 _COVERED = "of overlapping regions the one with fewer voxels counts"
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """An RTSTRUCT, one slice of the series it was drawn on, and its regions."""
+
+    path: Path
+    image: DicomObject
+    regions: tuple[Region, ...]
+
+
 class Rtstruct:
     """Folders with DICOM series and the RTSTRUCT drawn on them.
 
@@ -28,38 +39,29 @@ class Rtstruct:
 
     def holds(self, source: Path) -> bool:
         """Whether an RTSTRUCT lies in the folder or below it."""
-        if not source.is_dir():
-            return False
-        return any(each.sop_class == CONTOURS for each in _objects(source, []))
+        return source.is_dir() and any(each.sop_class == CONTOURS for each in _objects(source, []))
 
     def find(self, source: Path) -> Foreign:
         """List the RTSTRUCTs; the series of each is found by its UID."""
         problems: list[Problem] = []
-        found = list(_objects(source, problems))
-        folders = {each.series: each.path.parent for each in found if each.sop_class != CONTOURS}
-        usable: list[tuple[DicomObject, Path, tuple[Region, ...]]] = []
-        for each in (one for one in found if one.sop_class == CONTOURS):
-            try:
-                usable.append((each, _series(each.path, folders), read_regions(each.path)))
-            except DataError as wrong:
-                problems.append(from_error("rtstruct", wrong, each.path))
-        if not usable and not problems:
+        drawn = _drawn(source, problems)
+        if not drawn and not problems:
             raise DataError("no RTSTRUCT here", cure="name the folder of the export", where=source)
-        twice = {folder for _, folder, _ in usable if sum(folder == other for _, other, _ in usable) > 1}
-        for folder in sorted(twice):
-            problems.append(
-                refused("rtstruct", folder, "several RTSTRUCTs were drawn on this series", "keep one of them")
-            )
-        usable = [row for row in usable if row[1] not in twice]
-        spelled = sorted({region.name.strip() for _, _, regions in usable for region in regions})
-        names = list({name.casefold(): name for name in reversed(spelled)}.values())[::-1]
-        values = {name.casefold(): number for number, name in enumerate(names, start=1)}
-        ids = public_names([each.patient for each, _, _ in usable])
+        counts = Counter(each.image.series for each in drawn)
+        for each in drawn:
+            if counts[each.image.series] > 1:
+                text = "its series has several RTSTRUCTs"
+                problems.append(refused("rtstruct", each.path, text, "keep one of them"))
+        drawn = [each for each in drawn if counts[each.image.series] == 1]
+        spelled = sorted({region.name.strip() for each in drawn for region in each.regions})
+        names = {name.casefold(): name for name in reversed(spelled)}
+        values = {key: number for number, key in enumerate(sorted(names), start=1)}
+        ids = public_names([each.image.patient for each in drawn])
         items = tuple(
-            Item(id, each.path, partial(_read, each.path, folder, regions, values), group=patient)
-            for (id, patient), (each, folder, regions) in zip(ids, usable, strict=True)
+            Item(id, each.path, partial(_read, each, values), group=patient)
+            for (id, patient), each in zip(ids, drawn, strict=True)
         )
-        classes = {0: "background", **dict(enumerate(names, start=1))}
+        classes = {0: "background", **{number: names[key] for key, number in values.items()}}
         return Foreign(items, classes, notes=(_LACKING, _COVERED), problems=tuple(problems))
 
 
@@ -68,24 +70,32 @@ def _objects(source: Path, problems: list[Problem]) -> Iterator[DicomObject]:
         yield from objects_in(folder, problems)
 
 
-def _series(path: Path, folders: Mapping[str, Path]) -> Path:
-    """The folder of the series that an RTSTRUCT was drawn on."""
-    here = {folders[uid] for uid in referenced_series(path) if uid in folders}
-    if len(here) != 1:
-        raise DataError(
-            f"it refers to {len(here)} of the series here, expected 1",
-            cure="export it with its series",
-            where=path,
-        )
-    return here.pop()
+def _drawn(source: Path, problems: list[Problem]) -> list[_Drawn]:
+    """The RTSTRUCTs whose series is here; what is wrong with others goes to ``problems``."""
+    found = list(_objects(source, problems))
+    images = {each.series: each for each in found if each.sop_class != CONTOURS}
+    usable: list[_Drawn] = []
+    for each in (one for one in found if one.sop_class == CONTOURS):
+        try:
+            here = [images[uid] for uid in sorted(referenced_series(each.path)) if uid in images]
+            if len(here) != 1:
+                raise DataError(
+                    f"it refers to {len(here)} of the series here, expected 1",
+                    cure="export it with its series",
+                    where=each.path,
+                )
+            usable.append(_Drawn(each.path, here[0], read_regions(each.path)))
+        except DataError as wrong:
+            problems.append(from_error("rtstruct", wrong, each.path))
+    return usable
 
 
-def _read(path: Path, folder: Path, regions: tuple[Region, ...], values: Mapping[str, int]) -> Content:
-    pixels, grid = DicomFormat().read(folder)
+def _read(drawn: _Drawn, values: Mapping[str, int]) -> Content:
+    pixels, grid = DicomFormat().read(drawn.image.path.parent)
     shape = pixels.shape[1:]
     filled = [
-        (values[region.name.strip().casefold()], tuple(fill_region(region, shape, grid, where=path)))
-        for region in regions
+        (values[region.name.strip().casefold()], tuple(fill_region(region, shape, grid, where=drawn.path)))
+        for region in drawn.regions
     ]
     sizes = [sum(int(mask.sum()) for _, (_, mask) in places) for _, places in filled]
     labels = np.zeros(shape, np.min_scalar_type(max(values.values())))
@@ -94,6 +104,7 @@ def _read(path: Path, folder: Path, regions: tuple[Region, ...], values: Mapping
         value, places = filled[int(number)]
         for at, (window, mask) in places:
             target = labels[at][window]
-            covered += int((mask & (target != 0)).sum())
+            covered += int((mask & (target != 0) & (target != value)).sum())
             target[mask] = value
-    return Content(Volume(pixels, grid), labels, {"regions": str(len(regions)), "covered_px": str(covered)})
+    columns = {"regions": str(len(drawn.regions)), "covered_px": str(covered)}
+    return Content(Volume(pixels, grid), labels, columns)

@@ -21,6 +21,9 @@ _NO_AREA = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 _SLICE_TOLERANCE = 0.1
 """How far, in slices, a contour may lie beside the slice that it was drawn on."""
 
+_DIGITS = 3
+"""Digits of a pixel that count: mm come as decimals, and what was drawn through a centre must stay there."""
+
 NOTE = "it holds outlines: they were filled on the grid of its image, pixel centres inside count (even–odd)"
 
 
@@ -152,7 +155,7 @@ def fill_region(
                 cure="use the RTSTRUCT of this series; outlines on other planes are not resampled",
                 where=where,
             )
-        by_slice.setdefault(at, []).append(places[:, 1:])
+        by_slice.setdefault(at, []).append(places[:, 1:].round(_DIGITS))
     for at, rings in sorted(by_slice.items()):
         yield at, fill_polygons(rings, (shape[1], shape[2]))
 

@@ -13,7 +13,7 @@ from unetkit.data.formats import Header
 from unetkit.data.formats.block_volume import BlockVolume, label_block
 from unetkit.data.formats.blocks import beside, read_lines
 from unetkit.data.formats.checks import TRUNCATED, file_bytes, one_channel, whole_numbers
-from unetkit.data.formats.spacing import UNITS_MM
+from unetkit.data.formats.spacing import unit_lengths
 from unetkit.data.formats.world import grid_from_steps, swap_lps
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
@@ -144,7 +144,7 @@ def _true(fields: dict[str, str], name: str, *, default: bool = False) -> bool:
 def _grid(path: Path, fields: dict[str, str], rank: int) -> tuple[Grid, tuple[str, ...]]:
     stated = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"  # as MetaIO has it
     spacing = np.array(_numbers(path, fields, stated, ()))
-    unit, unknown = _unit(fields)
+    (unit,), unknown = unit_lengths([fields.get("DistanceUnits", "")])
     place = next((name for name in _PLACE if name in fields), None)
     turn = next((name for name in _TURN if name in fields), None)
     if spacing.shape not in ((0,), (rank,)):
@@ -164,16 +164,6 @@ def _grid(path: Path, fields: dict[str, str], rank: int) -> tuple[Grid, tuple[st
     steps = swap_lps(turns.reshape(rank, rank) * lengths[:, None])[::-1]
     grid, notes = grid_from_steps(path, steps * unit, swap_lps(origin) * unit)
     return replace(grid, calibrated=bool(spacing.size)), (*notes, *unknown)
-
-
-def _unit(fields: dict[str, str]) -> tuple[float, tuple[str, ...]]:
-    """Millimetres of the unit that the header counts in, and a note where it is not known."""
-    word = fields.get("DistanceUnits", "")
-    if word.lower() in ("", "?"):
-        return 1.0, ()
-    if word.lower() in UNITS_MM:
-        return UNITS_MM[word.lower()], ()
-    return 1.0, (f"its unit '{word[:20]}' is not known: its numbers were taken as mm",)
 
 
 def _numbers(

@@ -14,7 +14,7 @@ from unetkit.data.formats import Header
 from unetkit.data.formats.block_volume import BlockVolume, label_block
 from unetkit.data.formats.blocks import beside, read_lines
 from unetkit.data.formats.checks import TRUNCATED, file_bytes, one_channel, whole_numbers
-from unetkit.data.formats.spacing import UNITS_MM
+from unetkit.data.formats.spacing import unit_lengths
 from unetkit.data.formats.world import grid_from_steps, steps_of, swap_lps
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
@@ -214,13 +214,9 @@ def _grid(
 
 
 def _lengths(fields: dict[str, str], name: str, count: int) -> tuple[list[float], tuple[str, ...]]:
-    """Millimetres of each axis's unit, and a note on what is no length; without units, mm are meant."""
+    """Millimetres of each axis's unit, and a note on what is no unit of length."""
     words = re.findall(r'"([^"]*)"', fields.get(name, ""))
-    if len(words) != count:
-        words = [""] * count
-    odd = [word for word in words if word.strip() and word.strip().lower() not in UNITS_MM]
-    notes = (f"its unit '{odd[0][:20]}' is not known: its numbers were taken as mm",) if odd else ()
-    return [UNITS_MM.get(word.strip().lower(), 1.0) for word in words], notes
+    return unit_lengths(words if len(words) == count else [""] * count)
 
 
 def _numbers(
