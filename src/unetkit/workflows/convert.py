@@ -95,7 +95,7 @@ def convert(
     foreign = reader.find(source)
     if dry_run:
         groups = {item.group or item.id for item in foreign.items}
-        return _record(name, source, foreign, (len(foreign.items), len(groups)), _whole(foreign))
+        return _record(name, source, foreign, (len(foreign.items), len(groups)), _whole(foreign, source))
     watch = progress or Quiet()
     with atomic_folder(target) as part:
         return _fill(part, name, source, foreign, watch)
@@ -105,14 +105,14 @@ def _fill(part: Path, name: str, source: Path, foreign: Foreign, watch: Progress
     """Write everything into a folder that nobody sees yet."""
     rows: list[dict[str, str]] = []
     tables: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-    refused = _whole(foreign)
+    refused = _whole(foreign, source)
     watch.begin("converting", len(foreign.items))
     for item in foreign.items:
         try:
             content = item.read()
             row = write_item(part, item, content)
         except DataError as wrong:
-            refused.append(_refused(from_error("case", wrong, item.where), item.id))
+            refused.append(_refused(from_error("case", wrong, item.where), source, item.id))
         else:
             rows.append(row)
             for table, each in content.tables.items():
@@ -157,13 +157,17 @@ def _record(
     )
 
 
-def _whole(foreign: Foreign) -> list[RefusedCase]:
+def _whole(foreign: Foreign, source: Path) -> list[RefusedCase]:
     """What was refused before any case was read."""
-    return [_refused(each, "") for each in foreign.problems if each.severity == "refused"]
+    return [_refused(each, source) for each in foreign.problems if each.severity == "refused"]
 
 
-def _refused(problem: Problem, id: str) -> RefusedCase:
-    return RefusedCase(id=id, where=problem.where, problem=problem.problem, cure=problem.cure)
+def _refused(problem: Problem, source: Path, id: str = "") -> RefusedCase:
+    """A refusal as it is kept: the record goes where the data set goes and names nothing above its source."""
+    place = Path(problem.where)
+    inside = place.is_relative_to(source.parent)
+    where = str(place.relative_to(source.parent)) if inside else problem.where
+    return RefusedCase(id=id, where=where, problem=problem.problem, cure=problem.cure)
 
 
 def _refuse_taken(source: Path, target: Path, *, overwrite: bool) -> None:

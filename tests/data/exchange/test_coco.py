@@ -96,7 +96,7 @@ def test_a_json_that_is_damaged_is_refused_by_name(tmp_path, write_json, write_p
         ({**whole, "annotations": [1]}, "expected a list 'annotations'"),
         ({**whole, "annotations": [{"image_id": 2}]}, "belongs to the image '2', which is not listed"),
         ({**whole, "categories": [{"id": 1}]}, "an entry has no 'name'"),
-        ({**whole, "categories": [{"name": "x"}]}, "a category has no number"),
+        ({**whole, "categories": [{"name": "x"}]}, "an entry has no number 'id'; it has: name"),
         ({**whole, "images": [{"id": 1}]}, "an entry has no 'file_name'"),
     ):
         write_json(path, changed)

@@ -92,6 +92,11 @@ def test_subsets_are_splits_and_folders(tmp_path, write, write_picture):
         ('<mask label="dog" rle="1,x" left="0" top="0" width="2" height="2"/>', "run lengths"),
         ('<mask label="dog" rle="1,9" left="0" top="0" width="2" height="2"/>', "run lengths"),
         ('<mask label="dog" rle="1" left="0" top="0" width="0" height="2"/>', "the size of an image"),
+        (
+            '<mask label="dog" rle="1" left="0" top="0" width="90000" height="90000"/>',
+            "a mask of 90000 × 90000 pixels",
+        ),
+        ('<polygon points="0,0;1,1;1,0"/>', "a shape has no class name"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(write, drawn, words):

@@ -27,6 +27,7 @@ def test_the_first_folder_that_has_it(data):
 
 def test_a_path_of_another_machine_leaves_its_name(data):
     assert found("/home_of_somebody/photos/a.png", data) == "images/a.png"
+    assert found("C:\\photos\\b.png", data) == "b.png"
     assert found("../../../x/b.png", data) == "b.png"
 
 

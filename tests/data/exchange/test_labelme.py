@@ -111,8 +111,14 @@ def test_a_drawing_of_another_size_or_without_its_image(label, tmp_path):
     with pytest.raises(DataError, match="names no image"):
         label(one, image=None)
     (tmp_path / "a.json").write_text('{"shapes": {}, "imagePath": "a.png"}')
-    with pytest.raises(DataError, match="expected a list 'shapes'"):
-        LabelMe().find(tmp_path)
+    (tmp_path / "b.json").write_text('{"shapes": [{"label": ""}], "imagePath": "a.png"}')
+    foreign = LabelMe().find(tmp_path)
+    assert foreign.items == ()
+    assert [problem.problem for problem in foreign.problems] == [
+        "expected a list 'shapes' of objects",
+        "a shape has no class name",
+    ]
+    (tmp_path / "b.json").unlink()
     (tmp_path / "a.json").unlink()
     with pytest.raises(DataError, match="no LabelMe annotations here"):
         LabelMe().find(tmp_path)

@@ -63,6 +63,19 @@ def test_a_list_that_cannot_be_is_refused(data, write_json, changes, words):
         Msd().find(data)
 
 
+def test_a_file_that_is_listed_and_missing_refuses_its_case(data, write_json):
+    for name in ("gone.nii.gz", "9" * 400):
+        write_json(
+            data / "dataset.json", {**FACTS, "training": [{"image": name, "label": "labelsTr/case0.nii.gz"}]}
+        )
+        (item,) = Msd().find(data).items
+        with pytest.raises(DataError, match="missing image"):
+            item.read()
+    (data / "labelsTr" / "case0.nii.gz").unlink()
+    with pytest.raises(DataError, match="the case has no label"):
+        item.read()
+
+
 def test_other_folders_are_none(data, volumes, write_json):
     assert not Msd().holds(volumes)
     assert not Msd().holds(data / "imagesTr")

@@ -39,8 +39,8 @@ class _Set:
     path: Path
     split: str | None
     images: list[dict[str, Any]]
-    names: dict[Any, str]
-    drawn: Mapping[Any, list[dict[str, Any]]]
+    names: dict[int | str, str]
+    drawn: Mapping[int | str, list[dict[str, Any]]]
 
 
 class Coco:
@@ -63,7 +63,7 @@ class Coco:
                 where=source,
             )
         classes = number_classes(
-            (each.names[number] for each in sets for number in sorted(each.names)), where=source
+            (each.names[key] for each in sets for key in sorted(each.names, key=_order)), where=source
         )
         rows = [(each, image) for each in sets for image in each.images]
         names = [
@@ -108,22 +108,37 @@ def _set(path: Path, source: Path) -> _Set:
             raise DataError(
                 f"expected a list '{name}' of objects", cure="export the annotations again", where=path
             )
-    known = {image.get("id") for image in lists["images"] or ()}
-    drawn: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    known = {_key(image, "id", path) for image in lists["images"] or ()}
+    drawn: dict[int | str, list[dict[str, Any]]] = defaultdict(list)
     for row in lists["annotations"] or ():
-        if row.get("image_id") not in known:
+        if _key(row, "image_id", path) not in known:
             raise DataError(
-                f"an annotation belongs to the image {str(row.get('image_id'))[:30]!r}, which is not listed",
+                f"an annotation belongs to the image {str(row['image_id'])[:30]!r}, which is not listed",
                 cure="export the annotations again",
                 where=path,
             )
         drawn[row["image_id"]].append(row)
-    names = {row.get("id"): _text(row, "name", path) for row in lists["categories"] or ()}
-    if not all(isinstance(number, int) for number in names):
-        raise DataError("a category has no number", cure="export the annotations again", where=path)
+    names = {_key(row, "id", path): _text(row, "name", path) for row in lists["categories"] or ()}
     root = source if source.is_dir() else source.parent
     split = split_word(reversed(path.relative_to(root).parts))
     return _Set(path, split, lists["images"] or [], names, drawn)
+
+
+def _key(row: Mapping[str, Any], name: str, path: Path) -> int | str:
+    """A number or a name by which entries refer to one another."""
+    value = row.get(name)
+    if not isinstance(value, int | str):
+        raise DataError(
+            f"an entry has no number '{name}'; it has: {', '.join(map(str, row))[:100]}",
+            cure="export the annotations again",
+            where=path,
+        )
+    return value
+
+
+def _order(key: int | str) -> tuple[int, str]:
+    """Numbers in their order, then names in theirs."""
+    return (key, "") if isinstance(key, int) else (2**63, key)
 
 
 def _text(row: Mapping[str, Any], key: str, path: Path) -> str:
@@ -143,7 +158,7 @@ def _read(each: _Set, image: dict[str, Any], classes: Classes, source: Path) -> 
     path = find_image(
         _text(image, "file_name", each.path), _folders(each, root), inside=root, where=each.path
     )
-    shapes = [_shape(row, each, size) for row in each.drawn.get(image.get("id"), ())]
+    shapes = (_shape(row, each, size) for row in each.drawn.get(image["id"], ()))
     return picture(path, shapes, classes, size=size, where=each.path)
 
 
@@ -162,9 +177,9 @@ def _shape(row: Mapping[str, Any], each: _Set, size: tuple[int, int]) -> Shape:
         DataError: Its category is not listed, it has no outline, or its run lengths do not fit the image.
     """
     where = each.path
-    if row.get("category_id") not in each.names:
+    if _key(row, "category_id", where) not in each.names:
         raise DataError(
-            f"an annotation has the category {str(row.get('category_id'))[:30]!r}, which is not listed",
+            f"an annotation has the category {str(row['category_id'])[:30]!r}, which is not listed",
             cure="export the annotations again",
             where=where,
         )

@@ -14,6 +14,7 @@ from unetkit.data.exchange.runs import unpack_runs
 from unetkit.data.exchange.shapes import (
     Classes,
     Shape,
+    class_name,
     corner_points,
     no_area,
     number_classes,
@@ -105,17 +106,17 @@ def _read(image: Element, classes: Classes, path: Path) -> Content:
     places = [place / subset for place in places if subset and "/" not in subset] + places
     found = find_image(image.get("name", ""), places, inside=folder, where=path)
     size = stated_size(image.get("height"), image.get("width"), where=path)
-    shapes = [_shape(each, path) for each in _shapes(image)]
+    shapes = (_shape(each, size, path) for each in _shapes(image))
     return picture(found, shapes, classes, size=size, where=path)
 
 
-def _shape(drawn: Element, path: Path) -> Shape:
-    """One shape.
+def _shape(drawn: Element, size: tuple[int, int], path: Path) -> Shape:
+    """One shape on an image of some rows and columns.
 
     Raises:
         DataError: It encloses nothing, or its numbers are damaged.
     """
-    name = drawn.get("label", "")
+    name = class_name(drawn.get("label"), where=path)
     if drawn.tag == "polygon":
         ring = corner_points(drawn.get("points", "").replace(";", ",").split(","), where=path)
         return Shape(name, (ring,))
@@ -133,6 +134,12 @@ def _shape(drawn: Element, path: Path) -> Shape:
     if drawn.tag == "mask":
         left, top, width, height, _ = _numbers(drawn, ("left", "top", "width", "height"), path)
         shape = stated_size(height, width, where=path)
+        if shape[0] > size[0] or shape[1] > size[1]:
+            raise DataError(
+                f"a mask of {shape[0]} × {shape[1]} pixels on an image of {size[0]} × {size[1]}",
+                cure="export the annotations again",
+                where=path,
+            )
         counts = [int(word) if word.strip().isdecimal() else -1 for word in drawn.get("rle", "").split(",")]
         mask = unpack_runs(counts, shape, order="rows", where=path)
         return Shape(name, corner=(int(top), int(left)), mask=mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from unetkit.data.formats import suffix_of
 from unetkit.errors import DataError
@@ -31,23 +31,32 @@ def find_image(name: str, folders: Sequence[Path], *, inside: Path, where: Path)
     if not stated.name or "\0" in name:
         raise DataError("an annotation names no image", cure="export the annotations again", where=where)
     root = os.path.normpath(inside)
+    absolute = stated.is_absolute() or bool(PureWindowsPath(name).drive)
     outside = True
     for folder in folders:
         path = Path(os.path.normpath(folder / stated))
-        if stated.is_absolute() or not path.is_relative_to(root):
+        if absolute or not path.is_relative_to(root):
             continue
         outside = False
-        if path.is_file():
+        if is_there(path):
             return path
     if outside:  # tools write the absolute path of somebody's machine: the name alone is used
         for folder in folders:
-            if (folder / stated.name).is_file():
+            if is_there(folder / stated.name):
                 return folder / stated.name
     raise DataError(
         f"missing image: there is no '{stated.name}' in {', '.join(_short(f, inside) for f in folders)}",
         cure="put the images beside the annotations, under the names these state",
         where=where,
     )
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file that a stranger named is there; no disk takes some names, so that asking is an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _short(folder: Path, inside: Path) -> str:

@@ -17,6 +17,7 @@ from unetkit.data.exchange.finding import case_ids, find_image
 from unetkit.data.exchange.shapes import (
     Classes,
     Shape,
+    class_name,
     corner_points,
     no_area,
     number_classes,
@@ -25,6 +26,7 @@ from unetkit.data.exchange.shapes import (
 )
 from unetkit.data.formats import SUFFIXES, suffix_of
 from unetkit.data.formats.raster import RasterFormat
+from unetkit.data.problems import Problem, from_error
 from unetkit.data.tables import read_json
 from unetkit.errors import DataError
 from unetkit.spatial.polygons import ellipse
@@ -53,17 +55,30 @@ class LabelMe:
                 cure="name the folder that holds them",
                 where=source,
             )
-        known: set[str] = set()
+        known: dict[Path, set[str]] = {}
+        problems: list[Problem] = []
         for path in files:
-            known |= {str(row.get("label")) for row in _rows(path, read_json(path))}
-        classes = number_classes(sorted(known), where=source)
-        names = [f"{path.relative_to(root).with_suffix('').as_posix()}.json" for path in files]
+            try:
+                rows = _rows(path, read_json(path))
+                known[path] = {class_name(row.get("label"), where=path) for row in rows}
+            except DataError as wrong:
+                problems.append(from_error("labelme", wrong, path))
+        if not known:
+            return Foreign((), {}, problems=tuple(problems))
+        classes = number_classes(sorted(set().union(*known.values())), where=source)
+        names = [f"{path.relative_to(root).with_suffix('').as_posix()}.json" for path in known]
         items = tuple(
             Item(id, path, partial(_read, path, classes, root))
-            for id, path in zip(case_ids(names), files, strict=True)
+            for id, path in zip(case_ids(names), known, strict=True)
         )
         unseen = tuple((path,) for folder in {path.parent for path in files} for path in _alone(folder))
-        return Foreign(items, classes.names, ignore_value=classes.ignore_value, unseen=tuple(sorted(unseen)))
+        return Foreign(
+            items,
+            classes.names,
+            ignore_value=classes.ignore_value,
+            unseen=tuple(sorted(unseen)),
+            problems=tuple(problems),
+        )
 
 
 def _files(source: Path) -> list[Path]:
@@ -102,7 +117,7 @@ def _read(path: Path, classes: Classes, root: Path) -> Content:
     size = None
     if content.get("imageHeight") is not None:
         size = stated_size(content["imageHeight"], content.get("imageWidth"), where=path)
-    shapes = [_shape(row, path) for row in _rows(path, content)]
+    shapes = (_shape(row, path) for row in _rows(path, content))
     return picture(image, shapes, classes, size=size, where=path)
 
 
@@ -112,7 +127,8 @@ def _shape(row: Mapping[str, Any], path: Path) -> Shape:
     Raises:
         DataError: It encloses nothing, or its points are damaged.
     """
-    name, kind, stated = str(row.get("label")), str(row.get("shape_type") or "polygon"), row.get("points")
+    name = class_name(row.get("label"), where=path)
+    kind, stated = str(row.get("shape_type") or "polygon"), row.get("points")
     if not isinstance(stated, list) or not all(isinstance(each, list) and len(each) == 2 for each in stated):
         raise DataError("the points of a shape are no pairs of numbers", cure="save it again", where=path)
     points = corner_points([number for each in stated for number in each], where=path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unetkit.data.exchange import Foreign
-from unetkit.data.exchange.finding import case_ids
+from unetkit.data.exchange.finding import case_ids, is_there
 from unetkit.data.exchange.nnunet import DECLARED, item
 from unetkit.data.formats import channel_of
 from unetkit.data.tables import read_dataset_json, read_json
@@ -27,7 +27,7 @@ class Msd:
             pairs = _pairs(source)
         except DataError:
             return False
-        return bool(pairs) and not any(channel_of(image) for image, _ in pairs) and pairs[0][0].is_file()
+        return bool(pairs) and not any(channel_of(image) for image, _ in pairs) and is_there(pairs[0][0])
 
     def find(self, source: Path) -> Foreign:
         """List the training cases, and the test images, which have no label."""
@@ -44,7 +44,7 @@ class Msd:
             names=declared.names or {},
             channels=declared.channels,
             ignore_value=declared.ignore_value,
-            unseen=tuple((path,) for path in _test(source) if path.is_file()),
+            unseen=tuple((path,) for path in _test(source) if is_there(path)),
             notes=declared.notes,
         )
 

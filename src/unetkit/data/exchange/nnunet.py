@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unetkit.data.catalog import Catalog, find_cases
 from unetkit.data.exchange import Content, Foreign, Item
+from unetkit.data.exchange.finding import is_there
 from unetkit.data.formats import channel_of, kind_of, stem_of
 from unetkit.errors import DataError
 from unetkit.records.case import Case
@@ -58,8 +59,11 @@ def notes(catalog: Catalog) -> tuple[str, ...]:
 
 
 def _read(case: Case) -> Content:
-    if case.label is None or not case.label.is_file():
+    if case.label is None or not is_there(case.label):
         raise DataError("the case has no label", cure="add it, or take the case out", where=case.id)
+    for path in case.images:
+        if not is_there(path):
+            raise DataError("missing image: this file does not exist", cure="add it", where=path)
     return Content(case.images, case.label)
 
 

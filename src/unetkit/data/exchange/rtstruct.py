@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from unetkit.data.formats.dicom_files import CONTOURS
 from unetkit.data.problems import Problem, from_error, refused
 from unetkit.errors import DataError
 
+_LOOKED_AT = 2000
 _LACKING = "a region that a patient's RTSTRUCT does not have counts as background there"
 _COVERED = "of overlapping regions the one with fewer voxels counts"
 
@@ -39,7 +41,8 @@ class Rtstruct:
 
     def holds(self, source: Path) -> bool:
         """Whether an RTSTRUCT lies in the folder or below it."""
-        return source.is_dir() and any(each.sop_class == CONTOURS for each in _objects(source, []))
+        seen = itertools.islice(_objects(source, []), _LOOKED_AT)
+        return source.is_dir() and any(each.sop_class == CONTOURS for each in seen)
 
     def find(self, source: Path) -> Foreign:
         """List the RTSTRUCTs; the series of each is found by its UID."""

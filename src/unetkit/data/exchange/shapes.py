@@ -100,7 +100,7 @@ def corner_points(numbers: Sequence[Any], *, where: Path) -> np.ndarray:
     """
     try:
         points = np.array([float(number) for number in numbers]).reshape(-1, 2)[:, ::-1] - 0.5
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _damaged("the points of a shape are no pairs of numbers", where) from None
     if not (np.abs(points) < _FARTHEST).all():
         raise _damaged("a point of a shape lies nowhere near its image", where)
@@ -164,13 +164,13 @@ def _places(shape: Shape, labels: np.ndarray) -> Iterable[tuple[np.ndarray, np.n
 
 
 def picture(
-    image: Path, shapes: Sequence[Shape], classes: Classes, *, size: tuple[int, int] | None, where: Path
+    image: Path, shapes: Iterable[Shape], classes: Classes, *, size: tuple[int, int] | None, where: Path
 ) -> Content:
     """An image file with the label that its shapes make.
 
     Args:
         image: The file.
-        shapes: What was drawn on it, in order.
+        shapes: What was drawn on it, in order; they are taken once the size is known to be right.
         classes: Their numbers.
         size: Rows and columns as the annotation states them, None where it does not.
         where: The annotation, for errors.
@@ -186,8 +186,24 @@ def picture(
             cure="use the very image that was drawn on (not a resized or rotated one)",
             where=image,
         )
-    labels, covered = draw(shapes, (found[0], found[1]), classes.values)
-    return Content((image,), labels, {"objects": str(len(shapes)), "covered_px": str(covered)})
+    drawn = list(shapes)
+    labels, covered = draw(drawn, (found[0], found[1]), classes.values)
+    return Content((image,), labels, {"objects": str(len(drawn)), "covered_px": str(covered)})
+
+
+def class_name(stated: object, *, where: Path) -> str:
+    """The class of a shape.
+
+    Args:
+        stated: What the annotation says.
+        where: The annotation, for errors.
+
+    Raises:
+        DataError: It is no text, or empty.
+    """
+    if not isinstance(stated, str) or not stated.strip():
+        raise _damaged("a shape has no class name", where)
+    return stated
 
 
 def no_area(kind: str, where: Path) -> DataError:
