@@ -74,12 +74,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent))
         yield part
-        inside = tuple(part.rglob("*"))
-        for file in (each for each in inside if each.is_file()):
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
-        for folder in (part, *(each for each in inside if each.is_dir())):
-            sync_folder(folder)
+        for inner in (*part.rglob("*"), part):
+            if inner.is_dir():
+                sync_folder(inner)
+            else:
+                with inner.open("rb") as content:
+                    os.fsync(content.fileno())
         part.chmod(0o777 & ~_UMASK)
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{path.name}-", dir=path.parent) as aside:

@@ -19,6 +19,7 @@ import numpy as np
 
 from unetkit.data.formats.checks import TRUNCATED, refuse_claim
 from unetkit.data.formats.dicom_elements import Elements, walk_elements
+from unetkit.data.formats.dicom_planes import Plane, planes_of
 from unetkit.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -65,39 +66,6 @@ _BROKEN = (
 _DECODERS = ("pydicom", "pylibjpeg", "pyjpegls")
 _DAMAGED = "this DICOM file is truncated or damaged: {} cannot be read"
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One plane of pixels and where it lies, in DICOM's own world (LPS, mm).
-
-    Args:
-        path: Its file.
-        index: Its number in the file, from 0.
-        rows: Pixels down.
-        columns: Pixels across.
-        position: Centre of the first pixel; None where it is not stated.
-        across: Unit vector to the next column; None where it is not stated.
-        down: Unit vector to the next row.
-        spacing_mm: Between rows, between columns; None where it is not stated.
-        slope: Stored value to real value.
-        intercept: The same, added.
-        segment: In a segmentation: the number of the segment drawn here.
-        instance: SOPInstanceUID of its file, by which annotations refer to it.
-    """
-
-    path: Path
-    index: int
-    rows: int
-    columns: int
-    position: tuple[float, ...] | None
-    across: tuple[float, ...] | None
-    down: tuple[float, ...] | None
-    spacing_mm: tuple[float, ...] | None
-    slope: float = 1.0
-    intercept: float = 0.0
-    segment: int | None = None
-    instance: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,7 +163,8 @@ def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
             cure="export the image with a rescale slope and intercept",
             where=path,
         )
-    planes = read_value(path, "its planes", lambda: tuple(_planes(path, header)))
+    _check_frames(path, header, elements.syntax, elements.pixel_bytes)
+    planes = read_value(path, "its planes", lambda: tuple(planes_of(path, header)))
     file = DicomFile(
         path=path,
         sop_class=kind,
@@ -337,55 +306,19 @@ def read_value(path: Path, name: str, read: Callable[[], _T]) -> _T:
             raise DataError(_DAMAGED.format(name), cure=TRUNCATED, where=path) from None
 
 
-def _planes(path: Path, header: Dataset) -> Iterator[Plane]:
-    frames = int(header.get("NumberOfFrames") or 1)
-    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    each = header.get("PerFrameFunctionalGroupsSequence") or [None] * frames
-    if len(each) != frames or frames < 1:
-        raise ValueError("a group for each frame")
-    for index, group in enumerate(each):
+def _check_frames(path: Path, header: Dataset, syntax: str, held: int) -> None:
+    """Compare the number of frames with the bytes that are there, before anything is made for each of them.
 
-        def look(sequence: str, name: str, group: Any = group) -> Any:  # noqa: ANN401 - any value
-            for place in (group, shared):
-                items = None if place is None else place.get(sequence)
-                if items and name in items[0]:
-                    return items[0].get(name)
-            return None if frames > 1 else header.get(name)
-
-        turn = _floats(look("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-        slope = look("PixelValueTransformationSequence", "RescaleSlope")
-        intercept = look("PixelValueTransformationSequence", "RescaleIntercept")
-        segment = look("SegmentIdentificationSequence", "ReferencedSegmentNumber")
-        yield Plane(
-            path=path,
-            index=index,
-            rows=int(header.Rows),
-            columns=int(header.Columns),
-            position=_floats(look("PlanePositionSequence", "ImagePositionPatient"), 3),
-            across=None if turn is None else turn[:3],
-            down=None if turn is None else turn[3:],
-            spacing_mm=_floats(look("PixelMeasuresSequence", "PixelSpacing"), 2),
-            slope=_real(header.get("RescaleSlope") if slope is None else slope, 1.0),
-            intercept=_real(header.get("RescaleIntercept") if intercept is None else intercept, 0.0),
-            segment=None if segment is None else int(segment),
-            instance=str(header.get("SOPInstanceUID", "")),
+    A stored frame has one bit at least; a compressed one is an item, whose head alone has eight bytes.
+    """
+    frames = read_value(path, "NumberOfFrames", lambda: int(header.get("NumberOfFrames") or 1))
+    most = held * 8 if syntax in _NATIVE else held // 8
+    if frames > most:
+        raise DataError(
+            f"this DICOM file is truncated: it claims {frames:,} frames and holds {most:,} at most",
+            cure=TRUNCATED,
+            where=path,
         )
-
-
-def _floats(value: Any, count: int) -> tuple[float, ...] | None:  # noqa: ANN401 - any value
-    if value is None or value == "":
-        return None
-    numbers = tuple(float(each) for each in value)
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"{count} numbers")
-    return numbers
-
-
-def _real(value: Any, default: float) -> float:  # noqa: ANN401 - any value
-    number = default if value is None or value == "" else float(value)
-    if not np.isfinite(number):
-        raise ValueError("a number")
-    return number
 
 
 def _check_claim(file: DicomFile, allocated: int, colour: str, elements: Elements) -> None:
