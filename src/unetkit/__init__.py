@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from unetkit.workflows.check import check
     from unetkit.workflows.compare import compare
     from unetkit.workflows.compress import compress
+    from unetkit.workflows.convert import convert
     from unetkit.workflows.cross_validate import cross_validate
     from unetkit.workflows.demo import demo
     from unetkit.workflows.doctor import doctor
@@ -68,6 +69,7 @@ __all__ = [
     "check",
     "compare",
     "compress",
+    "convert",
     "cross_validate",
     "demo",
     "doctor",

@@ -76,6 +76,12 @@ def test_a_folder_appears_whole_and_takes_the_place_of_an_old_one(tmp_path):
         assert [each.read_text() for each in path.iterdir()] == [content]
         assert [each.name for each in path.parent.iterdir()] == ["folder"]
     assert path.stat().st_mode & 0o777 in (0o755, 0o775, 0o700)
+    with atomic_folder(path) as part:
+        (part / "inner" / "most").mkdir(parents=True)
+        (part / "inner" / "most" / "three").write_text("three")
+    assert [each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file()] == [
+        "inner/most/three"
+    ]
 
 
 def test_a_folder_that_fails_leaves_the_old_one_and_no_rubbish(tmp_path):

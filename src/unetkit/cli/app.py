@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unetkit.cli import about, assess, build, compress, deploy, keep
+from unetkit.cli import about, assess, build, compress, convert, deploy, keep
 from unetkit.cli.console import close_displays, complain
 from unetkit.errors import UnetkitError, UsageError, nearest
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     "5 disk, memory or device · 75 stopped, can be resumed · 130 Ctrl-C.",
 )
 for verb in (
+    convert.convert,
     assess.check,
     build.plan,
     build.train,

@@ -146,14 +146,7 @@ def read_dataset_json(path: Path) -> Declared:
     Raises:
         DataError: It is no JSON object, or a label value is no whole number.
     """
-    try:
-        content = json.loads(
-            read_text(path, "JSON file", "correct it, or remove it"), object_pairs_hook=_Object
-        )
-    except json.JSONDecodeError as wrong:
-        raise DataError(f"not valid JSON ({wrong})", cure="correct it, or remove it", where=path) from None
-    if not isinstance(content, dict):
-        raise DataError("expected a JSON object", cure="correct it, or remove it", where=path)
+    content = read_json(path)
     names, ignore_value, notes = _declared_names(content.get("labels"), path)
     return Declared(
         _declared_channels(content.get("channel_names", content.get("modality")), path),
@@ -163,16 +156,42 @@ def read_dataset_json(path: Path) -> Declared:
     )
 
 
-def read_text(path: Path, kind: str, cure: str) -> str:
+def read_json(path: Path, *, limit: int = _LARGEST_BYTES) -> dict[str, Any]:
+    """A JSON object, bounded in size; it remembers a key that occurs twice.
+
+    Args:
+        path: The file.
+        limit: The most bytes it may have.
+
+    Raises:
+        DataError: It cannot be read, is far too large, is no JSON or no object.
+    """
+    text = read_text(path, "JSON file", "correct it, or remove it", limit=limit)
+    try:
+        content = json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError) as wrong:  # also numbers of a million digits, lists a million deep
+        raise DataError(f"not valid JSON ({wrong})", cure="correct it, or remove it", where=path) from None
+    if not isinstance(content, dict):
+        raise DataError("expected a JSON object", cure="correct it, or remove it", where=path)
+    return content
+
+
+def read_text(path: Path, kind: str, cure: str, *, limit: int = _LARGEST_BYTES) -> str:
     """A text file, bounded in size.
+
+    Args:
+        path: The file.
+        kind: What it should be, for errors.
+        cure: What to do about one that is not.
+        limit: The most bytes it may have.
 
     Raises:
         DataError: It cannot be read, is far too large or is no UTF-8 text.
     """
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        if path.stat().st_size > limit:
             raise DataError(
-                f"this {kind} has {path.stat().st_size:,} bytes, the limit is {_LARGEST_BYTES:,}",
+                f"this {kind} has {path.stat().st_size:,} bytes, the limit is {limit:,}",
                 cure=cure,
                 where=path,
             )
@@ -227,8 +246,10 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        counts = Counter(key for key, _ in pairs)
-        self.twice = next((key for key, count in counts.items() if count > 1), None)
+        self.twice: str | None = None
+        if len(self) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            self.twice = next(key for key, count in counts.items() if count > 1)
 
 
 def _is_number(key: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -126,6 +127,17 @@ def sweep(folder: Path) -> int:
     for path in stale:
         path.unlink(missing_ok=True)
     return len(stale)
+
+
+def safe_name(text: str) -> str:
+    """A file name from any text, different for different texts.
+
+    Example:
+        >>> safe_name("tile-7"), safe_name("../a")
+        ('tile-7', '_a-61b4c9')
+    """
+    kept = re.sub(r"[^\w.\-]", "_", text).lstrip(".")
+    return kept if kept == text and kept else f"{kept}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def sha256(path: Path) -> str:

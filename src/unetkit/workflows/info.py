@@ -26,8 +26,9 @@ TABLES = {
     "optimizer": "unetkit.training.optimizer:OPTIMIZERS",
     "wrapper": "unetkit.training.objective:WRAPPERS",
     "runtime": "unetkit.runtimes:RUNTIMES",
+    "dataset_kind": "unetkit.data.exchange:KINDS",
 }
-"""Tables that live in modules which need torch; they are read as text (see ``_table``)."""
+"""Tables of families that are open; most live in modules that need torch, so they are read as text."""
 
 
 class InfoResult(Saved):

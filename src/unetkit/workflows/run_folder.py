@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import errno
-import hashlib
 import os
-import re
 import shutil
 import traceback
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from unetkit.errors import PreemptedError, UsageError
-from unetkit.records.files import disk_error, write_text
+from unetkit.records.files import disk_error, safe_name, write_text
 from unetkit.records.run import Run
 
 OURS = (
@@ -193,17 +191,6 @@ def next_folder(source: Path, parent: Path = Path("runs")) -> Path:
     while (parent / f"{name}-{number}").exists():
         number += 1
     return parent / f"{name}-{number}"
-
-
-def safe_name(text: str) -> str:
-    """A file name from any text, different for different texts.
-
-    Example:
-        >>> safe_name("tile-7"), safe_name("../a")
-        ('tile-7', '_a-61b4c9')
-    """
-    kept = re.sub(r"[^\w.\-]", "_", text).lstrip(".")
-    return kept if kept == text and kept else f"{kept}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 class RunLog:

@@ -43,6 +43,7 @@ def test_a_plane_says_where_it_lies_in_dicoms_own_world(path):
         ({"Rows": 0}, "its size cannot be read"),
         ({"Rows": 500}, "truncated: its header claims 6,000 bytes, it can hold at most 60"),
         ({"Rows": 60000, "Columns": 60000, "NumberOfFrames": 9}, "would unpack to 64,800,000,000 bytes"),
+        ({"NumberOfFrames": 2**31 - 1}, "claims 2,147,483,647 frames and holds 480 at most"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "pixels of the kind 'PALETTE COLOR' with 1 samples"),
         ({"PhotometricInterpretation": None}, "PhotometricInterpretation cannot be read"),
         ({"BitsAllocated": 12, "BitsStored": 12}, "12 bits in 12 cannot be used"),

@@ -140,3 +140,28 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, changes, words):
     with pytest.raises(DataError, match=words) as wrong:
         META.read(craft(tmp_path / "a.mha", **changes))
     assert "a.mha" in str(wrong.value)
+
+
+def test_units_of_length_become_mm(tmp_path):
+    header = META.describe(craft(tmp_path / "a.mha", DistanceUnits="um"))
+    assert header.grid.spacing_mm == pytest.approx((0.003, 0.0007, 0.0005))
+    assert header.grid.origin_mm == pytest.approx((-0.010, -0.020, -0.030))
+    header = META.describe(craft(tmp_path / "a.mha", DistanceUnits="ell"))
+    assert header.grid.spacing_mm == (3.0, 0.7, 0.5)
+    assert header.notes == ("its unit 'ell' is not known: its numbers were taken as mm",)
+    plain = {"TransformMatrix": None, "Offset": None, "DistanceUnits": "cm"}
+    assert META.describe(craft(tmp_path / "a.mha", **plain)).grid.spacing_mm == (30.0, 7.0, 5.0)
+
+
+def test_the_size_of_an_element_is_its_spacing_where_no_other_is_stated(tmp_path):
+    header = META.describe(craft(tmp_path / "a.mha", ElementSpacing=None, ElementSize="0.5 0.7 3"))
+    assert (header.grid.spacing_mm, header.grid.calibrated) == ((3.0, 0.7, 0.5), True)
+    header = META.describe(craft(tmp_path / "a.mha", ElementSize="9 9 9"))
+    assert header.grid.spacing_mm == (3.0, 0.7, 0.5)
+
+
+def test_flags_are_read_by_their_first_letter(tmp_path):
+    big = VOXELS.astype(">i2").tobytes()
+    for word in ("true", "T", "1"):
+        path = craft(tmp_path / "a.mha", big, BinaryData=word, BinaryDataByteOrderMSB=word)
+        np.testing.assert_array_equal(META.read(path)[0][0], VOXELS)

@@ -293,3 +293,18 @@ def test_any_part_of_a_plain_volume_is_that_of_the_whole_and_a_gzipped_one_has_n
         assert np.array_equal(opened.read(((2, 5), (0, 4), (1, 5)))[0], values[2:5, :4, 1:])
     with form.windows(packed) as opened:
         assert opened is None
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_image_keeps_its_type_and_place(tmp_path, channels):
+    pixels = np.arange(-30, 60 * channels - 30, dtype=np.int16).reshape(channels, 3, 4, 5)
+    grid = Grid((2.0, 1.0, 1.5), (5.0, -3.0, 7.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+    NiftiFormat().write_image(tmp_path / "a.nii.gz", pixels, grid)
+    found, place = NiftiFormat().read(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(found, pixels)
+    assert found.dtype == np.int16
+    assert place.matches(grid)
+    stored = np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj)  # (x, y, z) and channels
+    assert stored[4, 0, 1].tolist() == (pixels[:, 1, 0, 4] if channels > 1 else pixels[0, 1, 0, 4]).tolist()
+    NiftiFormat().write_image(tmp_path / "b.nii.gz", pixels, Grid.plain(3))
+    assert not NiftiFormat().read(tmp_path / "b.nii.gz")[1].placed

@@ -186,3 +186,31 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, changes, words):
     with pytest.raises(DataError, match=words) as wrong:
         NRRD.read(craft(tmp_path / "a.nrrd", **changes))
     assert "a.nrrd" in str(wrong.value)
+
+
+def test_units_of_length_become_mm(tmp_path):
+    header = NRRD.describe(craft(tmp_path / "a.nrrd", space_units='"cm" "cm" "cm"'))
+    assert header.grid.spacing_mm == (30.0, 7.0, 5.0)
+    assert header.grid.origin_mm == (-100.0, -200.0, -300.0)
+    assert header.notes == ()
+    plain = {"space": None, "space_directions": None, "space_origin": None, "kinds": None}
+    header = NRRD.describe(craft(tmp_path / "a.nrrd", spacings="2 4 5", units='"um" "µm" "furlong"', **plain))
+    assert header.grid.spacing_mm == (5.0, 0.004, 0.002)
+    assert header.notes == ("its unit 'furlong' is not known: its numbers were taken as mm",)
+
+
+def test_the_spacing_of_a_channel_axis_is_none_of_the_volume(tmp_path):
+    plain = {"space": None, "space_directions": None, "space_origin": None}
+    stored = np.arange(120, dtype="<i2").tobytes()
+    shape = {"dimension": "4", "sizes": "2 5 4 3", "kinds": "vector domain domain domain"}
+    for first in ("1", "nan"):
+        _, grid = NRRD.read(
+            craft(tmp_path / "a.nrrd", stored, spacings=f"{first} 0.5 0.7\t3", **shape, **plain)
+        )
+        assert (grid.spacing_mm, grid.calibrated) == ((3.0, 0.7, 0.5), True)
+
+
+def test_a_size_beyond_numbers_is_refused(tmp_path):
+    for size in ("inf", "nan"):
+        with pytest.raises(DataError, match="its sizes do not fit its dimension"):
+            NRRD.read(craft(tmp_path / "a.nrrd", sizes=f"5 4 {size}"))

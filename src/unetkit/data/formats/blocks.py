@@ -36,11 +36,19 @@ def read_lines(path: Path, last: str) -> tuple[list[str], int]:
             raw = file.readline(LONGEST_HEADER)
             if not raw.endswith(b"\n"):
                 break
-            text = raw.decode("latin-1").rstrip("\r\n")
+            text = _text(raw).rstrip("\r\n")
             if (not text and not last) or (last and text.replace(" ", "").lower().startswith(last)):
                 return [*lines, text] if last else lines, file.tell()
             lines.append(text)
     raise DataError("this file is truncated: its header is not complete", cure=TRUNCATED, where=path)
+
+
+def _text(raw: bytes) -> str:
+    """A line of a header: UTF-8, or what older programs write."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def beside(path: Path, name: str) -> Path:

@@ -91,6 +91,25 @@ def whole_numbers(path: Path, values: np.ndarray) -> np.ndarray:
     return cast
 
 
+def one_channel(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """The values ``(*S)`` of a volume that can be a label.
+
+    Args:
+        path: The file, for the error.
+        pixels: ``(C, *S)``.
+
+    Raises:
+        DataError: It has more than one channel.
+    """
+    if len(pixels) != 1:
+        raise DataError(
+            f"expected one label per voxel, got {len(pixels)} channels",
+            cure="save the label as one volume of class numbers",
+            where=path,
+        )
+    return pixels[0]
+
+
 WHOLE = "save the label as whole class numbers (uint8), without interpolation or smoothing"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from unetkit.data.formats import Header
 from unetkit.data.formats.checks import refuse_claim, whole_numbers
+from unetkit.data.formats.dicom_contours import NOTE, holds_contours, lay_regions, read_regions
 from unetkit.data.formats.dicom_files import DicomFile, Plane, read_header, read_headers, read_stored
 from unetkit.data.formats.dicom_segments import lay_segments, segment_extent, write_segmentation
 from unetkit.data.formats.dicom_stack import Stack, stack_planes
@@ -44,10 +45,15 @@ class _Image:
 
 
 class DicomFormat:
-    """Series of slices, multi-frame files and pictures; segmentations (SEG) as labels."""
+    """Series of slices, multi-frame files and pictures; segmentations (SEG) and outlines as labels."""
 
     def describe(self, path: Path) -> Header:
-        """Size, channels, type and geometry from the headers of all slices; see ``Format``."""
+        """Size, channels, type and geometry from the headers of all slices; see ``Format``.
+
+        Outlines (RTSTRUCT) have no size of their own: their shape is empty.
+        """
+        if _outlines(path) is not None:
+            return Header(1, (), "uint16", Grid.plain(3), notes=(NOTE,))
         files = _files(path)
         if files[0].segmentation:
             shape, grid, notes = segment_extent(files[0])
@@ -74,6 +80,12 @@ class DicomFormat:
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Segment numbers of a SEG, or the stored values of a grey image, ``(*S)``."""
+        if _outlines(path) is not None:
+            raise DataError(
+                "outlines (RTSTRUCT) lie on no grid of their own",
+                cure="use them as the label of the series they were drawn on",
+                where=path,
+            )
         files = _files(path)
         if files[0].segmentation:
             return lay_segments(files[0], read_stored(files[0])[:, 0])
@@ -87,7 +99,7 @@ class DicomFormat:
         return whole_numbers(path, values if image.grid.rank > 2 else values[0]), image.grid
 
     def read_label_on(self, path: Path, shape: tuple[int, ...], grid: Grid) -> tuple[np.ndarray, Grid]:
-        """A label laid on the grid of its image: a SEG may leave out slices without an object.
+        """A label laid on the grid of its image: a SEG may leave out slices, outlines have no grid at all.
 
         Args:
             path: The label.
@@ -97,6 +109,9 @@ class DicomFormat:
         Raises:
             DataError: The label does not lie on this grid, or is damaged.
         """
+        outlines = _outlines(path)
+        if outlines is not None:
+            return lay_regions(read_regions(outlines), shape, grid, where=outlines), grid
         files = _files(path)
         if not files[0].segmentation:
             return self.read_label(path)
@@ -124,7 +139,25 @@ def write_labels(path: Path, labels: np.ndarray, *, source: Path, names: Sequenc
         DataError: The image is refused, or the labels do not fit it.
         MissingPackageError: highdicom is not installed.
     """
-    write_segmentation(path, labels, planes=_image(source, _files(source)).planes, names=names)
+    write_segmentation(path, labels, planes=read_planes(source), names=names)
+
+
+def read_planes(path: Path) -> tuple[Plane, ...]:
+    """The planes of an image in the order in which ``DicomFormat.read`` gives them.
+
+    Args:
+        path: A folder of slices or a file.
+
+    Raises:
+        DataError: The image is refused.
+    """
+    return _image(path, _files(path)).planes
+
+
+def _outlines(path: Path) -> Path | None:
+    """The RTSTRUCT at a path: the file, or the only file of a folder; None where there is none."""
+    files = _slices(path) if path.is_dir() else [path]
+    return files[0] if len(files) == 1 and holds_contours(files[0]) else None
 
 
 def _image(path: Path, files: tuple[DicomFile, ...]) -> _Image:

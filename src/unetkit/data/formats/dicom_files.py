@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from unetkit.data.formats.checks import TRUNCATED, refuse_claim
 from unetkit.data.formats.dicom_elements import Elements, walk_elements
+from unetkit.data.formats.dicom_planes import Plane, planes_of
 from unetkit.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,25 @@ _TAGS = (
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _COLOURS = {"MONOCHROME1": 1, "MONOCHROME2": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3}
 _COLOURS["YBR_RCT"] = 3
-_NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.481.", "1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.")
+CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
+_NO_IMAGES = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{kind}"
+    for kind in (
+        "481.",
+        "88.",
+        "11.",
+        "9.",
+        "104.",
+        "66.1",
+        "66.2",
+        "66.3",
+        "66.5",
+        "66.6",
+        "67",
+    )
+)
+"""Radiotherapy, reports, presentations, waveforms, documents, registrations, fiducials, maps of values."""
+
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _BROKEN = (
     AttributeError, EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError,
@@ -47,37 +66,6 @@ _BROKEN = (
 _DECODERS = ("pydicom", "pylibjpeg", "pyjpegls")
 _DAMAGED = "this DICOM file is truncated or damaged: {} cannot be read"
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One plane of pixels and where it lies, in DICOM's own world (LPS, mm).
-
-    Args:
-        path: Its file.
-        index: Its number in the file, from 0.
-        rows: Pixels down.
-        columns: Pixels across.
-        position: Centre of the first pixel; None where it is not stated.
-        across: Unit vector to the next column; None where it is not stated.
-        down: Unit vector to the next row.
-        spacing_mm: Between rows, between columns; None where it is not stated.
-        slope: Stored value to real value.
-        intercept: The same, added.
-        segment: In a segmentation: the number of the segment drawn here.
-    """
-
-    path: Path
-    index: int
-    rows: int
-    columns: int
-    position: tuple[float, ...] | None
-    across: tuple[float, ...] | None
-    down: tuple[float, ...] | None
-    spacing_mm: tuple[float, ...] | None
-    slope: float = 1.0
-    intercept: float = 0.0
-    segment: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +116,7 @@ def read_headers(paths: Iterable[Path]) -> tuple[DicomFile, ...]:
     found: list[DicomFile] = []
     for path in paths:
         header, elements = _header(path)
-        kind = _value(path, "SOPClassUID", lambda header=header: str(header.SOPClassUID))
+        kind = read_value(path, "SOPClassUID", lambda header=header: str(header.SOPClassUID))
         if kind.startswith(_DOSE) or not kind.startswith(_NO_IMAGES):
             found.append(_described(path, header, elements))
     return tuple(found)
@@ -148,15 +136,15 @@ def read_header(path: Path) -> DicomFile:
 
 
 def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
-    kind = _value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
+    kind = read_value(path, "SOPClassUID", lambda: str(header.SOPClassUID))
     if elements.pixel_bytes is None:
         raise DataError(
             "this DICOM file is truncated, or no image: it has no pixel data", cure=TRUNCATED, where=path
         )
-    colour = _value(path, "PhotometricInterpretation", lambda: str(header.PhotometricInterpretation))
-    bits = _value(path, "BitsAllocated", lambda: (int(header.BitsAllocated), int(header.BitsStored)))
-    channels = _value(path, "SamplesPerPixel", lambda: int(header.SamplesPerPixel))
-    signed = _value(path, "PixelRepresentation", lambda: int(header.PixelRepresentation)) == 1
+    colour = read_value(path, "PhotometricInterpretation", lambda: str(header.PhotometricInterpretation))
+    bits = read_value(path, "BitsAllocated", lambda: (int(header.BitsAllocated), int(header.BitsStored)))
+    channels = read_value(path, "SamplesPerPixel", lambda: int(header.SamplesPerPixel))
+    signed = read_value(path, "PixelRepresentation", lambda: int(header.PixelRepresentation)) == 1
     if _COLOURS.get(colour) != channels and kind != LABELMAP:
         raise DataError(
             f"pixels of the kind '{colour[:20]}' with {channels} samples cannot be used",
@@ -175,11 +163,12 @@ def _described(path: Path, header: Dataset, elements: Elements) -> DicomFile:
             cure="export the image with a rescale slope and intercept",
             where=path,
         )
-    planes = _value(path, "its planes", lambda: tuple(_planes(path, header)))
+    _check_frames(path, header, elements.syntax, elements.pixel_bytes)
+    planes = read_value(path, "its planes", lambda: tuple(planes_of(path, header)))
     file = DicomFile(
         path=path,
         sop_class=kind,
-        series=_value(path, "SeriesInstanceUID", lambda: str(header.SeriesInstanceUID)),
+        series=read_value(path, "SeriesInstanceUID", lambda: str(header.SeriesInstanceUID)),
         channels=channels,
         bits=bits[1],
         signed=signed,
@@ -257,6 +246,20 @@ def read_dataset(path: Path) -> Dataset:
             raise DataError(_DAMAGED.format("its header"), cure=TRUNCATED, where=path) from None
 
 
+def read_tags(path: Path, names: Sequence[str]) -> Dataset:
+    """Some elements of a file, whatever it holds.
+
+    Args:
+        path: A DICOM file.
+        names: Their keywords.
+
+    Raises:
+        DataError: The file is damaged.
+        MissingPackageError: pydicom is not installed.
+    """
+    return _header(path, names)[0]
+
+
 def _pydicom() -> Any:  # noqa: ANN401 - a module
     try:
         import pydicom
@@ -276,17 +279,26 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _header(path: Path) -> tuple[Dataset, Elements]:
+def _header(path: Path, names: Sequence[str] = _TAGS) -> tuple[Dataset, Elements]:
     elements = walk_elements(path)
     with _quiet():
         try:
-            return _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS)), elements
+            return _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(names)), elements
         except _BROKEN:
             raise DataError(_DAMAGED.format("its header"), cure=TRUNCATED, where=path) from None
 
 
-def _value(path: Path, name: str, read: Callable[[], _T]) -> _T:
-    """One value of the header; pydicom converts it when it is asked for."""
+def read_value(path: Path, name: str, read: Callable[[], _T]) -> _T:
+    """One value of a header; pydicom converts it when it is asked for.
+
+    Args:
+        path: The file, for the error.
+        name: What is read, for the error.
+        read: What takes it out of the header.
+
+    Raises:
+        DataError: It is missing or cannot be converted; the error does not quote it.
+    """
     with _quiet():
         try:
             return read()
@@ -294,54 +306,19 @@ def _value(path: Path, name: str, read: Callable[[], _T]) -> _T:
             raise DataError(_DAMAGED.format(name), cure=TRUNCATED, where=path) from None
 
 
-def _planes(path: Path, header: Dataset) -> Iterator[Plane]:
-    frames = int(header.get("NumberOfFrames") or 1)
-    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    each = header.get("PerFrameFunctionalGroupsSequence") or [None] * frames
-    if len(each) != frames or frames < 1:
-        raise ValueError("a group for each frame")
-    for index, group in enumerate(each):
+def _check_frames(path: Path, header: Dataset, syntax: str, held: int) -> None:
+    """Compare the number of frames with the bytes that are there, before anything is made for each of them.
 
-        def look(sequence: str, name: str, group: Any = group) -> Any:  # noqa: ANN401 - any value
-            for place in (group, shared):
-                items = None if place is None else place.get(sequence)
-                if items and name in items[0]:
-                    return items[0].get(name)
-            return None if frames > 1 else header.get(name)
-
-        turn = _floats(look("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-        slope = look("PixelValueTransformationSequence", "RescaleSlope")
-        intercept = look("PixelValueTransformationSequence", "RescaleIntercept")
-        segment = look("SegmentIdentificationSequence", "ReferencedSegmentNumber")
-        yield Plane(
-            path=path,
-            index=index,
-            rows=int(header.Rows),
-            columns=int(header.Columns),
-            position=_floats(look("PlanePositionSequence", "ImagePositionPatient"), 3),
-            across=None if turn is None else turn[:3],
-            down=None if turn is None else turn[3:],
-            spacing_mm=_floats(look("PixelMeasuresSequence", "PixelSpacing"), 2),
-            slope=_real(header.get("RescaleSlope") if slope is None else slope, 1.0),
-            intercept=_real(header.get("RescaleIntercept") if intercept is None else intercept, 0.0),
-            segment=None if segment is None else int(segment),
+    A stored frame has one bit at least; a compressed one is an item, whose head alone has eight bytes.
+    """
+    frames = read_value(path, "NumberOfFrames", lambda: int(header.get("NumberOfFrames") or 1))
+    most = held * 8 if syntax in _NATIVE else held // 8
+    if frames > most:
+        raise DataError(
+            f"this DICOM file is truncated: it claims {frames:,} frames and holds {most:,} at most",
+            cure=TRUNCATED,
+            where=path,
         )
-
-
-def _floats(value: Any, count: int) -> tuple[float, ...] | None:  # noqa: ANN401 - any value
-    if value is None or value == "":
-        return None
-    numbers = tuple(float(each) for each in value)
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"{count} numbers")
-    return numbers
-
-
-def _real(value: Any, default: float) -> float:  # noqa: ANN401 - any value
-    number = default if value is None or value == "" else float(value)
-    if not np.isfinite(number):
-        raise ValueError("a number")
-    return number
 
 
 def _check_claim(file: DicomFile, allocated: int, colour: str, elements: Elements) -> None:

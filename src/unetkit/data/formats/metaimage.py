@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from unetkit.data.formats import Header
-from unetkit.data.formats.blocks import beside, check_block, read_block, read_lines
-from unetkit.data.formats.checks import TRUNCATED, file_bytes, smallest_unsigned, whole_numbers
+from unetkit.data.formats.block_volume import BlockVolume, label_block
+from unetkit.data.formats.blocks import beside, read_lines
+from unetkit.data.formats.checks import TRUNCATED, file_bytes, one_channel, whole_numbers
+from unetkit.data.formats.spacing import unit_lengths
 from unetkit.data.formats.world import grid_from_steps, swap_lps
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
@@ -30,60 +32,27 @@ _PLACE = ("Offset", "Position", "Origin")
 _TURN = ("TransformMatrix", "Rotation", "Orientation")
 
 
-@dataclass(frozen=True)
-class _Volume:
-    """A header, understood: everything in array order (the slowest axis first)."""
-
-    channels: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    packing: str
-    data: Path
-    start: int
-    grid: Grid
-    notes: tuple[str, ...]
-
-
 class MetaImageFormat:
     """MetaImage with 2 or 3 axes; the channels of a voxel lie together."""
 
     def describe(self, path: Path) -> Header:
         """Size, channels, type and geometry from the header alone; see ``Format``."""
-        volume = _volume(path)
-        size = volume.channels * math.prod(volume.shape) * volume.dtype.itemsize
-        check_block(path, volume.data, start=volume.start, size=size, packing=volume.packing)
-        kind = volume.dtype.newbyteorder("=").name
-        return Header(volume.channels, volume.shape, kind, volume.grid, notes=volume.notes)
+        return _volume(path).header()
 
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` as stored."""
         volume = _volume(path)
-        count = volume.channels * math.prod(volume.shape)
-        stored = read_block(
-            path, volume.data, start=volume.start, dtype=volume.dtype, count=count, packing=volume.packing
-        )
-        pixels = np.moveaxis(stored.reshape(*volume.shape, volume.channels), -1, 0)
-        return np.ascontiguousarray(pixels), volume.grid
+        return volume.pixels(), volume.grid
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(*S)``; whole numbers stored as floats are cast, others refused."""
         pixels, grid = self.read(path)
-        if len(pixels) != 1:
-            raise DataError(
-                f"expected one label per voxel, got {len(pixels)} channels",
-                cure="save the label as one volume of class numbers",
-                where=path,
-            )
-        return whole_numbers(path, pixels[0]), grid
+        return whole_numbers(path, one_channel(path, pixels)), grid
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Write labels ``(*S)`` compressed in one file."""
-        if path.suffix.lower() == ".mhd":
-            raise DataError(
-                "labels are written as one file, not as a header beside data", cure="name it .mha", where=path
-            )
-        values = smallest_unsigned(labels, path)
-        packed = zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 6)
+        values, data = label_block(path, labels, beside=".mhd", whole=".mha")
+        packed = zlib.compress(data, 6)
         lines = [
             "ObjectType = Image",
             f"NDims = {values.ndim}",
@@ -101,7 +70,7 @@ class MetaImageFormat:
 
     def parts(self, path: Path) -> tuple[Path, ...]:
         """The header and its data file, where that lies beside it."""
-        return tuple(dict.fromkeys((path, _volume(path).data)))
+        return _volume(path).parts()
 
 
 def _place(grid: Grid) -> list[str]:
@@ -120,7 +89,7 @@ def _words(values: np.ndarray) -> str:
     return " ".join(repr(float(v) + 0.0) for v in values)
 
 
-def _volume(path: Path) -> _Volume:
+def _volume(path: Path) -> BlockVolume:
     file_bytes(path)
     with path.open("rb") as file:
         if b"=" not in file.read(256).partition(b"\n")[0]:
@@ -139,34 +108,43 @@ def _volume(path: Path) -> _Volume:
     if rank not in (2, 3):
         raise DataError(f"expected 2 or 3 axes, got {rank}", cure="save one volume per file", where=path)
     kind = fields.get("ElementType", "")
-    if kind not in _TYPES or fields.get("BinaryData", "True") != "True":
+    if kind not in _TYPES or not _true(fields, "BinaryData", default=True):
         raise DataError(
             f"expected binary numbers of a known size, got '{kind[:40]}'",
             cure="save it again in one of the types " + ", ".join(_TYPES),
             where=path,
         )
-    high = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")) == "True"
+    high = _true(fields, "BinaryDataByteOrderMSB") or _true(fields, "ElementByteOrderMSB")
     name = lines[-1].partition("=")[2].strip()
     local = name.upper() == "LOCAL"
     skip = int(_numbers(path, fields, "HeaderSize", (0,))[0])
-    packed = fields.get("CompressedData", "False") == "True"
+    packed = _true(fields, "CompressedData")
     if packed and skip:
         raise _damaged(path, "a 'HeaderSize' before a compressed stream cannot be followed")
     grid, notes = _grid(path, fields, rank)
-    return _Volume(
-        channels=channels,
-        shape=tuple(int(size) for size in sizes[::-1]),
-        dtype=np.dtype((">" if high else "<") + _TYPES[kind]),
-        packing="zlib" if packed else "raw",
+    return BlockVolume(
+        path=path,
         data=path if local else beside(path, name),
         start=-1 if skip < 0 else (start if local else 0) + skip,
+        packing="zlib" if packed else "raw",
+        dtype=np.dtype((">" if high else "<") + _TYPES[kind]),
+        channels=channels,
+        interleaved=True,
+        shape=tuple(int(size) for size in sizes[::-1]),
         grid=grid,
         notes=notes,
     )
 
 
+def _true(fields: dict[str, str], name: str, *, default: bool = False) -> bool:
+    """A flag as MetaIO reads it: by its first letter."""
+    return fields[name][:1] in ("T", "t", "1") if name in fields else default
+
+
 def _grid(path: Path, fields: dict[str, str], rank: int) -> tuple[Grid, tuple[str, ...]]:
-    spacing = np.array(_numbers(path, fields, "ElementSpacing", ()))
+    stated = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"  # as MetaIO has it
+    spacing = np.array(_numbers(path, fields, stated, ()))
+    (unit,), unknown = unit_lengths([fields.get("DistanceUnits", "")])
     place = next((name for name in _PLACE if name in fields), None)
     turn = next((name for name in _TURN if name in fields), None)
     if spacing.shape not in ((0,), (rank,)):
@@ -175,8 +153,8 @@ def _grid(path: Path, fields: dict[str, str], rank: int) -> tuple[Grid, tuple[st
         plain = Grid.plain(rank)
         if not spacing.size:
             return plain, ("it states no spacing: axes were taken as they are stored",)
-        grid, _ = grid_from_steps(path, np.diag(spacing[::-1]), np.zeros(rank))
-        return replace(plain, spacing_mm=grid.spacing_mm, calibrated=True), ()
+        grid, _ = grid_from_steps(path, np.diag(spacing[::-1] * unit), np.zeros(rank))
+        return replace(plain, spacing_mm=grid.spacing_mm, calibrated=True), unknown
     lengths = spacing if spacing.size else np.ones(rank)
     turns = np.array(_numbers(path, fields, turn or "", tuple(np.eye(rank).ravel().tolist())))
     origin = np.array(_numbers(path, fields, place or "", (0.0,) * rank))
@@ -184,8 +162,8 @@ def _grid(path: Path, fields: dict[str, str], rank: int) -> tuple[Grid, tuple[st
         raise _damaged(path, f"expected a direction of {rank * rank} numbers and an offset of {rank}")
     # row i is the direction of the i-th axis of the file: the columns of ITK's direction matrix
     steps = swap_lps(turns.reshape(rank, rank) * lengths[:, None])[::-1]
-    grid, notes = grid_from_steps(path, steps, swap_lps(origin))
-    return replace(grid, calibrated=bool(spacing.size)), notes
+    grid, notes = grid_from_steps(path, steps * unit, swap_lps(origin) * unit)
+    return replace(grid, calibrated=bool(spacing.size)), (*notes, *unknown)
 
 
 def _numbers(

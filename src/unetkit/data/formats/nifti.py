@@ -20,6 +20,7 @@ from unetkit.data.formats.checks import (
     DEFLATE_RATIO,
     TRUNCATED,
     file_bytes,
+    one_channel,
     refuse_claim,
     smallest_unsigned,
     whole_numbers,
@@ -56,13 +57,7 @@ class NiftiFormat:
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(z, y, x)``; whole numbers stored as floats are cast, others refused."""
         pixels, grid = self.read(path)
-        if pixels.shape[0] != 1:
-            raise DataError(
-                f"expected one label per voxel, got {pixels.shape[0]} channels",
-                cure="save the label as one volume of class numbers",
-                where=path,
-            )
-        return whole_numbers(path, pixels[0]), grid
+        return whole_numbers(path, one_channel(path, pixels)), grid
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Write labels ``(*S)`` with slope 1 and the smallest unsigned type; see ``Format``.
@@ -70,9 +65,18 @@ class NiftiFormat:
         Where the place was stated, qform and sform are equal; where it was not, none is: a place that nobody
         knows must not look like a scanner's.
         """
-        data = _label_image(smallest_unsigned(labels, path).T, grid).to_bytes()
-        with atomic(path) as file:
-            file.write(gzip.compress(data, compresslevel=6, mtime=0) if _packs(path) else data)
+        _store(path, _image(smallest_unsigned(labels, path).T, grid), level=6)
+
+    def write_image(self, path: Path, pixels: np.ndarray, grid: Grid) -> None:
+        """Write a volume's pixels in their own type, exactly; several channels become a fourth axis.
+
+        Args:
+            path: The file.
+            pixels: ``(C, z, y, x)``.
+            grid: Where they lie.
+        """
+        # noise hardly packs: a higher level takes many times as long for a few per cent
+        _store(path, _image(pixels.T if len(pixels) > 1 else pixels[0].T, grid), level=1)
 
     @contextmanager
     def windows(self, path: Path) -> Iterator[NiftiWindows | None]:
@@ -98,7 +102,7 @@ class NiftiFormat:
         """
         empty = np.broadcast_to(np.zeros((), dtype), shape[::-1])
         start = io.BytesIO()
-        cast("NiftiHeader", _label_image(empty, grid).header).write_to(start)
+        cast("NiftiHeader", _image(empty, grid).header).write_to(start)
         with atomic(path) as plain:
             packed = (
                 gzip.GzipFile(fileobj=plain, mode="wb", compresslevel=6, mtime=0)
@@ -259,8 +263,14 @@ def _described(path: Path, header: NiftiHeader) -> Header:
     return Header(channels, shape, "float32" if scaled else _dtype(header).name, grid, notes=notes)
 
 
-def _label_image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
-    """Labels ``(x, y, z)`` with the header they are written with."""
+def _store(path: Path, image: nib.Nifti1Image, *, level: int) -> None:
+    data = image.to_bytes()
+    with atomic(path) as file:
+        file.write(gzip.compress(data, compresslevel=level, mtime=0) if _packs(path) else data)
+
+
+def _image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
+    """Numbers ``(x, y, z)``, or ``(x, y, z, C)``, with the header they are written with."""
     kind = nib.Nifti1Image if max(values.shape, default=0) <= _LARGEST_NIFTI1 else nib.Nifti2Image
     image = kind(values, _affine(grid) if grid.placed else None)
     header = cast("NiftiHeader", image.header)
@@ -270,7 +280,7 @@ def _label_image(values: np.ndarray, grid: Grid) -> nib.Nifti1Image:
     if grid.placed:
         _set_place(image, _affine(grid))
     else:
-        header.set_zooms(grid.spacing_mm[::-1])
+        header.set_zooms((*grid.spacing_mm[::-1], *[1.0] * (values.ndim - grid.rank)))
     return image
 
 

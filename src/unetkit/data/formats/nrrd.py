@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from unetkit.data.formats import Header
-from unetkit.data.formats.blocks import beside, check_block, read_block, read_lines
-from unetkit.data.formats.checks import TRUNCATED, file_bytes, smallest_unsigned, whole_numbers
+from unetkit.data.formats.block_volume import BlockVolume, label_block
+from unetkit.data.formats.blocks import beside, read_lines
+from unetkit.data.formats.checks import TRUNCATED, file_bytes, one_channel, whole_numbers
+from unetkit.data.formats.spacing import unit_lengths
 from unetkit.data.formats.world import grid_from_steps, steps_of, swap_lps
 from unetkit.errors import DataError
 from unetkit.records.case import Grid
@@ -43,65 +45,26 @@ _SPATIAL_KINDS = ("", "domain", "space", "???", "none")
 _VECTOR = re.compile(r"\(([^()]*)\)|none", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class _Volume:
-    """A header, understood: everything in array order (the slowest axis first)."""
-
-    channels: int
-    channels_last: bool
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    packing: str
-    data: Path
-    start: int
-    grid: Grid
-    notes: tuple[str, ...]
-
-
 class NrrdFormat:
     """NRRD with 2 or 3 axes in space and at most one of channels, first or last."""
 
     def describe(self, path: Path) -> Header:
         """Size, channels, type and geometry from the header alone; see ``Format``."""
-        volume = _volume(path)
-        size = volume.channels * math.prod(volume.shape) * volume.dtype.itemsize
-        check_block(path, volume.data, start=volume.start, size=size, packing=volume.packing)
-        kind = volume.dtype.newbyteorder("=").name
-        return Header(volume.channels, volume.shape, kind, volume.grid, notes=volume.notes)
+        return _volume(path).header()
 
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` as stored."""
         volume = _volume(path)
-        count = volume.channels * math.prod(volume.shape)
-        stored = read_block(
-            path, volume.data, start=volume.start, dtype=volume.dtype, count=count, packing=volume.packing
-        )
-        if volume.channels_last:  # the fastest axis of the file is the last of the array
-            pixels = np.moveaxis(stored.reshape(*volume.shape, volume.channels), -1, 0)
-        else:
-            pixels = stored.reshape(volume.channels, *volume.shape)
-        return np.ascontiguousarray(pixels), volume.grid
+        return volume.pixels(), volume.grid
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(*S)``; whole numbers stored as floats are cast, others refused."""
         pixels, grid = self.read(path)
-        if len(pixels) != 1:
-            raise DataError(
-                f"expected one label per voxel, got {len(pixels)} channels",
-                cure="save the label as one volume of class numbers",
-                where=path,
-            )
-        return whole_numbers(path, pixels[0]), grid
+        return whole_numbers(path, one_channel(path, pixels)), grid
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
         """Write labels ``(*S)`` gzipped in one file, in the space LPS that ITK and Slicer use."""
-        if path.name.lower().endswith(".nhdr"):
-            raise DataError(
-                "labels are written as one file, not as a header beside data",
-                cure="name it .nrrd",
-                where=path,
-            )
-        values = smallest_unsigned(labels, path)
+        values, data = label_block(path, labels, beside=".nhdr", whole=".nrrd")
         lines = [
             "NRRD0004",
             f"type: {values.dtype.name}",
@@ -111,13 +74,12 @@ class NrrdFormat:
             *(["endian: little"] if values.dtype.itemsize > 1 else []),
             "encoding: gzip",
         ]
-        packed = gzip.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 6, mtime=0)
         with atomic(path) as file:
-            file.write("\n".join([*lines, "", ""]).encode() + packed)
+            file.write("\n".join([*lines, "", ""]).encode() + gzip.compress(data, 6, mtime=0))
 
     def parts(self, path: Path) -> tuple[Path, ...]:
         """The header and its data file, where that lies beside it."""
-        return tuple(dict.fromkeys((path, _volume(path).data)))
+        return _volume(path).parts()
 
 
 def _place(grid: Grid) -> list[str]:
@@ -138,10 +100,11 @@ def _vector(values: np.ndarray) -> str:
     return "(" + ",".join(repr(float(v) + 0.0) for v in values) + ")"
 
 
-def _volume(path: Path) -> _Volume:
+def _volume(path: Path) -> BlockVolume:
     fields, start = _fields(path)
     sizes = _numbers(path, fields, "sizes")
-    if any(size < 1 or size != int(size) for size in sizes) or len(sizes) != _one(path, fields, "dimension"):
+    whole = all(math.isfinite(size) and size >= 1 and size == int(size) for size in sizes)
+    if not whole or len(sizes) != _one(path, fields, "dimension"):
         raise _damaged(path, "its sizes do not fit its dimension")
     kind = fields.get("type", "").lower()
     code = next((code for code, known in _TYPES.items() if kind in known), None)
@@ -160,14 +123,15 @@ def _volume(path: Path) -> _Volume:
         raise _damaged(path, "'line skip', or 'byte skip' before a gzip stream, cannot be followed")
     channel, shape = _axes(path, fields, [int(size) for size in sizes])
     grid, notes = _grid(path, fields, len(sizes), channel)
-    return _Volume(
-        channels=1 if channel is None else int(sizes[channel]),
-        channels_last=channel == 0,
-        shape=shape,
-        dtype=np.dtype(end + code),
-        packing=packing,
+    return BlockVolume(
+        path=path,
         data=path if name is None else beside(path, name),
         start=skip if skip < 0 else (start if name is None else 0) + skip,
+        packing=packing,
+        dtype=np.dtype(end + code),
+        channels=1 if channel is None else int(sizes[channel]),
+        interleaved=channel == 0,  # the fastest axis of the file is the last of the array
+        shape=shape,
         grid=grid,
         notes=notes,
     )
@@ -225,24 +189,34 @@ def _grid(
         rows = [_floats(path, text) for text in found]
         if [len(row) for row in rows] != [rank] * rank:
             raise _damaged(path, f"expected {rank} space directions of {rank} numbers")
-        steps = np.array(rows)[::-1]
         hit = _VECTOR.search(fields.get("spaceorigin", ""))
         origin = np.array(_floats(path, hit[1])) if hit and hit[1] else np.zeros(rank)
-        turned = np.array(signs if signs else (1,) * rank, np.float64)
         if origin.shape != (rank,):
             raise _damaged(path, f"expected a space origin of {rank} numbers")
-        grid, notes = grid_from_steps(path, steps * turned, origin * turned)
+        lengths, unknown = _lengths(fields, "spaceunits", rank)
+        turned = np.array(signs if signs else (1,) * rank, np.float64) * lengths
+        grid, notes = grid_from_steps(path, np.array(rows)[::-1] * turned, origin * turned)
+        notes = (*notes, *unknown)
         if signs is None:
             text = "its space is not RAS, LAS or LPS: its place in the world was not used"
             return replace(grid, placed=False), (*notes, text)
         return grid, notes
     plain = Grid.plain(rank)
-    spacings = [v for v in _numbers(path, fields, "spacings", ()) if not math.isnan(v)]
-    if len(spacings) != rank:
+    stated = _numbers(path, fields, "spacings", ())
+    spatial = [axis for axis in range(count) if axis != channel]
+    if len(stated) != count or any(math.isnan(stated[axis]) for axis in spatial):
         return plain, ("it states no spacing: axes were taken as they are stored",)
+    lengths, unknown = _lengths(fields, "units", count)
+    spacings = [stated[axis] * lengths[axis] for axis in spatial]
     if not all(math.isfinite(v) and v > 0 for v in spacings):
         raise _damaged(path, f"its spacings are {spacings}")
-    return replace(plain, spacing_mm=tuple(spacings[::-1]), calibrated=True), ()
+    return replace(plain, spacing_mm=tuple(spacings[::-1]), calibrated=True), unknown
+
+
+def _lengths(fields: dict[str, str], name: str, count: int) -> tuple[list[float], tuple[str, ...]]:
+    """Millimetres of each axis's unit, and a note on what is no unit of length."""
+    words = re.findall(r'"([^"]*)"', fields.get(name, ""))
+    return unit_lengths(words if len(words) == count else [""] * count)
 
 
 def _numbers(
@@ -252,7 +226,7 @@ def _numbers(
         if default is None:
             raise _damaged(path, f"its header has no '{name}'")
         return default
-    return tuple(_floats(path, fields[name].replace(" ", ",")))
+    return tuple(_floats(path, fields[name]))
 
 
 def _one(path: Path, fields: dict[str, str], name: str, default: float | None = None) -> float:
@@ -264,7 +238,7 @@ def _one(path: Path, fields: dict[str, str], name: str, default: float | None = 
 
 def _floats(path: Path, text: str) -> list[float]:
     try:
-        return [float(word) for word in text.split(",") if word.strip()]
+        return [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise _damaged(path, "a number of its header cannot be read") from None
 

@@ -1,13 +1,14 @@
-"""How far apart the pixels of a TIFF lie: OME-XML, ImageJ's description, or the resolution tags."""
+"""How far apart pixels lie: units of length, and what a TIFF states (OME-XML, ImageJ, resolution tags)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from xml.etree import ElementTree
 
+from unetkit.data.markup import parse_xml
+from unetkit.errors import DataError
 from unetkit.records.case import Grid
 
 Spacing = dict[str, float]
@@ -48,13 +49,12 @@ def ome_spacing(text: str) -> Spacing:
         >>> ome_spacing('<OME><Image><Pixels PhysicalSizeX="2" PhysicalSizeY="3"/></Image></OME>')
         {'X': 0.002, 'Y': 0.003}
     """
-    if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:  # no entity is unfolded here
+    if not text.lstrip().startswith("<"):
         return {}
     try:
-        elements = ElementTree.fromstring(text.encode()).iter()
-    except (ElementTree.ParseError, ValueError, LookupError):
+        pixels = next((each.attrib for each in parse_xml(text.encode(), where="").iter("Pixels")), {})
+    except (DataError, UnicodeEncodeError):
         return {}
-    pixels = next((each.attrib for each in elements if each.tag.rpartition("}")[2] == "Pixels"), {})
     spacing: Spacing = {}
     for axis in "XYZ":
         unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")  # the default of the schema
@@ -119,11 +119,29 @@ def grid_of(spacing: Spacing, rank: int) -> Grid:
     return replace(plain, spacing_mm=tuple(spacing[axis] for axis in axes), calibrated=True)
 
 
-def _for_screens(density: Density, unit_mm: float) -> bool:
+def unit_lengths(words: Sequence[str]) -> tuple[list[float], tuple[str, ...]]:
+    """Millimetres of the units that the header of a volume states; where it states none, mm are meant.
+
+    Args:
+        words: As stated, empty for an axis without one.
+
+    Returns:
+        A length for each, and a note on a word that is no unit of length.
+
+    Example:
+        >>> unit_lengths(["cm", "", "furlong"])
+        ([10.0, 1.0, 1.0], ("its unit 'furlong' is not known: its numbers were taken as mm",))
+    """
+    odd = [word for word in words if word.strip() not in ("", "?") and not _unit(word)]
+    notes = (f"its unit '{odd[0].strip()[:20]}' is not known: its numbers were taken as mm",) if odd else ()
+    return [_unit(word) or 1.0 for word in words], notes
+
+
+def _for_screens(density: Density, length: float) -> bool:
     """Whether a density in inches or centimetres is one that programs write without having measured."""
-    if unit_mm not in (_INCH_MM, 10.0):
+    if length not in (_INCH_MM, 10.0):
         return False
-    dpi = density[0] * _INCH_MM / unit_mm
+    dpi = density[0] * _INCH_MM / length
     return density[0] == 1.0 or any(abs(dpi - usual) < _DPI_TOLERANCE for usual in SCREEN_DPI)
 
 
