@@ -80,6 +80,13 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write <stem>.probabilities.npz (K, *S) float16.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write uncertainty/: entropy per pixel, 0 to 255; with --tta also disagreement/.",
+        ),
+    ] = False,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -94,6 +101,7 @@ def predict(
         out,
         tta=tta,
         probabilities=probabilities,
+        uncertainty=uncertainty,
         device=device,
         dry_run=dry_run,
         progress=watcher(quiet=quiet),

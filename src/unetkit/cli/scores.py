@@ -31,6 +31,7 @@ def show_scores(scores: Scores) -> None:
         named = ", ".join(metric for metric, reason in scores.reasons.items() if reason == why)
         give_line(f"{named}: measured because of {why}")
     _show_objects(scores)
+    _show_calibration(scores)
     cases = []
     for case in scores.cases:
         values = [case.values[name].get("dice") for name in scores.classes]
@@ -97,6 +98,16 @@ def _show_objects(scores: Scores) -> None:
     if curves:
         rates = [f"{rate:g}" for rate, _ in next(curve for curve in scores.froc.values() if curve)]
         give_table("Objects found at so many false alarms per image", ("class", *rates), curves)
+
+
+def _show_calibration(scores: Scores) -> None:
+    from unetkit.metrics.calibration import calibration_error
+
+    kinds = ("all pixels", scores.calibration), ("pixels of objects", scores.calibration_objects)
+    gaps = [(name, gap) for name, rows in kinds if (gap := calibration_error(rows)) is not None]
+    if gaps:
+        listed = ", ".join(f"{gap:.4f} over {name}" for name, gap in gaps)
+        give_line(f"expected calibration error (ECE): {listed}")
 
 
 def _range(one: ObjectRow) -> str:

@@ -131,6 +131,7 @@ class Scores(Saved):
         cases: One row per case.
         summary: Class name (or ``mean`` for the mean over foreground classes) → metric → Summary.
         calibration: Rows ``(mean confidence, share right, pixels)`` per confidence bin; may be empty.
+        calibration_objects: The same, of pixels that the reference or the prediction calls an object.
         convention: How missed and empty cases count, in words.
         objects: Class name → its objects over all cases: all sizes first, then by size.
         froc: Class name → rows ``(false alarms per image, share of the objects found)``.
@@ -145,6 +146,7 @@ class Scores(Saved):
     cases: tuple[CaseScores, ...]
     summary: dict[str, dict[str, Summary]]
     calibration: tuple[tuple[float, float, int], ...] = ()
+    calibration_objects: tuple[tuple[float, float, int], ...] = ()
     convention: str = ""
     objects: dict[str, tuple[ObjectRow, ...]] = Field(default_factory=dict)
     froc: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +12,22 @@ import torch
 
 from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
+from unetkit.networks.card import FORMAT
 from unetkit.networks.store import save_model
 from unetkit.records.case import Case
 from unetkit.records.files import write_text
+from unetkit.records.plan import DataPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress
+from unetkit.records.run import Run
 from unetkit.records.scores import Scores
+from unetkit.records.split import SplitFile
+from unetkit.workflows.case_pictures import INDEX, SHOWN_BYTES, PictureIndex, Shown, save_pictures
 from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.fitting import Trained
 from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
-from unetkit.workflows.pictures import save_pictures
 from unetkit.workflows.predict import OUTPUT_SUFFIX
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
@@ -45,7 +49,9 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     ready = trained.ready
     run, plan = ready.run, ready.plan
     facts = {
+        FORMAT: kind_of(ready.trained_on[0].images[0]) or "",
         "training cases": str(len(ready.train)),
+        "split": SplitFile.from_json(run.split.read_bytes(), where=run.split).how,
         "steps": str(trained.outcome.step),
         **layout_facts(trained.device, trained.layout),
     }
@@ -61,7 +67,7 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
         model = Model(run.model, plan, trained.predictor, str(trained.device))
         scores = _measure(trained, model, progress=progress)
         save_model(run.model, trained.network, plan, scores=scores, facts=facts)
-        _pictures(trained, model, scores)
+        picture_cases(run, ready.held_out, plan.data, scores)
     write_manifest(
         run,
         source=ready.source,
@@ -84,22 +90,35 @@ def _measure(trained: Trained, model: Model, *, progress: Progress) -> Scores:
     ready = trained.ready
 
     def seen(case: Case, _: np.ndarray, prediction: Prediction) -> None:
-        model.save(prediction, _prediction_path(trained, case))
+        model.save(prediction, prediction_path(ready.run, case))
 
     return score_model(
         model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get
     )
 
 
-def _prediction_path(trained: Trained, case: Case) -> Path:
+def prediction_path(run: Run, case: Case) -> Path:
+    """Where a run keeps what was predicted for a case.
+
+    Args:
+        run: The run.
+        case: Its address.
+    """
     kind = kind_of(case.images[0]) or "raster"
     suffix = OUTPUT_SUFFIX["nifti" if kind == DICOM else kind]  # a run holds nothing of a patient
-    return trained.ready.run.folder / "predictions" / f"{safe_name(case.id)}{suffix}"
+    return run.folder / "predictions" / f"{safe_name(case.id)}{suffix}"
 
 
-def _pictures(trained: Trained, model: Model, scores: Scores) -> None:
-    """Pictures of the worst cases and of some others, evenly spread over the rest."""
-    by_id = {case.id: case for case in trained.ready.held_out}
+def picture_cases(run: Run, cases: Sequence[Case], data: DataPlan, scores: Scores) -> None:
+    """Save pictures of the worst cases and of some others, evenly spread over the rest.
+
+    Args:
+        run: It keeps their predictions; its ``pictures/`` is written.
+        cases: Labelled cases that were measured.
+        data: Channels and classes.
+        scores: What was measured.
+    """
+    by_id = {case.id: case for case in cases}
     order = [row.id for row in worst_first(scores)]
     rest = order[WORST:]
     picks = (
@@ -109,14 +128,11 @@ def _pictures(trained: Trained, model: Model, scores: Scores) -> None:
     rows = []
     for number, id in enumerate(chosen):
         case = by_id[id]
-        pixels, _ = read_pixels(case)
-        reference, _, _ = read_label(case, model.plan.data)
-        path = _prediction_path(trained, case)
+        pixels, grid = read_pixels(case)
+        reference, known, _ = read_label(case, data)
+        path = prediction_path(run, case)
         raw, _ = format_of(path).read_label(path)
-        labels, _ = class_ids(raw, model.plan.data, where=path)
-        pictures = save_pictures(
-            trained.ready.run, number, id, pixels, reference=reference, prediction=labels
-        )
-        rows.append(pictures.model_dump(mode="json"))
-    index = trained.ready.run.folder / "pictures" / "index.json"
-    write_text(index, json.dumps(rows, indent=1) + "\n")
+        labels, _ = class_ids(raw, data, where=path)
+        shown = Shown(id, pixels, grid, reference, labels, known, data.classes[1:], data.channels[0])
+        rows.append(save_pictures(run, number, shown, budget=SHOWN_BYTES // len(chosen)))
+    write_text(run.folder / "pictures" / INDEX, PictureIndex(cases=tuple(rows)).to_json())

@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from unetkit.data.formats import SUFFIXES, channel_of, holds_slices, kind_of, stem_of
 from unetkit.data.labels import COLOURS
-from unetkit.errors import DataError, UsageError
+from unetkit.errors import DataError, UsageError, nearest
 from unetkit.records.files import disk_error, write_bytes
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
@@ -21,6 +22,7 @@ from unetkit.records.saved import Saved
 from unetkit.workflows.model import Model, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 from unetkit.workflows.streaming import predict_rows
+from unetkit.workflows.uncertainty import write_uncertainty
 
 OUTPUT_SUFFIX = {
     "raster": ".png",
@@ -48,6 +50,8 @@ class Written(Saved):
         id: Its name.
         path: The label file.
         probabilities: The probabilities' file, None when not asked for.
+        uncertainty: The map of entropy, None when not asked for.
+        disagreement: The map of how far mirrored images disagree, None when not asked for.
         pixels: Class name → predicted pixels, background left out.
         seconds: Time it took.
     """
@@ -55,8 +59,24 @@ class Written(Saved):
     id: str
     path: Path
     probabilities: Path | None = None
+    uncertainty: Path | None = None
+    disagreement: Path | None = None
     pixels: dict[str, int]
     seconds: float
+
+
+class Beside(TypedDict, total=False):
+    """What is written beside the labels; nothing when not asked for.
+
+    Args:
+        probabilities: ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16 and ``classes``.
+        uncertainty: ``uncertainty/<stem>``, in the format of the labels: the entropy of the probabilities, 0
+            (certain) to 255 (every class equally likely). With ``tta``: of their mean over mirrored images,
+            and ``disagreement/<stem>``: the share of mirrored images that give another class, 0 to 255.
+    """
+
+    probabilities: bool
+    uncertainty: bool
 
 
 class Refused(Saved):
@@ -94,10 +114,10 @@ def predict(
     out: str | Path,
     *,
     tta: bool = False,
-    probabilities: bool = False,
     device: str = "auto",
     dry_run: bool = False,
     progress: Progress | None = None,
+    **beside: Unpack[Beside],
 ) -> PredictResult:
     """Predict one file or every image of a folder.
 
@@ -110,17 +130,19 @@ def predict(
         out: Output folder. Pictures give PNG, TIFF gives TIFF, DICOM a DICOM SEG, NRRD and MetaImage
             their own, other volumes ``.nii.gz``.
         tta: Average over mirrored images.
-        probabilities: Also write ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16
-            and ``classes``.
         device: ``auto``, ``cpu``, ``cuda`` …
         dry_run: Write nothing; say what would be written.
         progress: Who watches.
+        beside: ``probabilities`` and ``uncertainty``, see ``Beside``.
 
     Raises:
-        UsageError: There is no model, or a label file would overwrite its image.
+        UsageError: There is no model, a label file would overwrite its image, or an option is unknown.
         DataError: There is no image.
         ResourceError: The output cannot be written.
     """
+    for name in beside:
+        if name not in Beside.__optional_keys__:
+            raise UsageError(f"predict has no option '{name}'", cure=nearest(name, Beside.__optional_keys__))
     watch = progress or Quiet()
     target = Path(out)
     place = model.folder if isinstance(model, Model) else model_folder(model)
@@ -138,7 +160,7 @@ def predict(
     several.begin("predicting", len(inputs))
     for each in inputs:
         try:
-            written.append(_one(ready, each, tta=tta, probabilities=probabilities, progress=watch))
+            written.append(_one(ready, each, beside, tta=tta, progress=watch))
         except DataError as wrong:
             row = Refused(
                 id=each.id, where=wrong.where or str(each.paths[0]), problem=wrong.problem, cure=wrong.cure
@@ -228,29 +250,33 @@ def _with_neighbours(path: Path) -> list[Path]:
     return [each for each in beside if (other := channel_of(each)) and other[0] == hit[0]]
 
 
-def _one(model: Model, each: Input, *, tta: bool, probabilities: bool, progress: Progress) -> Written:
+def _one(model: Model, each: Input, wanted: Beside, *, tta: bool, progress: Progress) -> Written:
     start = time.monotonic()
-    beside: Path | None = None
+    files: dict[str, Path | None] = {}
     counts = None
-    if not probabilities:  # they are kept for the whole image
+    keep = wanted.get("probabilities", False), wanted.get("uncertainty", False)
+    if not any(keep):  # they are kept for the whole image
         counts = predict_rows(
             model, each.paths, id=each.id, target=each.target, mirror=tta, progress=progress
         )
     if counts is None:
         prediction = model.predictor.file(
-            each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
+            each.paths, each.id, mirror=tta, probabilities=any(keep), progress=progress
         )
         model.save(prediction, each.target, source=each.paths[0])
-        if prediction.probabilities is not None:
-            beside = each.target.with_name(f"{each.id}.probabilities.npz")
-            write_bytes(beside, _packed(prediction, model.classes))
+        if keep[0]:
+            files["probabilities"] = each.target.with_name(f"{each.id}.probabilities.npz")
+            write_bytes(files["probabilities"], _packed(prediction, model.classes))
+        if keep[1]:
+            maps = write_uncertainty(model, prediction, each.target, paths=each.paths, tta=tta)
+            files["uncertainty"], files["disagreement"] = maps
         counts = np.bincount(prediction.labels.ravel(), minlength=len(model.classes))
     return Written(
         id=each.id,
         path=each.target,
-        probabilities=beside,
         pixels={name: int(counts[index]) for index, name in enumerate(model.classes) if index},
         seconds=round(time.monotonic() - start, 3),
+        **files,
     )
 
 
