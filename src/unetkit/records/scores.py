@@ -46,6 +46,19 @@ class ObjectRow(Saved):
     right: int
 
     @property
+    def sizes(self) -> str:
+        """The range in words.
+
+        Example:
+            >>> row = ObjectRow(least=5, most=None, reference=0, found=0, prediction=0, right=0)
+            >>> row.sizes, row.model_copy(update={"most": 9.0}).sizes
+            ('5 and more', '5 to 9')
+        """
+        if self.most is None:
+            return f"{self.least:g} and more" if self.least else "all"
+        return f"{self.least:g} to {self.most:g}" if self.least else f"below {self.most:g}"
+
+    @property
     def recall(self) -> float | None:
         """Share of the reference objects that were found; None where there is none."""
         return self.found / self.reference if self.reference else None

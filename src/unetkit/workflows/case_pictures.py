@@ -20,8 +20,8 @@ from unetkit.workflows.object_places import ObjectPlace, object_places
 from unetkit.workflows.pictures import factors_for, fullest, grey, is_colour, percentiles, png, reduced
 
 INDEX = "cases.json"
-SHOWN_BYTES = 12_000_000
-"""Uncompressed bytes of all images of a report together: as a page, about 8 to 20 MB."""
+SHOWN_BYTES = 16_000_000
+"""Uncompressed bytes of all images of a report together; the page is about as large, or half of it."""
 _MARGIN = 16
 _ORIENTED = ("axial", "coronal", "sagittal")
 _UNKNOWN = ("first axis", "second axis", "third axis")

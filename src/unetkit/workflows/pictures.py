@@ -145,17 +145,17 @@ def reduced(array: np.ndarray, factors: Sequence[int], *, labels: bool = False) 
         >>> reduced(np.array([[0, 2, 9], [2, 4, 9]], np.uint8), (2, 2), labels=True).tolist()
         [[4, 9]]
     """
+    result = array
     for axis, factor in enumerate(factors):
         if factor > 1:
             starts = np.arange(0, array.shape[axis], factor)
             if labels:
-                array = np.maximum.reduceat(array, starts, axis=axis)
+                result = np.maximum.reduceat(result, starts, axis=axis)
                 continue
-            counts = np.diff([*starts, array.shape[axis]])
-            total = np.add.reduceat(array, starts, axis=axis, dtype=np.float32)
-            mean = total / counts.reshape(-1, *(1,) * (array.ndim - axis - 1))
-            array = np.rint(mean).astype(array.dtype)
-    return array
+            counts = np.diff([*starts, array.shape[axis]]).astype(np.float32)
+            total = np.add.reduceat(result, starts, axis=axis, dtype=np.float32)
+            result = total / counts.reshape(-1, *(1,) * (array.ndim - axis - 1))
+    return result if result.dtype == array.dtype else np.rint(result).astype(array.dtype)
 
 
 def factors_for(shape: Sequence[int], spacing: Sequence[float], pixels: int) -> tuple[int, ...]:

@@ -99,7 +99,7 @@ def _object_tables(scores: Scores) -> str:
     """Objects by size, and found at so many false alarms, where they were measured."""
     unit = "mm³, of pictures mm²" if scores.unit == "mm" else "pixels"
     rows = [
-        [page.swatch(name, place), _range(one.least, one.most), f"{one.found} of {one.reference}",
+        [page.swatch(name, place), one.sizes, f"{one.found} of {one.reference}",
          f"{one.right} of {one.prediction}", *map(number, (one.recall, one.precision, one.f1))]
         for place, name in enumerate(scores.classes) for one in scores.objects.get(name, ())
     ]  # fmt: skip
@@ -114,12 +114,6 @@ def _object_tables(scores: Scores) -> str:
         text += "<h3>Objects found at so many false alarms per image (FROC)</h3>"
         text += page.table(["class", *rates], cells, numbers=range(1, len(rates) + 1))
     return text
-
-
-def _range(least: float, most: float | None) -> str:
-    if most is None:
-        return f"{least:g} and more" if least else "all"
-    return f"{least:g} to {most:g}" if least else f"below {most:g}"
 
 
 def case_table(scores: Scores | None) -> str:
@@ -156,9 +150,7 @@ def calibration_curves(scores: Scores | None) -> str:
     kept = [(name, [row for row in rows if row[2]]) for name, rows in kinds if any(row[2] for row in rows)]
     if not kept:
         return ""
-    charts = "".join(
-        page.calibration_chart(rows, title=f"Share that is right, {name}") for name, rows in kept
-    )
+    charts = "".join(page.calibration_chart(rows, title=f"Reliability, {name}") for name, rows in kept)
     head = ("", "calibration error (ECE)", "mean confidence", "share right", "pixels")
     table = page.table(head, [_confidence(name, rows) for name, rows in kept], numbers=range(1, 5))
     words = (

@@ -9,7 +9,7 @@
   const LONGEST = 1000;
   const DIRECTIONS = [["A", "L", "P", "R"], ["S", "L", "I", "R"], ["S", "P", "I", "A"]]; // top, right, bottom, left
   const SIDES = ["top", "right", "bottom", "left"];
-  const state = { place: -1, loaded: null, plane: 0, at: 0, zoom: 1, low: 0, high: 255, object: -1 };
+  const state = { place: -1, loaded: null, plane: 0, at: 0, zoom: 1, low: 0, high: 255, object: -1, mark: null, wanted: 0 };
   const kept = new Map();
 
   async function decode(uri, shape, across) {
@@ -111,6 +111,25 @@
     return paths;
   }
 
+  // A ring around the object that was asked for, and the part of a magnified plane it lies in.
+  function ring(plane, sx, sy) {
+    const [z, y, x] = state.mark;
+    const turned = oriented() ? cases[state.place].shape[0] - 1 - z : z;
+    const [row, column] = [[y, x], [turned, x], [turned, y]][state.plane];
+    const [left, top] = [(column + 0.5) * sx, (row + 0.5) * sy];
+    for (const [ink, width] of [["rgba(0, 0, 0, 0.6)", 6], ["#ffd400", 3]]) {
+      context.beginPath();
+      context.arc(left, top, Math.max(LONGEST / 28, 3 * sx), 0, 2 * Math.PI);
+      context.lineWidth = width;
+      context.strokeStyle = ink;
+      context.stroke();
+    }
+    const screen = part("screen");
+    const shown = Math.min(screen.clientWidth / canvas.width, screen.clientHeight / canvas.height) * state.zoom;
+    screen.scrollLeft = screen.scrollWidth / 2 + (left - canvas.width / 2) * shown - screen.clientWidth / 2;
+    screen.scrollTop = screen.scrollHeight / 2 + (top - canvas.height / 2) * shown - screen.clientHeight / 2;
+  }
+
   function draw() {
     const one = cases[state.place];
     const plane = geometry();
@@ -156,6 +175,7 @@
     canvas.setAttribute("aria-label", `${one.title} ${name}`);
     part("at").value = state.at;
     canvas.style.width = canvas.style.height = `${100 * state.zoom}%`;
+    if (state.mark) ring(plane, sx, sy);
     part("size").textContent = `${Math.round(100 * state.zoom)} %`;
     SIDES.forEach((side, index) => { part(side).textContent = oriented() ? DIRECTIONS[state.plane][index] : ""; });
   }
@@ -166,12 +186,13 @@
     const value = (level) => level * one.scale + one.offset;
     part("level").value = (low + high) / 2;
     part("width").value = high - low;
-    part("level").title = `level ${value((low + high) / 2).toPrecision(4)}`;
-    part("width").title = `width ${((high - low) * one.scale).toPrecision(4)}`;
+    const short = (number) => String(Number(number.toPrecision(4)));
+    part("values").textContent = `level ${short(value((low + high) / 2))}, width ${short((high - low) * one.scale)}`;
   }
 
-  function choose(plane, at) {
+  function choose(plane, at, mark = null) {
     const one = cases[state.place];
+    state.mark = mark;
     state.plane = plane;
     state.at = Math.min(Math.max(at, 0), one.shape[plane] - 1);
     part("plane").value = plane;
@@ -181,7 +202,9 @@
 
   async function open(number, at) {
     const before = state.place;
+    state.wanted = number;
     const loaded = await load(number);
+    if (state.wanted !== number) return; // another case was asked for meanwhile
     const one = cases[number];
     Object.assign(state, { place: number, loaded, zoom: before === number ? state.zoom : 1 });
     part("case").value = number;
@@ -194,12 +217,12 @@
       part("level").max = part("width").max = most;
       part("width").min = most / 255;
       const grey = one.windows.length > 0;
-      for (const name of ["windows", "levels", "widths"]) part(name).hidden = !grey;
+      for (const name of ["windows", "levels", "widths", "values"]) part(name).hidden = !grey;
       for (const name of ["planes", "slices"]) part(name).hidden = !names.length;
       part("words").textContent = one.words && `Shown: ${one.words}.`;
       if (grey) levels(one.windows[0].low, one.windows[0].high);
     }
-    choose(at ? state.plane : one.plane, at ? at[state.plane] : one.best);
+    choose(at ? state.plane : one.plane, at ? at[state.plane] : one.best, at);
   }
 
   const step = (by) => choose(state.plane, state.at + by);
@@ -248,8 +271,8 @@
   const keys = {
     ArrowUp: () => step(-1), ArrowDown: () => step(1), PageUp: () => step(-10), PageDown: () => step(10),
     Home: () => choose(state.plane, 0), End: () => choose(state.plane, Infinity),
-    ArrowLeft: () => open(Math.max(state.place - 1, 0)),
-    ArrowRight: () => open(Math.min(state.place + 1, cases.length - 1)),
+    ArrowLeft: () => open(Math.max(state.wanted - 1, 0)),
+    ArrowRight: () => open(Math.min(state.wanted + 1, cases.length - 1)),
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5),
     p: () => toggle("prediction"), r: () => toggle("reference"),
     n: () => objects.length && show(objects[(state.object + 1) % objects.length]),

@@ -20,7 +20,7 @@ from unetkit.workflows.pictures import data_uri, png
 
 MOST_OBJECTS = 60
 _KEYS = (
-    "Wheel or ↑ ↓: next plane; Page Up, Page Down: ten planes; Home, End: first, last; ← →: case; "
+    "Wheel or ↑ ↓: next slice; Page Up, Page Down: ten slices; Home, End: first, last; ← →: case; "
     "+ −: zoom; P, R: prediction, reference; N: next object."
 )
 _HEAD = ("object", "class", "size", "covered", "case", "")
@@ -57,12 +57,13 @@ def viewer(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePicture
         )
         + '</div><div class="controls">'
         f'<label>case <select data-part="case">{options}</select></label>'
-        '<label data-part="planes">planes <select data-part="plane"></select></label>'
-        '<label data-part="slices">plane <input type="range" data-part="at" min="0" value="0"></label>'
+        '<label data-part="planes">view <select data-part="plane"></select></label>'
+        '<label data-part="slices">slice <input type="range" data-part="at" min="0" value="0"></label>'
         '<output data-part="where" aria-live="polite"></output>'
         '<label data-part="windows">window <select data-part="window"></select></label>'
         '<label data-part="levels">level <input type="range" data-part="level" step="any"></label>'
         '<label data-part="widths">width <input type="range" data-part="width" step="any"></label>'
+        '<small data-part="values"></small>'
         '<label>fill <input type="range" data-part="fill" min="0" max="1" step="0.05" value="0.25"></label>'
         '<label><input type="checkbox" data-part="prediction" checked> prediction, coloured outline</label>'
         '<label><input type="checkbox" data-part="reference" checked> reference, white outline</label>'
