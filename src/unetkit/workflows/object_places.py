@@ -13,6 +13,7 @@ from unetkit.records.case import Grid
 from unetkit.records.saved import Saved
 from unetkit.spatial.regions import boxes, components, cut, sizes
 
+Wrong = Literal["missed", "false"]
 MOST_WRONG, MOST_FOUND = 15, 5
 """Objects of a class and case that are kept: the largest wrong ones, the least covered found ones."""
 
@@ -66,10 +67,11 @@ def object_places(
             continue
         matched = match_objects(there, said)
         rows: list[ObjectPlace] = []
-        for mask, other, good, kind in (
+        sides: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, Wrong], ...] = (
             (there, said, matched.found, "missed"),
             (said, there, matched.right, "false"),
-        ):
+        )
+        for mask, other, good, kind in sides:
             numbered, count = components(mask)
             size, shared = sizes(numbered, count), sizes(np.where(other, numbered, 0), count)
             where = boxes(numbered, count)

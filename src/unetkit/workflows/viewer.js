@@ -6,10 +6,11 @@
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const canvas = part("canvas");
   const context = canvas.getContext("2d");
-  const LONGEST = 1000;
+  const LONGEST = 1000; // pixels of a drawn slice, the longer side
+  const NOTCH = 30; // how far a touch pad rolls for one slice; a wheel turns by 100
   const DIRECTIONS = [["A", "L", "P", "R"], ["S", "L", "I", "R"], ["S", "P", "I", "A"]]; // top, right, bottom, left
   const SIDES = ["top", "right", "bottom", "left"];
-  const state = { place: -1, loaded: null, plane: 0, at: 0, zoom: 1, low: 0, high: 255, object: -1, mark: null, wanted: 0 };
+  const state = { place: -1, loaded: null, plane: 0, at: 0, zoom: 1, low: 0, high: 255, object: -1, mark: null, wanted: 0, rolled: 0 };
   const kept = new Map();
 
   async function decode(uri, shape, across) {
@@ -262,9 +263,17 @@
   part("in").addEventListener("click", () => zoom(1.5));
   part("out").addEventListener("click", () => zoom(1 / 1.5));
   part("screen").addEventListener("wheel", (event) => {
-    if (event.ctrlKey) zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
-    else if (cases[state.place].planes.length) step(Math.sign(event.deltaY));
-    else return;
+    if (event.ctrlKey) {
+      zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
+    } else {
+      const last = cases[state.place].shape[state.plane] - 1;
+      if (event.deltaY < 0 ? state.at === 0 : state.at === last) return; // the page scrolls on
+      state.rolled = Math.sign(state.rolled) === Math.sign(event.deltaY) ? state.rolled + event.deltaY : event.deltaY;
+      if (Math.abs(state.rolled) >= NOTCH) {
+        step(Math.sign(event.deltaY));
+        state.rolled = 0;
+      }
+    }
     event.preventDefault();
   }, { passive: false });
   const toggle = (name) => { part(name).checked = !part(name).checked; draw(); };
