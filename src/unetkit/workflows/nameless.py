@@ -55,5 +55,5 @@ def _without(text: str, path: Path, said: str, *, keep: str) -> str:
     """Replace a path, however it was written, and its name alone where that is no word of its own."""
     for name in (str(path.resolve()), str(path), path.name):
         if len(name) >= _SHORTEST and name != keep and name in text:
-            text = re.sub(rf"(?<![\w.^-]){re.escape(name)}(?![\w^-])", lambda _: said, text)
+            text = re.sub(rf"(?<![\w.^-]){re.escape(name)}(?![\w^-]|\.\w)", lambda _: said, text)
     return text
