@@ -363,15 +363,8 @@ def _classes(
     for each in decided.problems:
         if each.severity == "warning":
             progress.say(f"warning: {each.where}: {each.problem}; {each.cure}")
-    return DataPlan.model_validate(
-        {
-            "rank": rank,
-            "channels": ["image"],
-            "classes": decided.names,
-            "label_values": decided.values,
-            "ignore_value": decided.ignore_value,
-        }
-    )
+    shape = {"rank": rank, "channels": ["image"], "ignore_value": decided.ignore_value}
+    return DataPlan.model_validate({**shape, "classes": decided.names, "label_values": decided.values})
 
 
 def _counted(path: Path) -> tuple[dict[int, int], int]:
