@@ -36,6 +36,15 @@ def test_objects_curves_and_reasons(capsys):
     assert "Objects" not in capsys.readouterr().out.replace(plain.convention, "")
 
 
+def test_calibration_is_one_line_and_none_without(capsys):
+    rows = ((0.9, 0.5, 2), (0.5, 0.5, 2))
+    show_scores(scored(calibration=rows, calibration_objects=rows[:1]))
+    line = "expected calibration error (ECE): 0.2000 over all pixels, 0.4000 over pixels of objects"
+    assert line in " ".join(capsys.readouterr().out.split())
+    show_scores(scored())
+    assert "ECE" not in capsys.readouterr().out
+
+
 def test_subgroups(capsys):
     scores = scored()
     show_subgroups(scores, ())

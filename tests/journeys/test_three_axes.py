@@ -16,7 +16,7 @@ def test_from_nnunets_layout_to_predictions(volumes, tiny_volume_words, tmp_path
     words = ["--out", str(run), "--fold", "0/3", "--json", "-q", *tiny_volume_words]
     assert main(["train", str(volumes), *words]) == 0
     assert json.loads(capsys.readouterr().out)["cases"] == 2
-    assert "data-slices" in (run / "report.html").read_text()
+    assert 'id="viewer"' in (run / "report.html").read_text()
 
     out = tmp_path / "out"
     words = ["predict", str(run), str(volumes / "imagesTr"), "--out", str(out), "--probabilities", "-q"]

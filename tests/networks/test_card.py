@@ -1,6 +1,6 @@
 """The model card."""
 
-from unetkit.networks.card import model_card
+from unetkit.networks.card import BLANK, FORMAT, MEDICAL, model_card
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.scores import CaseScores, Scores, Summary
 
@@ -45,9 +45,22 @@ def test_it_says_what_it_is_how_to_use_it_and_what_it_is_not():
     assert "| 1 | defect | 255 |" in card
     assert "| made by | unet train |" in card
     assert "unet predict MODEL INPUT --out DIR" in card
-    assert "**Not a medical device.**" in card
+    assert "**Not a medical device: not cleared" in card
     assert "| `network.norm` | batch | large batches |" in card
     assert "| `training.patch_size` | [32, 32] |  |" in card
+
+
+def test_a_medical_model_is_asked_for_more():
+    facts = {FORMAT: "dicom", "training cases": "40", "split": "5 parts by group"}
+    card = model_card(PLAN, scores(), facts)
+    assert "## CHAI applied model card" in card
+    assert "## CLAIM checklist" in card
+    assert f"| TargetedPatientPopulation | {BLANK} |" in card
+    assert "| 42 | Funding, and the role of the funders |" in card
+    assert "how they were split: 5 parts by group" in card
+    assert "Dice, mean [95 % interval]: defect 0.812 [0.700, 0.900]" in card
+    plain = model_card(PLAN, scores(), facts | {FORMAT: "raster"})
+    assert "CLAIM" not in plain
 
 
 def test_a_class_name_cannot_break_the_table():
@@ -56,3 +69,9 @@ def test_a_class_name_cannot_break_the_table():
     card = model_card(plan, None, {})
     assert "| 1 | a\\|&lt;b> # boo | 255 |" in card
     assert "\n# boo" not in card
+
+
+def test_medical_formats_are_formats():
+    from unetkit.data.formats import FORMATS
+
+    assert set(FORMATS) > MEDICAL

@@ -44,15 +44,17 @@ def test_a_note_is_found_as_long_as_nothing_changed(tmp_path):
 
 def test_the_work_depends_on_the_model_the_plan_and_what_was_asked(tmp_path):
     plan = Plan.model_validate(EXAMPLE)
-    asked = {"tta": False, "probabilities": False, "device": "cpu"}
-    one = work_of(tmp_path, plan, **asked)
-    assert one == work_of(tmp_path, plan, **asked)
-    others = [{**asked, "tta": True}, {**asked, "probabilities": True}, {**asked, "device": "cuda"}]
-    found = {work_of(tmp_path, plan, **words) for words in others}
-    found.add(work_of(tmp_path, plan.with_values({"inference.skip_tiles": "empty"}), **asked))
+    one = work_of(tmp_path, plan, {}, device="cpu")
+    assert one == work_of(tmp_path, plan, {"tta": False, "changes": {}}, device="cpu")
+    found = {
+        work_of(tmp_path, plan, {name: True}, device="cpu")
+        for name in ("tta", "probabilities", "uncertainty")
+    }
+    found.add(work_of(tmp_path, plan, {}, device="cuda"))
+    found.add(work_of(tmp_path, plan.with_values({"inference.skip_tiles": "empty"}), {}, device="cpu"))
     (tmp_path / "model.json").write_text("{}")
-    found.add(work_of(tmp_path, plan, **asked))
-    assert len({one, *found}) == 6
+    found.add(work_of(tmp_path, plan, {}, device="cpu"))
+    assert len({one, *found}) == 7
 
 
 def test_a_batch_that_was_stopped_goes_on_and_ends_as_an_unstopped_one(

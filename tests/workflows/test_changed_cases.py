@@ -1,11 +1,16 @@
+import base64
+import io
+import re
+
 import numpy as np
+from PIL import Image
 
 from unetkit.compression.parity import CaseChange
 from unetkit.data.catalog import find_cases
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.workflows.changed_cases import changed_cases
 from unetkit.workflows.model import load
-from unetkit.workflows.pictures import data_uri, overlay, png, to_picture
+from unetkit.workflows.pictures import at_least, overlay, to_picture
 from unetkit.workflows.train import train
 
 
@@ -19,8 +24,14 @@ def test_each_case_is_shown_as_it_is_and_as_both_see_it(finished, wafers):
     pixels, _ = read_pixels(cases[0])
     reference, _, _ = read_label(cases[0], model.plan.data)
     found = np.asarray(model.predict(cases[0].images[0]))
-    for labels in (reference, found):
-        assert data_uri(png(overlay(to_picture(pixels)[0], labels))) in text
+    shown = []
+    for uri in re.findall(r'src="data:image/png;base64,([^"]+)"', text)[:3]:
+        with Image.open(io.BytesIO(base64.b64decode(uri))) as picture:
+            shown.append(np.asarray(picture))
+    for picture, labels in zip(shown, (reference, found, found), strict=True):
+        edge = max(picture.shape)
+        wanted = overlay(at_least(to_picture(pixels), edge), at_least(labels, edge))
+        assert np.array_equal(picture, wanted)
     assert changed_cases(model, model, cases, []) == ""
 
 

@@ -7,7 +7,9 @@ from PIL import Image
 
 from unetkit.cli import main
 from unetkit.data.formats import format_of
+from unetkit.records.run import Run
 from unetkit.records.scores import Scores
+from unetkit.workflows.case_pictures import INDEX, PictureIndex, read_planes
 from unetkit.workflows.evaluate import evaluate
 
 pytestmark = pytest.mark.usefixtures("excepthook")
@@ -32,10 +34,23 @@ def test_scores_are_those_of_the_saved_predictions(finished, wafers):
             assert wanted is None or abs(float(got or 0) - wanted) < 1e-9
 
 
-def test_pictures_are_listed_for_the_report(finished):
-    rows = json.loads((finished / "pictures" / "index.json").read_text())
-    assert len(rows) == 4
-    assert all((finished / "pictures" / one["image"]).is_file() for row in rows for one in row["slices"])
+def test_pictures_are_those_of_the_saved_predictions(finished, wafers):
+    run = Run(finished)
+    index = PictureIndex.from_json((finished / "pictures" / INDEX).read_bytes(), where=INDEX)
+    assert len(index.cases) == 4
+    for case in index.cases:
+        found = np.asarray(Image.open(finished / "predictions" / f"{case.id}.png"))
+        truth = np.asarray(Image.open(wafers / "masks" / f"{case.id}.png"))
+        picture = np.asarray(Image.open(wafers / "images" / f"{case.id}.png"))
+        assert np.array_equal(read_planes(run, case, case.prediction)[0] > 0, found > 0)
+        assert np.array_equal(read_planes(run, case, case.reference)[0] > 0, truth > 0)
+        assert read_planes(run, case, case.image)[0].shape == picture.shape
+
+
+def test_the_card_tells_what_it_was_trained_on(finished):
+    seal = json.loads((finished / "model" / "model.json").read_text())
+    assert seal["facts"]["file format"] == "raster"
+    assert seal["facts"]["split"] == json.loads((finished / "split.json").read_text())["how"]
 
 
 def test_labels_without_geometry_cost_none(volumes, tiny_volume_words, tmp_path):

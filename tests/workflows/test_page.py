@@ -70,6 +70,22 @@ def test_calibration_has_a_diagonal_and_a_dot_per_bin():
     assert page.calibration_chart([]) == ""
 
 
+def test_every_drawing_says_what_it_is():
+    svg = page.chart("Loss", [Line("a", [(0, 1)])], x_name="x") + page.calibration_chart(
+        [(0.5, 0.4, 1)], title="<b>"
+    )
+    assert 'aria-label="Loss"' in svg
+    assert 'aria-label="&lt;b&gt;"' in svg
+    assert "<b>" not in svg
+
+
+def test_scripts_go_in_only_where_they_are_asked_for():
+    plain, more = (page.page("T", "", [], scripts=each) for each in ((), ("viewer.js",)))
+    assert plain.count("<script>") == 1
+    assert more.count("<script>") == 2
+    assert "viewer-data" in more
+
+
 def test_shares_and_colours_are_bounded():
     assert "width:160.0px" in page.share_bar(7.0).text
     assert "width:0.0px" in page.share_bar(-1.0).text

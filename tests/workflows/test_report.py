@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from unetkit.errors import UsageError
+from unetkit.workflows.case_pictures import SHOWN_BYTES
 from unetkit.workflows.report import report
 
 
@@ -13,6 +14,7 @@ def test_it_holds_every_section_and_nothing_from_outside(finished, tmp_path):
     text = result.path.read_text()
     for heading in (
         "Scores",
+        "Look closer",
         "Pictures, worst first",
         "Learning",
         "Every case, worst first",
@@ -74,12 +76,29 @@ def test_names_from_files_cannot_become_html(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     evil = "<img src=x onerror=alert(1)>"
-    for name in ("pictures/index.json", "model/scores.json", "manifest.json", "split.json"):
+    for name in ("pictures/cases.json", "model/scores.json", "manifest.json", "split.json"):
         path = run / name
         path.write_text(path.read_text().replace("wafer00", json.dumps(evil)[1:-1]))
     text = report(run).path.read_text()
     assert evil not in text
     assert "&lt;img src=x" in text
+
+
+def test_only_models_of_medical_formats_are_called_no_medical_device(finished, tmp_path):
+    words = "Not a medical device"
+    assert words not in report(finished, out=tmp_path / "r.html").path.read_text()
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    seal = run / "model" / "model.json"
+    assert '"file format": "raster"' in seal.read_text()
+    seal.write_text(seal.read_text().replace('"file format": "raster"', '"file format": "dicom"'))
+    assert words in report(run).path.read_text()
+
+
+def test_it_stays_within_the_size_its_pictures_are_given(finished, tmp_path):
+    result = report(finished, out=tmp_path / "r.html")
+    assert result.bytes < 2 * SHOWN_BYTES
+    assert "<script>" in result.path.read_text()
 
 
 def test_what_is_no_run_is_refused(tmp_path):

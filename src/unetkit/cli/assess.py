@@ -80,6 +80,13 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write <stem>.probabilities.npz (K, *S) float16.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write uncertainty/: entropy per pixel, 0 to 255; with --tta also disagreement/.",
+        ),
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,6 +113,7 @@ def predict(
         out,
         tta=tta,
         probabilities=probabilities,
+        uncertainty=uncertainty,
         changes=changes(set_),
         device=device,
         resume=resume,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unetkit.cli.console import give_line, give_table
 
 if TYPE_CHECKING:
-    from unetkit.records.scores import ObjectRow, Scores, Summary
+    from unetkit.records.scores import Scores, Summary
     from unetkit.workflows.comparison import Against
     from unetkit.workflows.subgroups import Subgroup
 
@@ -31,6 +31,7 @@ def show_scores(scores: Scores) -> None:
         named = ", ".join(metric for metric, reason in scores.reasons.items() if reason == why)
         give_line(f"{named}: measured because of {why}")
     _show_objects(scores)
+    _show_calibration(scores)
     cases = []
     for case in scores.cases:
         values = [case.values[name].get("dice") for name in scores.classes]
@@ -88,7 +89,7 @@ def _show_objects(scores: Scores) -> None:
         for one in sizes:
             counts = f"{one.found} of {one.reference}", f"{one.right} of {one.prediction}"
             shares = map(_share, (one.recall, one.precision, one.f1))
-            rows.append((name, _range(one), *counts, *shares))
+            rows.append((name, one.sizes, *counts, *shares))
     if rows:
         rank = "mm³, of pictures mm²" if scores.unit == "mm" else "pixels"
         head = ("class", f"size ({rank})", "found", "right", "recall", "precision", "F1")
@@ -99,10 +100,14 @@ def _show_objects(scores: Scores) -> None:
         give_table("Objects found at so many false alarms per image", ("class", *rates), curves)
 
 
-def _range(one: ObjectRow) -> str:
-    if one.most is None:
-        return f"{one.least:g} and more" if one.least else "all"
-    return f"{one.least:g} to {one.most:g}" if one.least else f"below {one.most:g}"
+def _show_calibration(scores: Scores) -> None:
+    from unetkit.metrics.calibration import calibration_error
+
+    kinds = ("all pixels", scores.calibration), ("pixels of objects", scores.calibration_objects)
+    gaps = [(name, gap) for name, rows in kinds if (gap := calibration_error(rows)) is not None]
+    if gaps:
+        listed = ", ".join(f"{gap:.4f} over {name}" for name, gap in gaps)
+        give_line(f"expected calibration error (ECE): {listed}")
 
 
 def _share(value: float | None) -> str:

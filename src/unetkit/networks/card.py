@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from unetkit.networks.checklist import CHAI, CLAIM, Known
 from unetkit.records.plan import Plan
 from unetkit.records.scores import Scores, Summary
 
+FORMAT = "file format"
+"""Fact of a saved model: the format of its training images."""
+MEDICAL = frozenset({"dicom", "metaimage", "nifti", "nrrd"})
+"""Formats that hospitals and their research use."""
+NOT_A_DEVICE = (
+    "Not a medical device: not cleared, certified or approved for diagnosis, treatment or any other decision "
+    "about a patient."
+)
+BLANK = "_to be filled in_"
 _LIMITS = """\
 - It knows only the classes above and always answers with one of them, also on pictures of something else.
 - It was measured on the cases counted above and on nothing else: another device, site, material or
-  population may give other results. Measure it there before relying on it.
-- **Not a medical device.** Not cleared for diagnosis or treatment."""
+  population may give other results. Measure it there before relying on it."""
 
 
 def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> str:
@@ -28,7 +37,8 @@ def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> s
     data = plan.data
     parts = [
         f"# U-Net for {_cell(_listed(data.classes[1:]))}",
-        f"Gives each pixel of an image with {data.rank} axes one of {len(data.classes)} classes (unetkit).",
+        f"**{NOT_A_DEVICE}**",
+        _summary(plan),
         "## Classes",
         _table(
             ("id", "class", "value in label files"),
@@ -42,6 +52,7 @@ def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> s
         _usage(),
         "## Limits",
         _LIMITS,
+        *(_checklists(plan, scores, facts) if is_medical(facts) else ()),
         "## Plan",
         _table(
             ("key", "value", "why"),
@@ -49,6 +60,45 @@ def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> s
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def is_medical(facts: Mapping[str, str]) -> bool:
+    """Whether a model was trained on images of a medical format.
+
+    Args:
+        facts: Of the saved model.
+
+    Example:
+        >>> is_medical({FORMAT: "nifti"}), is_medical({FORMAT: "raster"}), is_medical({})
+        (True, False, False)
+    """
+    return facts.get(FORMAT) in MEDICAL
+
+
+def _summary(plan: Plan) -> str:
+    data = plan.data
+    return f"Gives each pixel of an image with {data.rank} axes one of {len(data.classes)} classes (unetkit)."
+
+
+def _checklists(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> tuple[str, ...]:
+    """What a medical model is asked for, filled in as far as unetkit knows it."""
+    known = Known(plan, scores, dict(facts), _summary(plan))
+    chai = [
+        (section, name, say(known) or BLANK) for section, rows in CHAI.items() for name, say in rows.items()
+    ]
+    claim = [(str(number), asked, say(known) or BLANK) for number, (asked, say) in enumerate(CLAIM, start=1)]
+    filled = sum(answer != BLANK for _, _, answer in claim)
+    return (
+        "## CHAI applied model card",
+        "The fields of the schema of the Coalition for Health AI, version 0.2. "
+        "What only the publisher can know is left blank.",
+        _table(("section", "field", "content"), chai),
+        "## CLAIM checklist",
+        f"The {len(claim)} items of the Checklist for Artificial Intelligence in Medical Imaging (Mongan "
+        "et al., Radiology: Artificial Intelligence 2020; what it calls ground truth is the reference "
+        f"standard of the 2024 update). {filled} are pre-filled from the training; the others are yours.",
+        _table(("item", "what is asked", "answer"), claim),
+    )
 
 
 def _data(plan: Plan, facts: Mapping[str, str]) -> str:

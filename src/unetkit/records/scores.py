@@ -49,6 +49,19 @@ class ObjectRow(Saved):
     right: int
 
     @property
+    def sizes(self) -> str:
+        """The range in words.
+
+        Example:
+            >>> row = ObjectRow(least=5, most=None, reference=0, found=0, prediction=0, right=0)
+            >>> row.sizes, row.model_copy(update={"most": 9.0}).sizes
+            ('5 and more', '5 to 9')
+        """
+        if self.most is None:
+            return f"{self.least:g} and more" if self.least else "all"
+        return f"{self.least:g} to {self.most:g}" if self.least else f"below {self.most:g}"
+
+    @property
     def recall(self) -> float | None:
         """Share of the reference objects that were found; None where there is none."""
         return self.found / self.reference if self.reference else None
@@ -135,6 +148,7 @@ class Scores(Saved):
         cases: One row per case.
         summary: Class name (or ``mean`` for the mean over foreground classes) → metric → Summary.
         calibration: Rows ``(mean confidence, share right, pixels)`` per confidence bin; may be empty.
+        calibration_objects: The same, of pixels that the reference or the prediction calls an object.
         convention: How missed and empty cases count, in words.
         objects: Class name → its objects over all cases: all sizes first, then by size.
         froc: Class name → rows ``(false alarms per image, share of the objects found)``.
@@ -149,6 +163,7 @@ class Scores(Saved):
     cases: tuple[CaseScores, ...]
     summary: dict[str, dict[str, Summary]]
     calibration: tuple[tuple[float, float, int], ...] = ()
+    calibration_objects: tuple[tuple[float, float, int], ...] = ()
     convention: str = ""
     objects: dict[str, tuple[ObjectRow, ...]] = Field(default_factory=dict)
     froc: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)

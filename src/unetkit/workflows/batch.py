@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,19 @@ Facts = list[list[str | int]]
 """Name, bytes and time of change of each file."""
 
 
-def work_of(place: Path, plan: Plan, *, tta: bool, probabilities: bool, device: str) -> str:
+def work_of(place: Path, plan: Plan, settings: Mapping[str, object], *, device: str) -> str:
     """A digest of everything but the images that labels follow from.
 
     Args:
         place: The model folder.
         plan: Its plan, with what was changed by hand.
-        tta: Whether mirrored images are averaged.
-        probabilities: Whether probabilities are written.
+        settings: What else was asked for, such as mirrored images or maps beside the labels.
         device: As it was asked for.
     """
     seal = place / _SEAL
     model = sha256(seal) if seal.is_file() else str(place)
-    parts = [model, plan.to_json(), tta, probabilities, device]
+    asked = sorted(key for key, value in settings.items() if value is True)
+    parts = [model, plan.to_json(), asked, device]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

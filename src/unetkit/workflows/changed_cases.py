@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from unetkit.compression.parity import CaseChange
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.records.case import Case
 from unetkit.workflows import page
-from unetkit.workflows.pictures import LARGEST_EDGE, data_uri, overlay, png, to_picture
+from unetkit.workflows.pictures import LARGEST_EDGE, fullest, previews
 
 if TYPE_CHECKING:
     from unetkit.workflows.model import Model
@@ -41,12 +39,7 @@ def _row(before: Model, after: Model, case: Case, change: CaseChange) -> tuple[p
     pixels, _ = read_pixels(case)
     reference, _, _ = read_label(case, before.plan.data)
     old, new = (model.predictor.case(case).labels for model in (before, after))
-    picture, labels = to_picture(pixels)[0], [reference, old, new]
-    if reference.ndim > 2:
-        apart = np.count_nonzero((old != new).reshape(len(old), -1), axis=1)
-        at = int(apart.argmax())
-        picture, labels = picture[at], [each[at] for each in labels]
-    step = -(-max(picture.shape[:2]) // LARGEST_EDGE)
-    shown = [overlay(picture[::step, ::step], each[::step, ::step]) for each in labels]
+    at = fullest(old != new) if reference.ndim > 2 else 0
+    shown = previews(pixels, (reference, old, new), edge=LARGEST_EDGE, at=at)
     words = f"{escape(case.id)}<br>Dice {change.before:.3f} → {change.after:.3f}"
-    return (page.Html(words), *(page.Html(f'<img alt="" src="{data_uri(png(each))}">') for each in shown))
+    return (page.Html(words), *(page.Html(f'<img alt="" src="{each}">') for each in shown))

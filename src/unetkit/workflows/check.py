@@ -17,9 +17,9 @@ from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows import page
-from unetkit.workflows.pictures import data_uri, overlay, png, to_picture
+from unetkit.workflows.pictures import fullest, previews
 
-SAMPLES = 12
+SAMPLES, SAMPLE_EDGE = 12, 320
 
 
 class ProblemRow(Saved):
@@ -224,7 +224,7 @@ def _samples(inspection: Inspection) -> str:
     if data is None or not cases:
         return ""
     picks = np.unique(np.linspace(0, len(cases) - 1, min(SAMPLES, len(cases))).round().astype(int))
-    figures = []
+    figures: list[tuple[str, str]] = []
     for case in (cases[int(pick)] for pick in picks):
         try:
             pixels, _ = read_pixels(case)
@@ -232,13 +232,6 @@ def _samples(inspection: Inspection) -> str:
             labels, _ = class_ids(values, data, where=case.id)
         except DataError:
             continue  # it stands among the problems already
-        picture = to_picture(pixels)[0]
-        if labels.ndim == 3:
-            fullest = int(np.argmax(labels.reshape(len(labels), -1).astype(bool).sum(axis=1)))
-            picture, labels = picture[fullest], labels[fullest]
-        step = -(-max(labels.shape) // 320)
-        shown = png(
-            overlay(picture[::step, ::step], np.minimum(labels[::step, ::step], 255).astype(np.uint8))
-        )
-        figures.append((case.id, data_uri(shown)))
+        at = fullest(labels) if labels.ndim == 3 else 0
+        figures.append((case.id, previews(pixels, (labels,), edge=SAMPLE_EDGE, at=at)[0]))
     return page.thumbnails(figures)

@@ -131,6 +131,7 @@ def score_model(
     plan = model.plan
     rows: list[CaseScores] = []
     bins: tuple[Row, ...] = ()
+    near = bins  # the same, of pixels of objects
     suggested: list[list[Candidates]] = []
     watch.begin("measuring", len(cases))
     for case in cases:
@@ -155,6 +156,8 @@ def score_model(
         )
         if (shares := prediction.probabilities) is not None:
             bins = calibration(shares, reference, known, before=bins)
+            either = (reference > 0) | (prediction.labels > 0)
+            near = calibration(shares, reference, either if known is None else either & known, before=near)
             if "object_f1" in measures.metrics:
                 rest = range(1, len(shares))
                 suggested.append([candidates(shares[k], reference == k, known) for k in rest])
@@ -172,7 +175,8 @@ def score_model(
     )
     whole = len(suggested) == len(rows)  # a curve over some of the cases would flatter
     curves = zip(scores.classes, map(froc, zip(*suggested, strict=True)), strict=False) if whole else ()
-    return scores.model_copy(update={"reasons": dict(measures.reasons), "froc": dict(curves)})
+    more = {"reasons": dict(measures.reasons), "froc": dict(curves), "calibration_objects": near}
+    return scores.model_copy(update=more)
 
 
 def relation(folder: Path, digests: Mapping[str, str]) -> str:
@@ -359,15 +363,8 @@ def _classes(
     for each in decided.problems:
         if each.severity == "warning":
             progress.say(f"warning: {each.where}: {each.problem}; {each.cure}")
-    return DataPlan.model_validate(
-        {
-            "rank": rank,
-            "channels": ["image"],
-            "classes": decided.names,
-            "label_values": decided.values,
-            "ignore_value": decided.ignore_value,
-        }
-    )
+    shape = {"rank": rank, "channels": ["image"], "ignore_value": decided.ignore_value}
+    return DataPlan.model_validate({**shape, "classes": decided.names, "label_values": decided.values})
 
 
 def _counted(path: Path) -> tuple[dict[int, int], int]:

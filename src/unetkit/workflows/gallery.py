@@ -1,27 +1,26 @@
-"""The pictures of a report: every case a stack of layers that a reader can fade and switch off."""
+"""The pictures of a report at a glance: one plane of every case, worst first, as layers to switch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from unetkit.records.run import Run
-from unetkit.records.scores import CaseScores, Scores
+from unetkit.records.scores import DISTANCES, CaseScores, Scores
 from unetkit.workflows import page
-from unetkit.workflows.pictures import CasePictures, Slice, data_uri, fill_layer, outline_layer, png
+from unetkit.workflows.case_pictures import CasePictures, plane_of, read_planes
+from unetkit.workflows.pictures import at_least, data_uri, fill_layer, grey, outline_layer, png, reduced
 
-SHARES = ("dice", "iou", "precision", "recall")
+_EDGE = 400
 
 
 def number(value: float | None, metric: str = "dice") -> str:
-    """A score as a reader wants it: shares with three digits, millimetres with two."""
+    """A score as a reader wants it: shares with three digits, distances with two."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if metric in SHARES or metric.startswith("nsd") else f"{value:.2f}"
+    return f"{value:.2f}" if metric in DISTANCES else f"{value:.3f}"
 
 
 def worst_first(scores: Scores) -> list[CaseScores]:
@@ -37,80 +36,112 @@ def case_dice(case: CaseScores) -> float | None:
     return float(np.mean([value for value in values if value is not None])) if values else None
 
 
-def gallery(run: Run, classes: Sequence[str], scores: Scores | None, pictures: Sequence[CasePictures]) -> str:
+def case_words(case: CaseScores | None) -> str:
+    """Dice, and what was missed or made up, in a few words.
+
+    Args:
+        case: Its scores, None where it was not measured.
+    """
+    if case is None:
+        return "not measured"
+    dice = case_dice(case)
+    words = f"Dice {number(dice)}" if dice is not None else "nothing there, nothing found"
+    if case.missed:
+        words += f", missed {', '.join(case.missed)}"
+    if case.spurious:
+        words += f", false {', '.join(case.spurious)}"
+    return words
+
+
+def in_order(pictures: Sequence[CasePictures], scores: Scores | None) -> list[tuple[CasePictures, str]]:
+    """Pictures with a few words about each, worst first.
+
+    Args:
+        pictures: What there is to show.
+        scores: Which cases are worst.
+    """
+    by_id = {case.id: case for case in scores.cases} if scores else {}
+    order = {case.id: place for place, case in enumerate(worst_first(scores))} if scores else {}
+    ordered = sorted(pictures, key=lambda each: order.get(each.id, len(order)))
+    return [(case, case_words(by_id.get(case.id))) for case in ordered]
+
+
+def gallery(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePictures, str]]) -> str:
     """Cases as layers: the image, the prediction as colour and outline, the reference as outline.
 
     Args:
         run: Whose pictures.
         classes: Class names, background first.
-        scores: Which cases are worst.
-        pictures: What there is to show.
+        ordered: What there is to show, see ``in_order``.
 
     Returns:
-        Html, worst case first; empty when there are no pictures.
+        Html; empty when there are no pictures.
     """
-    if not pictures:
+    if not ordered:
         return ""
-    by_id = {case.id: case for case in scores.cases} if scores else {}
-    order = {case.id: place for place, case in enumerate(worst_first(scores))} if scores else {}
-    figures = []
-    for case in sorted(pictures, key=lambda each: order.get(each.id, len(order))):
-        one = by_id.get(case.id)
-        dice = case_dice(one) if one else None
-        words = f"Dice {number(dice)}" if dice is not None else "nothing there, nothing found"
-        if one and one.missed:
-            words += f", missed {', '.join(one.missed)}"
-        if one and one.spurious:
-            words += f", false {', '.join(one.spurious)}"
-        figures.append(_figure(run, case, words))
-    classes = " ".join(
-        f"<span>{page.swatch(name, index).text}</span>" for index, name in enumerate(classes[1:])
-    )
+    figures = "".join(_figure(run, case, words, place) for place, (case, words) in enumerate(ordered))
     bar = (
         '<div class="toolbar"><label>fill '
         '<input type="range" id="opacity" min="0" max="1" step="0.05" value="0.35"></label>'
         '<label><input type="checkbox" data-layer="predicted" checked> prediction, coloured outline</label>'
         '<label><input type="checkbox" data-layer="reference" checked> reference, white outline</label>'
-        f"{classes}</div>"
+        f"{legend(classes)}</div>"
     )
-    return f'{bar}<div class="gallery">{"".join(figures)}</div>'
+    return f'{bar}<div class="gallery">{figures}</div>'
 
 
-def _figure(run: Run, case: CasePictures, words: str) -> str:
-    slices = "".join(_layers(run, one) for one in case.slices)
-    slider = ""
-    if len(case.slices) > 1:
-        at = next((index for index, one in enumerate(case.slices) if one.shown), 0)
-        slider = (
-            '<label class="soft">'
-            f'<input type="range" data-slices min="0" max="{len(case.slices) - 1}" value="{at}"> '
-            f"<span>{escape(case.slices[at].name)}</span></label>"
-        )
+def legend(classes: Sequence[str]) -> str:
+    """Every foreground class with its colour.
+
+    Args:
+        classes: Class names, background first.
+    """
+    return " ".join(f"<span>{page.swatch(name, index).text}</span>" for index, name in enumerate(classes[1:]))
+
+
+def _figure(run: Run, case: CasePictures, words: str, place: int) -> str:
+    first, step, total = case.numbers[case.plane]
+    where = f", slice {first + step * case.best} of {total}" if case.planes else ""
     return (
-        f'<figure><div class="name">{escape(case.id)}</div><figcaption>{escape(words)}</figcaption>'
-        f'<div class="view">{slices}</div>{slider}</figure>'
+        f'<figure><div class="name">{escape(case.id)}</div><figcaption>{escape(words + where)}</figcaption>'
+        f'<div class="view" style="aspect-ratio:{aspect(case):.4f}">{_layers(run, case)}</div>'
+        f'<button type="button" data-open="{place}" hidden>Look closer</button></figure>'
     )
 
 
-def _layers(run: Run, one: Slice) -> str:
-    folder = run.folder / "pictures"
+def aspect(case: CasePictures) -> float:
+    """Width over height of the case's own planes, as they lie in the world.
 
-    def labels(name: str | None) -> np.ndarray | None:
-        if name is None:
+    Args:
+        case: The pictures.
+    """
+    down, across = (axis for axis in range(3) if axis != case.plane)
+    return (case.shape[across] * case.spacing[across]) / (case.shape[down] * case.spacing[down])
+
+
+def _layers(run: Run, case: CasePictures) -> str:
+    oriented = case.planes[:1] == ("axial",)
+
+    def plane(name: str | None, *, labels: bool) -> np.ndarray | None:
+        volume = read_planes(run, case, name)
+        if volume is None:
             return None
-        with Image.open(folder / Path(name).name, formats=["PNG"]) as picture:
-            return np.asarray(picture)
+        flat = plane_of(volume, case.plane, case.best, oriented=oriented)
+        return reduced(flat, (-(-max(flat.shape[:2]) // _EDGE),) * 2, labels=labels)
 
-    def image(kind: str, picture: bytes) -> str:
-        return f'<img class="{kind}" alt="" src="{data_uri(picture)}">'
+    def image(kind: str, picture: np.ndarray) -> str:
+        return f'<img class="{kind}" alt="" src="{data_uri(png(picture))}">'
 
-    parts = [image("base", (folder / Path(one.image).name).read_bytes())]
-    prediction, reference = labels(one.prediction), labels(one.reference)
+    pixels = plane(case.image, labels=False)
+    assert pixels is not None  # every case has an image
+    if case.windows:
+        pixels = grey(pixels, case.windows[0].low, case.windows[0].high)
+    parts = [image("base", pixels)]
+    prediction, reference = plane(case.prediction, labels=True), plane(case.reference, labels=True)
     if prediction is not None:
-        parts.append(image("predicted fill", png(fill_layer(prediction))))
+        parts.append(image("predicted fill", fill_layer(prediction)))
     if reference is not None:
-        parts.append(image("reference", png(outline_layer(reference, dashed=True))))
+        parts.append(image("reference", outline_layer(at_least(reference, _EDGE // 2), dashed=True)))
     if prediction is not None:
-        parts.append(image("predicted", png(outline_layer(prediction))))
-    shown = " shown" if one.shown else ""
-    return f'<div class="slice{shown}" data-name="{escape(one.name, quote=True)}">{"".join(parts)}</div>'
+        parts.append(image("predicted", outline_layer(at_least(prediction, _EDGE // 2))))
+    return "".join(parts)

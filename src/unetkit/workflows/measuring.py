@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import torch
 
 from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
+from unetkit.networks.card import FORMAT
 from unetkit.networks.store import save_model
 from unetkit.records.case import Case
 from unetkit.records.files import write_text
@@ -21,12 +21,13 @@ from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
+from unetkit.records.split import SplitFile
+from unetkit.workflows.case_pictures import INDEX, SHOWN_BYTES, PictureIndex, Shown, save_pictures
 from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.fitting import Trained
 from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
-from unetkit.workflows.pictures import save_pictures
 from unetkit.workflows.predict import OUTPUT_SUFFIX
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
@@ -48,7 +49,9 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     ready = trained.ready
     run, plan = ready.run, ready.plan
     facts = {
+        FORMAT: kind_of(ready.trained_on[0].images[0]) or "",
         "training cases": str(len(ready.train)),
+        "split": SplitFile.from_json(run.split.read_bytes(), where=run.split).how,
         "steps": str(trained.outcome.step),
         **layout_facts(trained.device, trained.layout),
     }
@@ -125,12 +128,11 @@ def picture_cases(run: Run, cases: Sequence[Case], data: DataPlan, scores: Score
     rows = []
     for number, id in enumerate(chosen):
         case = by_id[id]
-        pixels, _ = read_pixels(case)
-        reference, _, _ = read_label(case, data)
+        pixels, grid = read_pixels(case)
+        reference, known, _ = read_label(case, data)
         path = prediction_path(run, case)
         raw, _ = format_of(path).read_label(path)
         labels, _ = class_ids(raw, data, where=path)
-        pictures = save_pictures(run, number, id, pixels, reference=reference, prediction=labels)
-        rows.append(pictures.model_dump(mode="json"))
-    index = run.folder / "pictures" / "index.json"
-    write_text(index, json.dumps(rows, indent=1) + "\n")
+        shown = Shown(id, pixels, grid, reference, labels, known, data.classes[1:], data.channels[0])
+        rows.append(save_pictures(run, number, shown, budget=SHOWN_BYTES // len(chosen)))
+    write_text(run.folder / "pictures" / INDEX, PictureIndex(cases=tuple(rows)).to_json())

@@ -6,11 +6,6 @@ if (opacity) {
 }
 all("input[data-layer]").forEach((box) => box.addEventListener("change", () =>
   all("." + box.dataset.layer).forEach((image) => { image.style.visibility = box.checked ? "visible" : "hidden"; })));
-all("input[data-slices]").forEach((range) => range.addEventListener("input", () => {
-  const slices = all(".slice", range.closest("figure"));
-  slices.forEach((slice, index) => slice.classList.toggle("shown", index === Number(range.value)));
-  range.nextElementSibling.textContent = slices[Number(range.value)].dataset.name;
-}));
 all("pre[data-copy]").forEach((block) => {
   const button = document.createElement("button");
   button.type = "button";

@@ -28,7 +28,14 @@ class Line:
     dots: bool = False
 
 
-def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]], *, lead: str = "") -> str:
+def page(
+    title: str,
+    subtitle: str,
+    sections: Sequence[tuple[str, str]],
+    *,
+    lead: str = "",
+    scripts: Sequence[str] = (),
+) -> str:
     """A whole page: one heading and one anchor per section, style and script inside.
 
     Args:
@@ -36,11 +43,16 @@ def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]], *, lead
         subtitle: Plain text.
         sections: Heading (plain text) and body (html).
         lead: Html between the title and the first section.
+        scripts: Files of this folder that go in behind ``page.js``.
     """
     parts = [(f"s{number}", heading, body) for number, (heading, body) in enumerate(sections) if body]
     links = "".join(f'<a href="#{key}">{escape(heading)}</a>' for key, heading, _ in parts)
     bodies = "".join(f'<h2 id="{key}">{escape(heading)}</h2>\n{body}\n' for key, heading, body in parts)
     own = files("unetkit.workflows")
+    inside = "".join(
+        f"<script>\n{own.joinpath(name).read_text(encoding='utf-8')}</script>\n"
+        for name in ("page.js", *scripts)
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -49,7 +61,7 @@ def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]], *, lead
         f"<title>{escape(title)}</title>\n<style>\n{own.joinpath('page.css').read_text(encoding='utf-8')}</style>\n"
         f'</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n<p class="soft">{escape(subtitle)}</p>\n'
         f"<nav>{links}</nav>\n{lead}\n{bodies}</main>\n"
-        f"<script>\n{own.joinpath('page.js').read_text(encoding='utf-8')}</script>\n</body>\n</html>\n"
+        f"{inside}</body>\n</html>\n"
     )
 
 
@@ -153,15 +165,17 @@ def chart(title: str, lines: Sequence[Line], *, x_name: str, log: bool = False, 
         legend = " ".join(
             f"<small>{swatch(line.name, index).text}</small>" for index, (line, _) in enumerate(kept)
         )
-    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{axes.frame(x_name, log=log)}{drawn}</svg>'
-    return f"<figure><strong>{escape(title)}</strong>{svg}{legend}</figure>"
+    return _chart(title, f"{axes.frame(x_name, log=log)}{drawn}", legend)
 
 
-def calibration_chart(rows: Sequence[tuple[float, float, int]]) -> str:
+def calibration_chart(
+    rows: Sequence[tuple[float, float, int]], *, title: str = "Share of pixels that are right"
+) -> str:
     """Confidence against the share that is right; the diagonal is perfect.
 
     Args:
         rows: Mean confidence, share right, pixels, per confidence bin.
+        title: Heading.
     """
     if not rows:
         return ""
@@ -176,11 +190,15 @@ def calibration_chart(rows: Sequence[tuple[float, float, int]]) -> str:
     ends = f'x1="{axes.x(0)}" y1="{axes.y(0)}" x2="{axes.x(1)}" y2="{axes.y(1)}"'
     diagonal = f'<line stroke="currentColor" stroke-opacity="0.4" stroke-dasharray="4 4" {ends}/>'
     curve = _curve([(confidence, right) for confidence, right, _ in rows], axes, color(0), dots=False)
-    svg = (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
-        f"{axes.frame('confidence of the predicted class', log=False)}{diagonal}{curve}{dots}</svg>"
-    )
-    return f"<figure><strong>Share of pixels that are right</strong>{svg}</figure>"
+    frame = axes.frame("confidence of the predicted class", log=False)
+    return _chart(title, f"{frame}{diagonal}{curve}{dots}")
+
+
+def _chart(title: str, inside: str, legend: str = "") -> str:
+    """A titled figure with a drawing on our axes."""
+    name = escape(title, quote=True)
+    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{name}">{inside}</svg>'
+    return f"<figure><strong>{name}</strong>{svg}{legend}</figure>"
 
 
 @dataclass(frozen=True)

@@ -1,121 +1,72 @@
-"""Small pictures of cases: the image, its labels as colour and outline, a few slices of a volume."""
+"""Pixels and labels as pictures to look at: grey levels, colours, outlines, PNG, previews of one plane."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from unetkit.records.files import write_bytes
-from unetkit.records.run import Run
-from unetkit.records.saved import Saved
 from unetkit.workflows.page import PALETTE
 
 LARGEST_EDGE = 512
-SLICES = 7
+SHOWN_PERCENTILES = (0.5, 99.5)
+"""What is black and what is white where nothing better is known: a few outliers must not darken the rest."""
+_SAMPLED = 1_000_000
 
 
-class Slice(Saved):
-    """One flat picture of a case; file names lie in the run's ``pictures`` folder.
-
-    Args:
-        name: What a person reads under it, e.g. ``slice 12 of 40``; empty for a picture.
-        image: PNG, grey or RGB.
-        reference: PNG of class ids, None without a label.
-        prediction: PNG of class ids.
-        shown: Whether this is the slice to show first.
-    """
-
-    name: str
-    image: str
-    reference: str | None
-    prediction: str | None
-    shown: bool = True
-
-
-class CasePictures(Saved):
-    """The pictures of one case."""
-
-    id: str
-    slices: tuple[Slice, ...]
-
-
-def save_pictures(
-    run: Run,
-    number: int,
-    id: str,
-    pixels: np.ndarray,
-    *,
-    reference: np.ndarray | None,
-    prediction: np.ndarray | None,
-) -> CasePictures:
-    """Write the pictures of one case.
+def percentiles(values: np.ndarray, shares: Sequence[float]) -> tuple[float, ...]:
+    """Percentiles of pixels, of about a million of them where there are more.
 
     Args:
-        run: Into its ``pictures`` folder.
-        number: Makes the file names (a case's id may hold anything).
-        id: The case.
-        pixels: ``(C, *S)`` as in the file.
-        reference: ``(*S)`` class ids, or None.
-        prediction: ``(*S)`` class ids, or None.
-
-    Returns:
-        What was written.
+        values: ``(*S)``.
+        shares: Percentiles, 0 to 100.
     """
-    grey = to_picture(pixels)
-    chosen = _slices(grey.shape[1:-1], reference, prediction)
-    best = _fullest(chosen, reference if reference is not None and reference.any() else prediction)
-    rows = []
-    for position, index in enumerate(chosen):
-        stem = f"{number:0>3}-{position}"
-        files: dict[str, str] = {}
-        for kind, array in (
-            ("image", grey[0] if index is None else grey[0][index]),
-            ("reference", _cut(reference, index)),
-            ("prediction", _cut(prediction, index)),
-        ):
-            if array is not None:
-                files[kind] = f"{stem}.{kind}.png"
-                write_bytes(
-                    run.folder / "pictures" / files[kind], png(_smaller(array, smooth=kind == "image"))
-                )
-        total = "" if index is None else f"slice {index + 1} of {grey.shape[1]}"
-        rows.append(
-            Slice(
-                name=total,
-                image=files["image"],
-                reference=files.get("reference"),
-                prediction=files.get("prediction"),
-                shown=position == best,
-            )
-        )
-    return CasePictures(id=id, slices=tuple(rows))
+    step = max(1, values.size // _SAMPLED)
+    step += step % 2 == 0  # an even step would meet the same columns of most pictures again and again
+    return tuple(float(value) for value in np.percentile(values.ravel()[::step], shares))
+
+
+def grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values as bytes: ``low`` and below is black, ``high`` and above white.
+
+    Args:
+        values: ``(*S)``.
+        low: Lower end of the window.
+        high: Upper end.
+
+    Example:
+        >>> grey(np.array([-5, 0, 5, 10, 50]), 0, 10).tolist()
+        [0, 0, 127, 255, 255]
+    """
+    scaled = (np.asarray(values, np.float32) - low) / max(float(high - low), 1e-6)
+    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def is_colour(pixels: np.ndarray) -> bool:
+    """Whether pixels ``(C, *S)`` are a picture of three channels of bytes, shown in colour."""
+    return pixels.shape[0] == 3 and pixels.dtype == np.uint8 and pixels.ndim == 3
 
 
 def to_picture(pixels: np.ndarray) -> np.ndarray:
-    """Any pixels as bytes to look at: ``(C, *S)`` → ``(1, *S, 1 or 3)`` uint8, 1st…99th percentile stretched.
+    """Any pixels as bytes to look at: ``(C, *S)`` → ``(*S, 1 or 3)`` uint8, percentiles 0.5 to 99.5.
 
     Three channels of bytes are shown as colour; otherwise the first channel as grey.
     """
-    if pixels.shape[0] == 3 and pixels.dtype == np.uint8 and pixels.ndim == 3:
-        return np.moveaxis(pixels, 0, -1)[None]
-    first = np.asarray(pixels[0], dtype=np.float32)
-    step = max(1, first.size // 1_000_000)
-    low, high = np.percentile(first.ravel()[::step], (0.5, 99.5))
-    scaled = (first - low) / max(float(high - low), 1e-6)
-    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)[None, ..., None]
+    if is_colour(pixels):
+        return np.moveaxis(pixels, 0, -1)
+    return grey(pixels[0], *percentiles(pixels[0], SHOWN_PERCENTILES))[..., None]
 
 
 def png(array: np.ndarray) -> bytes:
-    """Bytes ``(y, x)``, ``(y, x, 1)``, RGB or RGBA as a PNG file."""
+    """Bytes ``(y, x)``, ``(y, x, 1)``, RGB, RGBA or 16-bit grey ``(y, x)`` as a PNG file."""
     buffer = io.BytesIO()
-    Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).save(
-        buffer, format="PNG", optimize=True
-    )
+    flat = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    Image.fromarray(np.ascontiguousarray(flat)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -151,54 +102,100 @@ def overlay(picture: np.ndarray, labels: np.ndarray, *, opacity: float = 0.4) ->
     return np.where(edge[..., 3:] > 0, edge[..., :3], mixed).astype(np.uint8)
 
 
+def previews(pixels: np.ndarray, maps: Sequence[np.ndarray], *, edge: int, at: int = 0) -> list[str]:
+    """One picture per label map, the labels laid over the same plane, as data URIs.
+
+    Args:
+        pixels: ``(C, *S)``.
+        maps: Class ids ``(*S)``.
+        edge: Pixels the longer side has at most.
+        at: Which plane of a volume, along its first axis; a picture has one.
+    """
+    picture = to_picture(pixels)
+    if picture.ndim == 4:
+        picture, maps = picture[at], [labels[at] for labels in maps]
+    factors = (-(-max(picture.shape[:2]) // edge),) * 2
+    base = at_least(reduced(picture, factors), edge // 2)
+    laid = (at_least(reduced(labels, factors, labels=True), edge // 2) for labels in maps)
+    return [data_uri(png(overlay(base, labels))) for labels in laid]
+
+
+def fullest(labels: np.ndarray, axis: int = 0) -> int:
+    """The plane across an axis that has most pixels of any class; the middle one where none has.
+
+    Example:
+        >>> fullest(np.array([[0, 0], [0, 1], [2, 1]])), fullest(np.zeros((5, 2)))
+        (2, 2)
+    """
+    count = np.count_nonzero(np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1), axis=1)
+    return int(count.argmax()) if count.any() else labels.shape[axis] // 2
+
+
+def reduced(array: np.ndarray, factors: Sequence[int], *, labels: bool = False) -> np.ndarray:
+    """Blocks of pixels as one pixel: their mean, or of class ids the largest, so that thin objects stay.
+
+    Args:
+        array: ``(*S, …)`` integers; axes behind the last factor stay.
+        factors: Edges of a block; one that is cut off by the border counts with what it has.
+        labels: Whether these are class ids.
+
+    Example:
+        >>> reduced(np.array([[0, 2, 9], [2, 4, 9]], np.uint8), (2, 2)).tolist()
+        [[2, 9]]
+        >>> reduced(np.array([[0, 2, 9], [2, 4, 9]], np.uint8), (2, 2), labels=True).tolist()
+        [[4, 9]]
+    """
+    result = array
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            starts = np.arange(0, array.shape[axis], factor)
+            if labels:
+                result = np.maximum.reduceat(result, starts, axis=axis)
+                continue
+            counts = np.diff([*starts, array.shape[axis]]).astype(np.float32)
+            total = np.add.reduceat(result, starts, axis=axis, dtype=np.float32)
+            result = total / counts.reshape(-1, *(1,) * (array.ndim - axis - 1))
+    return result if result.dtype == array.dtype else np.rint(result).astype(array.dtype)
+
+
+def factors_for(shape: Sequence[int], spacing: Sequence[float], pixels: int) -> tuple[int, ...]:
+    """Edges of the blocks that bring an image down to so many pixels, the finest axes first.
+
+    Args:
+        shape: ``*S``.
+        spacing: Distance between neighbouring pixels along each axis.
+        pixels: Most pixels that may be left, 1 or more.
+
+    Example:
+        >>> factors_for((40, 512, 512), (2.5, 0.7, 0.7), 1_000_000), factors_for((8, 8), (1, 1), 64)
+        ((1, 4, 4), (1, 1))
+    """
+    factors = [1] * len(shape)
+    left = list(shape)
+    while math.prod(left) > pixels:
+        steps = [step * factor for step, factor in zip(spacing, factors, strict=True)]
+        finest = min(step for step, count in zip(steps, left, strict=True) if count > 1)
+        for axis, step in enumerate(steps):
+            if left[axis] > 1 and step <= finest * 1.001:
+                factors[axis] += 1
+                left[axis] = -(-shape[axis] // factors[axis])
+    return tuple(factors)
+
+
+def at_least(array: np.ndarray, edge: int) -> np.ndarray:
+    """Pixels ``(y, x, …)`` repeated until the longer side has ``edge``: outlines stay thin in small pictures.
+
+    Example:
+        >>> at_least(np.zeros((3, 4)), 10).shape
+        (9, 12)
+    """
+    times = max(1, -(-edge // max(array.shape[:2])))
+    return array if times == 1 else array.repeat(times, axis=0).repeat(times, axis=1)
+
+
 def _palette() -> np.ndarray:
     table = np.zeros((256, 4), np.uint8)
     for value in range(1, 256):
         text = PALETTE[(value - 1) % len(PALETTE)]
         table[value] = (int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16), 255)
     return table
-
-
-def _slices(
-    shape: Sequence[int], reference: np.ndarray | None, prediction: np.ndarray | None
-) -> tuple[int | None, ...]:
-    """Which slices along the first axis are worth a look: spread over where something is, else everywhere."""
-    if len(shape) == 2:
-        return (None,)
-    busy = np.zeros(shape[0], bool)
-    for labels in (reference, prediction):
-        if labels is not None:
-            busy |= labels.reshape(shape[0], -1).any(axis=1)
-    places = np.flatnonzero(busy) if busy.any() else np.arange(shape[0])
-    picks = np.unique(np.linspace(0, len(places) - 1, min(SLICES, len(places))).round().astype(int))
-    fullest = _fullest(
-        tuple(int(place) for place in places), reference if reference is not None else prediction
-    )
-    return tuple(sorted({*(int(places[pick]) for pick in picks), int(places[fullest])}))
-
-
-def _fullest(chosen: Sequence[int | None], labels: np.ndarray | None) -> int:
-    if labels is None or chosen[0] is None:
-        return 0 if labels is None and chosen[0] is None else (len(chosen) // 2 if labels is None else 0)
-    return int(np.argmax([np.count_nonzero(labels[index]) for index in chosen]))
-
-
-def _cut(labels: np.ndarray | None, index: int | None) -> np.ndarray | None:
-    if labels is None:
-        return None
-    return np.minimum(labels if index is None else labels[index], 255).astype(np.uint8)
-
-
-def _smaller(array: np.ndarray, *, smooth: bool) -> np.ndarray:
-    """At most ``LARGEST_EDGE`` pixels wide and high; labels keep their values, thin objects stay visible."""
-    factor = -(-max(array.shape[:2]) // LARGEST_EDGE)
-    if factor <= 1:
-        return array
-    if smooth:
-        flat = array[..., 0] if array.shape[-1] == 1 else array
-        small = Image.fromarray(flat).reduce(factor)
-        return np.asarray(small) if small.mode == "RGB" else np.asarray(small)[..., None]
-    rows, columns = (-(-length // factor) for length in array.shape)
-    padded = np.zeros((rows * factor, columns * factor), array.dtype)
-    padded[: array.shape[0], : array.shape[1]] = array
-    return padded.reshape(rows, factor, columns, factor).max(axis=(1, 3))

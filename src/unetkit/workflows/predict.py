@@ -14,7 +14,7 @@ import numpy as np
 
 from unetkit.data.formats import DICOM, SUFFIXES, channel_of, is_image_folder, kind_of, stem_of
 from unetkit.data.labels import COLOURS
-from unetkit.errors import DataError, UsageError
+from unetkit.errors import DataError, UsageError, nearest
 from unetkit.records.files import disk_error, write_bytes
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
@@ -23,6 +23,7 @@ from unetkit.workflows.batch import Batch, work_of
 from unetkit.workflows.model import Model, changed_inference, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 from unetkit.workflows.streaming import predict_rows
+from unetkit.workflows.uncertainty import write_uncertainty
 
 OUTPUT_SUFFIX = {
     "raster": ".png",
@@ -52,6 +53,8 @@ class Written(Saved):
         id: Its name.
         path: The label file.
         probabilities: The probabilities' file, None when not asked for.
+        uncertainty: The map of entropy, None when not asked for.
+        disagreement: The map of how far mirrored images disagree, None when not asked for.
         pixels: Class name → predicted pixels, background left out.
         seconds: Time it took.
     """
@@ -59,6 +62,8 @@ class Written(Saved):
     id: str
     path: Path
     probabilities: Path | None = None
+    uncertainty: Path | None = None
+    disagreement: Path | None = None
     pixels: dict[str, int]
     seconds: float
 
@@ -95,17 +100,22 @@ class PredictResult(Saved):
 
 
 class PredictSettings(TypedDict, total=False):
-    """How images are predicted.
+    """How images are predicted, and what is written beside the labels.
 
     Args:
         tta: Average over mirrored images.
         probabilities: Also write ``<stem>.probabilities.npz``: ``probabilities`` (K, *S) float16
             and ``classes``.
+        uncertainty: Also write ``uncertainty/<stem>``, in the format of the labels: the entropy of the
+            probabilities, 0 (certain) to 255 (every class equally likely). With ``tta``: of their mean over
+            mirrored images, and ``disagreement/<stem>``: the share of mirrored images that give another
+            class, 0 to 255.
         changes: Other values of the plan's inference, such as ``{"inference.pyramid_levels": "4"}``.
     """
 
     tta: bool
     probabilities: bool
+    uncertainty: bool
     changes: Mapping[str, str]
 
 
@@ -141,13 +151,16 @@ def predict(
         DataError: There is no image.
         ResourceError: The output cannot be written.
     """
+    for name in settings:
+        if name not in PredictSettings.__optional_keys__:
+            known = PredictSettings.__optional_keys__
+            raise UsageError(f"predict has no option '{name}'", cure=nearest(name, known))
     watch, target = progress or Quiet(), Path(out)
-    tta, probabilities = settings.get("tta", False), settings.get("probabilities", False)
     changes = settings.get("changes", {})
     place = model.folder if isinstance(model, Model) else model_folder(model)
     plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
     inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
-    batch = Batch(target, work_of(place, plan, tta=tta, probabilities=probabilities, device=device))
+    batch = Batch(target, work_of(place, plan, settings, device=device))
     kept = {each.target: row for each in inputs if resume and (row := _kept(batch, each))}
     left = [each for each in inputs if each.target not in kept]
     if dry_run or not left:
@@ -167,7 +180,7 @@ def predict(
     several.begin("predicting", len(inputs), done=len(kept))
     for each in left:
         try:
-            row = _one(ready, each, tta=tta, probabilities=probabilities, progress=watch)
+            row = _one(ready, each, settings, progress=watch)
             written.append(row)
             if len(inputs) > 1:
                 batch.note(each.paths, each.target, row.model_dump(mode="json"))
@@ -270,29 +283,33 @@ def _with_neighbours(path: Path) -> list[Path]:
     return [each for each in beside if (other := channel_of(each)) and other[0] == hit[0]]
 
 
-def _one(model: Model, each: Input, *, tta: bool, probabilities: bool, progress: Progress) -> Written:
-    start = time.monotonic()
-    beside: Path | None = None
+def _one(model: Model, each: Input, wanted: PredictSettings, *, progress: Progress) -> Written:
+    start, tta = time.monotonic(), wanted.get("tta", False)
+    files: dict[str, Path | None] = {}
     counts = None
-    if not probabilities:  # they are kept for the whole image
+    keep = wanted.get("probabilities", False), wanted.get("uncertainty", False)
+    if not any(keep):  # they are kept for the whole image
         counts = predict_rows(
             model, each.paths, id=each.id, target=each.target, mirror=tta, progress=progress
         )
     if counts is None:
         prediction = model.predictor.file(
-            each.paths, each.id, mirror=tta, probabilities=probabilities, progress=progress
+            each.paths, each.id, mirror=tta, probabilities=any(keep), progress=progress
         )
         model.save(prediction, each.target, source=each.paths[0])
-        if prediction.probabilities is not None:
-            beside = each.target.with_name(f"{each.id}.probabilities.npz")
-            write_bytes(beside, _packed(prediction, model.classes))
+        if keep[0]:
+            files["probabilities"] = each.target.with_name(f"{each.id}.probabilities.npz")
+            write_bytes(files["probabilities"], _packed(prediction, model.classes))
+        if keep[1]:
+            maps = write_uncertainty(model, prediction, each.target, paths=each.paths, tta=tta)
+            files["uncertainty"], files["disagreement"] = maps
         counts = np.bincount(prediction.labels.ravel(), minlength=len(model.classes))
     return Written(
         id=each.id,
         path=each.target,
-        probabilities=beside,
         pixels={name: int(counts[index]) for index, name in enumerate(model.classes) if index},
         seconds=round(time.monotonic() - start, 3),
+        **files,
     )
 
 

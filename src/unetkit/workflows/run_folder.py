@@ -15,6 +15,7 @@ from types import TracebackType
 from unetkit.errors import PreemptedError, UsageError
 from unetkit.records.files import disk_error, safe_name, write_text
 from unetkit.records.run import Run
+from unetkit.workflows.nameless import data_without_names
 
 OURS = (
     "plan.json",
@@ -196,12 +197,16 @@ def next_folder(source: Path, parent: Path = Path("runs")) -> Path:
 class RunLog:
     """An error inside the block leaves its traceback in the run's ``log.txt``.
 
+    The person who is there reads which file it was; the log, which travels, says whose case it is.
+
     Args:
         run: The run.
+        sources: Data sets whose files are called by the ids of their cases.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *sources: Path) -> None:
         self._run = run
+        self._sources = sources
 
     def __enter__(self) -> RunLog:
         return self
@@ -219,4 +224,5 @@ class RunLog:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         text = "".join(traceback.format_exception(kind, wrong, trace))
+        text = data_without_names(text, self._sources)
         write_text(path, f"{before}{now}\n{text}\n")

@@ -237,7 +237,7 @@ def train(
             _refuse_more(finished, wishes)
             watch.say(f"{run.folder} is finished already; nothing was left to do")
             return finished
-        with RunLog(run):
+        with RunLog(run, Path(source)):
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.measuring import finish
             from unetkit.workflows.object_sizes import fit_object_sizes

@@ -124,7 +124,7 @@ def update(
         if wishes.resume and run.update.is_file() and (finished := reopen(run)) is not None:
             watch.say(f"{run.folder} is finished already; nothing was left to do")
             return Updated(finished, UpdateFile.from_json(run.update.read_bytes(), where=run.update))
-        with RunLog(run):
+        with RunLog(run, Path(source), *(() if old_data is None else (old_data,)), *sets):
             from unetkit.learning.exemplars import MEMORY
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.forgetting import golden_sets, measure_update, refuse_remembered

@@ -11,7 +11,14 @@ import numpy as np
 from unetkit.data.formats import Header
 from unetkit.data.formats.checks import refuse_claim, whole_numbers
 from unetkit.data.formats.dicom_contours import NOTE, holds_contours, lay_regions, read_regions
-from unetkit.data.formats.dicom_files import DicomFile, Plane, read_header, read_headers, read_stored
+from unetkit.data.formats.dicom_files import (
+    DicomFile,
+    Plane,
+    names_patient,
+    read_header,
+    read_headers,
+    read_stored,
+)
 from unetkit.data.formats.dicom_segments import lay_segments, segment_extent, write_segmentation
 from unetkit.data.formats.dicom_stack import Stack, stack_planes
 from unetkit.errors import DataError
@@ -22,6 +29,10 @@ _BESIDE = (".txt", ".csv", ".json", ".xml", ".md", ".html", ".pdf", ".png", ".jp
 
 _DIRECTORY = "DICOMDIR"
 INVERTED = "MONOCHROME1: its values were inverted, so that more is brighter"
+_TELLING_NAME = (
+    "its name holds the patient's name or number, which would stand in reports and model folders: rename "
+    "it, or give it an id in a CSV"
+)
 KEPT = "MONOCHROME1 with a rescale: its values were kept as the quantities they are"
 
 
@@ -60,8 +71,10 @@ class DicomFormat:
             return Header(1, shape, "uint8", grid, notes=notes)
         image = _image(path, files)
         lossy = any(file.lossy for file in image.files)
-        channels = image.files[0].channels
-        return Header(channels, image.shape, image.dtype.name, image.grid, lossy, image.notes)
+        channels, notes = image.files[0].channels, image.notes
+        if names_patient(image.files[0].path, path.name):
+            notes += (_TELLING_NAME,)
+        return Header(channels, image.shape, image.dtype.name, image.grid, lossy, notes)
 
     def read(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Pixels ``(C, *S)`` with each slice's own slope and intercept applied."""

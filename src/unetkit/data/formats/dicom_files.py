@@ -6,6 +6,7 @@ message or a record. What pydicom says of a bad value quotes it, so its words ar
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
@@ -36,6 +37,7 @@ _TAGS = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "SegmentationType", "SegmentSequence", "LossyImageCompression",
 )  # fmt: skip
+_PATIENT = ("PatientName", "PatientID", "OtherPatientIDs", "AccessionNumber")
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _COLOURS = {"MONOCHROME1": 1, "MONOCHROME2": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3}
 _COLOURS["YBR_RCT"] = 3
@@ -120,6 +122,23 @@ def read_headers(paths: Iterable[Path]) -> tuple[DicomFile, ...]:
         if kind.startswith(_DOSE) or not kind.startswith(_NO_IMAGES):
             found.append(_described(path, header, elements))
     return tuple(found)
+
+
+def names_patient(path: Path, text: str) -> bool:
+    """Whether a text holds the patient's name or number as a file states them; both are forgotten at once.
+
+    Args:
+        path: A DICOM file.
+        text: Such as the name of its folder.
+    """
+    with _quiet():
+        try:
+            header = _pydicom().dcmread(path, stop_before_pixels=True, specific_tags=list(_PATIENT))
+            stated = " ".join(str(header.get(tag, "")) for tag in _PATIENT)
+        except _BROKEN:
+            return False
+    words = re.split(r"[\s^=,\\]+", stated.lower())
+    return any(len(word) > 2 and word in text.lower() for word in words)
 
 
 def read_header(path: Path) -> DicomFile:
