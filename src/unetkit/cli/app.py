@@ -27,6 +27,7 @@ for verb in (
     assess.check,
     build.plan,
     build.train,
+    keep.monitor,
     keep.update,
     assess.predict,
     assess.evaluate,

@@ -23,6 +23,7 @@ from unetkit.workflows.fitting import Trained
 from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
+from unetkit.workflows.observing import Observation, observe, save_reference, with_scores
 from unetkit.workflows.pictures import save_pictures
 from unetkit.workflows.predict import OUTPUT_SUFFIX
 from unetkit.workflows.report import report
@@ -59,8 +60,9 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     scores = None
     if ready.held_out:
         model = Model(run.model, plan, trained.predictor, str(trained.device))
-        scores = _measure(trained, model, progress=progress)
+        scores, seen = _measure(trained, model, progress=progress)
         save_model(run.model, trained.network, plan, scores=scores, facts=facts)
+        save_reference(run.model, with_scores(seen, scores), source=f"held-out cases of {ready.source}")
         _pictures(trained, model, scores)
     write_manifest(
         run,
@@ -80,15 +82,20 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     return scores
 
 
-def _measure(trained: Trained, model: Model, *, progress: Progress) -> Scores:
+def _measure(trained: Trained, model: Model, *, progress: Progress) -> tuple[Scores, list[Observation]]:
+    """Scores of the held-out cases, and what they look like: later images are held against them."""
     ready = trained.ready
+    observed: list[Observation] = []
 
     def seen(case: Case, _: np.ndarray, prediction: Prediction) -> None:
         model.save(prediction, _prediction_path(trained, case))
+        pixels, _ = read_pixels(case, model.plan.data)
+        observed.append(observe(model, pixels, ready.cache.get(case), prediction))
 
-    return score_model(
+    scores = score_model(
         model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get
     )
+    return scores, observed
 
 
 def _prediction_path(trained: Trained, case: Case) -> Path:

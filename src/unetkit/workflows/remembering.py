@@ -227,29 +227,11 @@ def importance(ready: Ready, network: UNet, cases: Sequence[Case]) -> dict[str, 
 
 def _features(ready: Ready, model: Path, every: Sequence[Candidate]) -> np.ndarray:
     """What the earlier model's encoder makes of the middle of each case, coarsest stage, mean over pixels."""
-    import torch
-
+    from unetkit.inference.embedding import embed
     from unetkit.networks.store import load_model
-    from unetkit.spatial.intensity import apply_intensity
 
     network, plan = load_model(model)
-    rows = []
-    for each in every:
-        sample = ready.cache.get(each.case)
-        middle = tuple(
-            slice(max(0, (length - size) // 2), max(0, (length - size) // 2) + size)
-            for length, size in zip(sample.pixels.shape[1:], plan.training.patch_size, strict=True)
-        )
-        patch = apply_intensity(sample.pixels[(slice(None), *middle)], sample.intensity)
-        with torch.no_grad():
-            shown = torch.from_numpy(np.ascontiguousarray(patch, np.float32))[None]
-            levels = network.levels
-            if levels is None:
-                stages = network.encoder(network.input(shown))
-            else:
-                stages = levels(shown, network.encoder)
-        rows.append(stages[-1].flatten(2).mean(dim=2)[0].numpy())
-    return np.stack(rows)
+    return np.stack([embed(network, ready.cache.get(each.case), plan.training.patch_size) for each in every])
 
 
 def of_training(ready: Ready, *, domain: str) -> tuple[Candidate, ...]:

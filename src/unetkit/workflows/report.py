@@ -15,6 +15,7 @@ from unetkit.errors import UsageError
 from unetkit.metrics.calibration import calibration_error
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
+from unetkit.records.kept import UpdateFile
 from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
@@ -22,6 +23,7 @@ from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
 from unetkit.workflows.gallery import gallery, number, worst_first
+from unetkit.workflows.kept_page import kept_section
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.pictures import CasePictures
 from unetkit.workflows.starting import Start, read_start
@@ -54,6 +56,7 @@ class _Material:
     scores: Scores | None
     manifest: Manifest | None
     start: Start | None
+    kept: UpdateFile | None
     pictures: tuple[CasePictures, ...]
 
 
@@ -96,6 +99,7 @@ def _read(run: Run) -> _Material:
         _record(run.model / "scores.json", Scores),
         _record(run.manifest, Manifest),
         read_start(run),
+        _record(run.update, UpdateFile),
         tuple(CasePictures.model_validate(row) for row in rows),
     )
 
@@ -121,6 +125,7 @@ def _page(material: _Material) -> str:
                 "Pictures, worst first",
                 gallery(material.run, material.plan.data.classes, material.scores, material.pictures),
             ),
+            ("Kept and gained", kept_section(material.kept) if material.kept else ""),
             ("Learning", _curves(material)),
             ("Start", _start(material)),
             ("Every case, worst first", _case_table(material)),

@@ -128,6 +128,7 @@ def update(
             from unetkit.learning.exemplars import MEMORY
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.forgetting import golden_sets, measure_update, refuse_remembered
+            from unetkit.workflows.report import report
 
             known = golden_sets(sets, own.plan.data, progress=watch)
             done = wishes.resume and (run.memory / MEMORY).is_file()
@@ -149,6 +150,7 @@ def update(
                 **measure_update(trained, folder, scores, known, device=wishes.device, progress=watch),
             )
             write_text(run.update, file.to_json())
+            report(run.folder)  # once more: with the matrix
     finished = reopen(run)
     assert finished is not None  # it was finished just now
     return Updated(finished, file)
