@@ -22,7 +22,9 @@ def kept_section(file: UpdateFile) -> str:
     if not file.classes:
         return words + notes
     first = MEAN if MEAN in file.classes else next(iter(file.classes))
-    charts = "".join(matrix_chart(name, file) for name in sorted(file.classes, key=lambda name: name != first))
+    charts = "".join(
+        matrix_chart(name, file) for name in sorted(file.classes, key=lambda name: name != first)
+    )
     return f'{words}{notes}<div class="charts">{charts}</div>{_sums(file)}{_tables(file, first)}'
 
 
@@ -63,9 +65,9 @@ def _sums(file: UpdateFile) -> str:
         for name, one in file.classes.items()
     ]
     words = (
-        '<p class="soft">With 95 % intervals, groups resampled. ACC: mean over domains after the update. BWT: '
-        "what old domains gained (negative: lost). FWT: what the old model scored on the new data, above an "
-        "untrained network. Forgetting: what old domains lost.</p>"
+        '<p class="soft">With 95 % intervals, groups resampled. ACC: mean over domains after the update. '
+        "BWT: what old domains gained (negative: lost). FWT: what the old model scored on the new data, "
+        "above an untrained network. Forgetting: what old domains lost.</p>"
     )
     return page.table(head, rows, numbers=range(1, 5)) + words
 
