@@ -66,7 +66,7 @@ def test_the_cross_entropy_by_a_loop_over_pixels(size):
             everything = sum(math.exp(one) for one in row)
             total -= math.log(sum(math.exp(row[k]) for k in counted) / everything)
     found = objective("cross_entropy", past=Past(named=NAMED)).terms(network, batch)
-    assert float(found["cross_entropy"]) == pytest.approx(total / batch.target.numel(), rel=1e-5)
+    assert found["cross_entropy"].item() == pytest.approx(total / batch.target.numel(), rel=1e-5)
 
 
 def test_a_hidden_class_is_not_pushed_down_and_a_named_one_is():
@@ -92,7 +92,7 @@ def test_every_level_of_deep_supervision_is_merged():
         target = batch.target[:, ::step, ::step]
         merged = as_background(level, hidden_classes(batch.cases, NAMED, CLASSES), target == 0)
         parts.append(nn.functional.cross_entropy(merged, target))
-    assert float(found) == pytest.approx(float(2 * parts[0] + parts[1]) / 3, rel=1e-6)
+    assert found.item() == pytest.approx((2 * parts[0] + parts[1]).item() / 3, rel=1e-6)
 
 
 def test_where_every_class_is_named_nothing_changes():
@@ -102,7 +102,7 @@ def test_where_every_class_is_named_nothing_changes():
         batch = batch_of((4, 4), cases)
         found = objective("dice", "cross_entropy", past=Past(named=named)).terms(network, batch)
         wanted = plain.terms(network, batch)
-        assert {name: float(value) for name, value in found.items()} == {
+        assert {name: value.item() for name, value in found.items()} == {
             name: float(value) for name, value in wanted.items()
         }
 
@@ -129,12 +129,14 @@ def test_what_the_earlier_model_is_sure_of_becomes_the_label():
     with_teacher = objective("cross_entropy", past=Past(teacher, named=NAMED), confidence=0.7)
     told = Batch(batch.pixels, found, None, batch.cases)
     alone = objective("cross_entropy", past=Past(named=NAMED))
-    assert float(with_teacher.terms(network, batch)["cross_entropy"]) == float(
-        alone.terms(network, told)["cross_entropy"]
+    assert (
+        with_teacher.terms(network, batch)["cross_entropy"].item()
+        == alone.terms(network, told)["cross_entropy"].item()
     )
     never = objective("cross_entropy", past=Past(teacher, named=NAMED), confidence=1.5)
-    assert float(never.terms(network, batch)["cross_entropy"]) == float(
-        alone.terms(network, batch)["cross_entropy"]
+    assert (
+        never.terms(network, batch)["cross_entropy"].item()
+        == alone.terms(network, batch)["cross_entropy"].item()
     )
 
 
@@ -152,9 +154,9 @@ def test_the_old_answers_are_compared_with_the_new_classes_as_background():
             seen = [new[0] + new[3], new[1], new[2]]
             total -= sum(q * math.log(p) for q, p in zip(old, seen, strict=True))
             entropy -= sum(q * math.log(q) for q in old)
-    assert float(found) == pytest.approx((total - entropy) / 36, rel=1e-5)
+    assert found.item() == pytest.approx((total - entropy) / 36, rel=1e-5)
     same = soft_loss(network.logits[0], network.logits[0], temperature=1)
-    assert float(same) == pytest.approx(0, abs=1e-7)
+    assert same.item() == pytest.approx(0, abs=1e-7)
     with pytest.raises(UsageError, match="the earlier model has 5 classes, this one 4"):
         build_objective(plan, Layout(), Past(Fixed((3, 4), classes=5))).terms(network, batch)
 

@@ -55,7 +55,7 @@ def test_the_energy_test_ranks_the_distance_of_scipy_among_all_splits():
         reached += stats.energy_distance(scaled[list(chosen)], scaled[rest]) >= observed - 1e-9
     exact = reached / math.comb(8, 4)
     found = energy_p(values[:4, None], values[4:, None])
-    assert found == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 9999) ** 0.5)
+    assert found == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 499) ** 0.5)
 
 
 def test_the_energy_test_is_as_often_wrong_as_it_says():
@@ -75,7 +75,7 @@ def test_the_energy_test_sees_what_no_column_shows():
     other = random.normal(size=(60, 1))
     turned = np.hstack([other, 0.1 * random.normal(size=(60, 1)) - other])
     assert min(distribution_p(reference[:, n], turned[:, n]) for n in range(2)) > 0.05
-    assert energy_p(reference, turned) <= 2e-4
+    assert energy_p(reference, turned) == 1e-5
     assert energy_p(np.ones((5, 2)), np.ones((4, 2))) == 1.0
 
 

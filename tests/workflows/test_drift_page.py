@@ -49,7 +49,7 @@ def test_a_page_shows_the_verdict_the_curves_and_the_images(tmp_path):
     assert text.count("data:image/png;base64,") == 1  # the file that is gone is named all the same
     assert "gone" in text
     assert text.count("<polyline") == 2  # reference and new
-    assert "0.01 of all batches without drift" in text
+    assert "declared where one is 0.01 or less" in text
     assert "a note." in text
     still = drift_page(result.model_copy(update={"tests": (), "unusual": (), "drifted": ()}), reference, seen)
     assert "no drift found" in still

@@ -36,7 +36,7 @@ def file_of(**more) -> UpdateFile:
 
 def test_every_number_of_the_matrix_is_in_the_picture():
     text = matrix_chart("mean", file_of())
-    shown = re.findall(r">([\d.–]+)<title>", text)
+    shown = re.findall(r">([\d.–]+)</text><title>", text)
     assert shown == ["0.900", "0.100", "0.820", "–"]
     shades = [float(value) for value in re.findall(r'fill-opacity="([\d.]+)"', text)]
     assert shades == [0.51, 0.11, 0.47, 0.06]  # the fuller, the higher

@@ -13,7 +13,7 @@ import unetkit as uk
 from unetkit.data.appearance import appearance
 from unetkit.errors import DataError, UsageError
 from unetkit.records.drift import REFERENCE, ReferenceFile
-from unetkit.workflows.monitor import compare, unusual, watched_cases
+from unetkit.workflows.monitor import ALARM, compare, unusual, watched_cases
 from unetkit.workflows.observing import Observation
 
 
@@ -55,7 +55,7 @@ def test_at_most_1_of_100_clean_batches_is_an_alarm(good):
     alarms = 0
     for _ in range(200):
         batch = [pool[place] for place in random.permutation(len(pool))[:50]]
-        alarms += any(test.drifted for test in compare(reference, batch, alarm=0.01))
+        alarms += any(test.drifted for test in compare(reference, batch, alarm=ALARM))
     assert alarms <= 2
 
 
@@ -71,7 +71,7 @@ def test_at_most_1_of_100_clean_batches_is_an_alarm(good):
 )
 def test_a_shift_is_found_in_50_images(good, shift, first):
     images = shift(pictures(np.random.default_rng(3), 50)).clip(0, 255)
-    tests = compare(reference_of(good[:100]), noted(images), alarm=0.01)
+    tests = compare(reference_of(good[:100]), noted(images), alarm=ALARM)
     assert tests[0].drifted
     assert tests[0].kind == "input"
     assert any(test.name.startswith(first) for test in tests if test.drifted)
@@ -84,8 +84,8 @@ def test_an_embedding_that_moves_is_found_and_one_that_stays_is_not():
         return [Observation(str(n), {}, random.normal(shift, 1, 16)) for n in range(count)]
 
     reference = reference_of(rows(80, 0))
-    (still,) = compare(reference, rows(50, 0), alarm=0.01)
-    (moved,) = compare(reference, rows(50, 0.5), alarm=0.01)
+    (still,) = compare(reference, rows(50, 0), alarm=ALARM)
+    (moved,) = compare(reference, rows(50, 0.5), alarm=ALARM)
     assert (still.name, still.drifted, moved.drifted) == ("embedding", False, True)
     assert moved.reference is None
 
@@ -100,8 +100,8 @@ def test_scores_that_rise_are_no_drift():
         ]
 
     reference = reference_of(rows(0.8))
-    assert not compare(reference, rows(0.9), alarm=0.01)[0].drifted
-    (worse,) = compare(reference, rows(0.7), alarm=0.01)
+    assert not compare(reference, rows(0.9), alarm=ALARM)[0].drifted
+    (worse,) = compare(reference, rows(0.7), alarm=ALARM)
     assert (worse.kind, worse.drifted) == ("performance", True)
 
 

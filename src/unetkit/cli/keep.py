@@ -55,8 +55,8 @@ def monitor(
         typer.Option("--learn", help="Make these images, on which the model is good, its reference instead."),
     ] = False,
     alarm: Annotated[
-        float, typer.Option("--alarm", help="Share of batches without drift in which it may be declared.")
-    ] = 0.01,
+        float, typer.Option("--alarm", help="Chance that drift is declared where there is none.")
+    ] = 0.001,
     device: Device = "auto",
     dry_run: DryRun = False,
     as_json: Json = False,

@@ -96,7 +96,7 @@ class MonitorResult(Saved):
         images: How many were looked at.
         reference: Where the reference is from.
         reference_images: How many images it holds.
-        alarm: Share of batches without drift in which one may be declared all the same.
+        alarm: Chance that drift is declared where there is none.
         tests: One per statistic, the least likely first; empty where a reference was learned.
         drifted: The kinds in which drift is declared; empty: none is.
         unusual: Images that lie outside the reference, the farthest first.

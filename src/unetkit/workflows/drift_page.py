@@ -133,8 +133,8 @@ def _rule(result: MonitorResult) -> str:
     return (
         "<p>Every statistic is compared by the exact two-sample Kolmogorov-Smirnov test (scores by the "
         "one-sided one), the embedding by the energy test with permutations. The p values are adjusted for "
-        f"their number (Holm), and drift is declared where one is {result.alarm:g} or less: in at most "
-        f"{result.alarm:.3g} of all batches without drift, as long as images are drawn independently. "
+        f"their number (Holm), and drift is declared where one is {result.alarm:g} or less: where there is "
+        "none, that happens with this chance at most, as long as images are drawn independently. "
         "Slices of one volume, frames of one film or crops of one picture are not.</p>"
     )
 

@@ -61,7 +61,8 @@ def observe(model: Model, pixels: np.ndarray, sample: Sample, prediction: Predic
     if shares is not None:
         bits = -(shares * np.log(np.maximum(shares, 1e-12))).sum(axis=0).mean() / np.log(len(shares))
         values["prediction.entropy"] = float(bits)
-    return Observation(prediction.id, values, _embedding(model, sample))
+    rounded = {name: _short(value) for name, value in values.items()}
+    return Observation(prediction.id, rounded, _embedding(model, sample))
 
 
 def with_scores(observations: Sequence[Observation], scores: Scores) -> list[Observation]:
@@ -73,7 +74,9 @@ def with_scores(observations: Sequence[Observation], scores: Scores) -> list[Obs
     """
     dice = {case.id: case_dice(case) for case in scores.cases}
     return [
-        each if (value := dice.get(each.id)) is None else replace(each, values={**each.values, DICE: value})
+        each
+        if (value := dice.get(each.id)) is None
+        else replace(each, values={**each.values, DICE: _short(value)})
         for each in observations
     ]
 
@@ -148,11 +151,12 @@ def _embedding(model: Model, sample: Sample) -> np.ndarray | None:
     from unetkit.inference.embedding import embed
 
     found = embed(network, sample, model.plan.inference.tile_size)
-    if len(found) <= _COLUMNS:
-        return found
-    turn = np.random.Generator(np.random.Philox(len(found))).normal(size=(len(found), _COLUMNS))
-    return found @ turn / np.sqrt(len(found))
+    if len(found) > _COLUMNS:
+        turn = np.random.Generator(np.random.Philox(len(found))).normal(size=(len(found), _COLUMNS))
+        found = found @ turn / np.sqrt(len(found))
+    return np.array([_short(value) for value in found])
 
 
 def _short(value: float) -> float:
+    """As it is saved: an image that is in the reference must be equal to itself."""
     return float(f"{value:.{_DIGITS}g}")
