@@ -1,4 +1,4 @@
-"""The benchmark of going on learning: what is made of the data, which rows there are, what the page prints."""
+"""The benchmark of going on learning: what is made of the data, its rows, and its page."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
         "s": {"sequence": "s", "method": "ewc", "seed": 0, "domains": ["x", "y"], "classes": {"mean": one}},
         "d": {"set": "d", "false_alarms": 1, "batches": 200, "batch": 50, "reference": 100, "statistics": 12,
               "shifts": {"gain": {"images": 10, "first": "i"}, "blur": {"images": None, "first": ""}}},
-        "gate": {"tries": 100, "golden_cases": 40, "worse_by": [0.03], "worse_promoted": 0, "better_promoted": 99},
+        "gate": {"tries": 100, "golden_cases": 40, "worse_by": [0.03], "worse_promoted": 0,
+                 "better_promoted": 99},
         "soak": {"kills": {"update": 60, "promote": 20}, "broken": [], "updates_finished": 4},
     }  # fmt: skip
     for name, row in rows.items():

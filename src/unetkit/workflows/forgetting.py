@@ -55,16 +55,12 @@ class Golden:
     data: DataPlan
 
 
-def golden_sets(
-    sources: Sequence[Path], data: DataPlan, *, least: DataPlan | None = None, progress: Progress
-) -> tuple[Golden, ...]:
+def golden_sets(sources: Sequence[Path], data: DataPlan, *, progress: Progress) -> tuple[Golden, ...]:
     """Read golden sets; one that will not do shows before any time is spent.
 
     Args:
-        sources: Data sets.
+        sources: Data sets; each is measured up to the last class that it names.
         data: Channels and classes of the model.
-        least: The classes that every set is measured on, the first of the model's; it is measured on those
-            beyond them up to the last one that it names. None: all of the model's.
         progress: Who watches.
 
     Raises:
@@ -83,10 +79,7 @@ def golden_sets(
                 tuple(case for case in inspection.catalog.cases if case.label is not None),
                 {facts.id: facts.digest for facts in inspection.facts},
                 {facts.id: facts.content_digest for facts in inspection.facts},
-                _up_to(
-                    data,
-                    max(len((least or data).classes), 1 + max(named_ids(data, inspection.data), default=0)),
-                ),
+                _up_to(data, 1 + max(named_ids(data, inspection.data))),
             )
         )
     return tuple(found)

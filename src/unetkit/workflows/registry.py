@@ -300,7 +300,7 @@ class Registry:
                 where=self.folder,
             )
         results, contents = [], {}
-        for golden in golden_sets([Path(source) for source in sets], data, least=least, progress=watch):
+        for golden in golden_sets([Path(source) for source in sets], data, progress=watch):
             content = _digest(golden.contents)
             source = str(golden.source)
             if sets[source] not in ("", content):
