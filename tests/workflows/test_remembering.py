@@ -17,9 +17,10 @@ from unetkit.data.prepare import Cache
 from unetkit.errors import DataError, UsageError
 from unetkit.learning.exemplars import MEMORY, MemoryFile
 from unetkit.networks.store import load_model, read_plan
+from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
-from unetkit.workflows.remembering import importance, named_in, of_training, old_cases, remember, weigh
+from unetkit.workflows.remembering import importance, named_by, of_training, old_cases, remember, weigh
 from unetkit.workflows.update import planned
 
 
@@ -30,7 +31,8 @@ def ready(finished, wafers, tmp_path):
     cache = Cache(tmp_path / "cache", plan.data, plan.preparation)
     cases = inspect(find_cases(wafers)).catalog.cases[:4]
     samples = tuple(cache.get(case) for case in cases)
-    return SimpleNamespace(run=Run(tmp_path / "run"), plan=plan, cache=cache, trained_on=cases, train=samples)
+    shutil.copy(finished / "fingerprint.json", Run(tmp_path).fingerprint)
+    return SimpleNamespace(run=Run(tmp_path), plan=plan, cache=cache, trained_on=cases, train=samples)
 
 
 def with_options(ready, **options):
@@ -56,8 +58,12 @@ def test_a_sample_tells_the_same_classes_as_its_file(ready, wafers, finished):
     found = of_training(ready, domain="x")
     for each in found:
         assert each.classes == old[each.case.id]
-    shown = frozenset().union(*(each.classes for each in found))
-    assert {each.named for each in found} == {shown} == {named_in(ready.train)}
+    every = frozenset(range(1, len(plan.data.classes)))
+    assert {each.named for each in found} == {every} == {named_by(ready)}
+    seen = Fingerprint.from_json(ready.run.fingerprint.read_bytes(), where="f")
+    fewer = seen.model_copy(update={"classes": seen.classes[:2]})
+    ready.run.fingerprint.write_text(fewer.to_json())
+    assert named_by(ready) == frozenset({1})
 
 
 def test_a_data_set_names_the_classes_it_states(finished, wafers, tmp_path):

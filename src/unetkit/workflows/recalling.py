@@ -38,7 +38,7 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
     from unetkit.learning.penalty import read_importance
     from unetkit.networks.store import load_model
     from unetkit.training.objective import Past
-    from unetkit.workflows.remembering import named_in
+    from unetkit.workflows.remembering import named_by
 
     plan, run = ready.plan, ready.run
     if not plan.objective.wrappers:
@@ -51,7 +51,7 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
     importance = read_importance(run.importance) if run.importance.is_file() else {}
     memory, named = None, {}
     if any(term.name == "unbiased" for term in plan.objective.wrappers):
-        named = dict.fromkeys((case.id for case in ready.trained_on), named_in(ready.train))
+        named = dict.fromkeys((case.id for case in ready.trained_on), named_by(ready))
     if (run.memory / MEMORY).is_file():
         kept = recall(run.memory, plan.data, older=True)
         named |= {each.case.id: each.named & named.get(each.case.id, each.named) for each in kept}

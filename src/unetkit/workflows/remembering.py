@@ -12,7 +12,8 @@ from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.errors import DataError, UsageError
 from unetkit.learning.exemplars import MEMORY, Candidate, choose, keep, recall
-from unetkit.records.case import Case, Sample
+from unetkit.records.case import Case
+from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress
 from unetkit.workflows.growing import named_ids, refuse_other
@@ -202,26 +203,24 @@ def of_training(ready: Ready, *, domain: str) -> tuple[Candidate, ...]:
         ready: Cases and samples.
         domain: Where they are from.
     """
-    found, named = [], named_in(ready.train)
+    found, named = [], named_by(ready)
     for case, sample in zip(ready.trained_on, ready.train, strict=True):
         if case.label is None or case.region is not None:
             continue
-        found.append(Candidate(case, domain, classes_of(sample), _size(case), named))
+        classes = frozenset(value for value, places in sample.foreground.items() if value and len(places))
+        found.append(Candidate(case, domain, classes, _size(case), named))
     return tuple(found)
 
 
-def classes_of(sample: Sample) -> frozenset[int]:
-    """Ids of the foreground classes in a sample's label."""
-    return frozenset(value for value, places in sample.foreground.items() if value and len(places))
-
-
-def named_in(samples: Sequence[Sample]) -> frozenset[int]:
-    """Ids of the foreground classes that the labels of a data set show; any other may hide in them.
+def named_by(ready: Ready) -> frozenset[int]:
+    """Ids of the foreground classes that the new data names (its fingerprint says); others may hide in it.
 
     Args:
-        samples: All that is trained on.
+        ready: Plan and run.
     """
-    return frozenset[int]().union(*map(classes_of, samples))
+    path, every = ready.run.fingerprint, ready.plan.data.classes
+    known = Fingerprint.from_json(path.read_bytes(), where=path).classes
+    return frozenset(number for number, name in enumerate(every) if number and name in known)
 
 
 def _size(case: Case) -> int:

@@ -96,7 +96,7 @@ def update(
 
     The model's own plan is used: classes, normalisation, network. Where the new data brings new classes the
     head grows by them, the old ones stay, and what a label calls background may be any class that its data
-    set does not show (``learning.unbiased``).
+    set does not name (``learning.unbiased``).
 
     Args:
         model: A model folder, or a run that holds one; it is not changed.
