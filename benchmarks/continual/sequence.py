@@ -70,21 +70,33 @@ def scored(models: list[Model], cases: list[list[Case]], data: DataPlan) -> list
     ]
 
 
-def sums(table: list[list[Scores]], name: str) -> dict[str, object]:
-    """The matrix of a class and what follows from it; the table's last row is the untrained network's."""
+def sums(table: list[list[Scores]], name: str, telling: list[bool]) -> dict[str, object]:
+    """The matrix of a class and what follows from it.
+
+    Args:
+        table: Scores by stage and domain; the last row is the untrained network's.
+        name: A class, or ``mean``.
+        telling: Which domains' labels tell of it.
+    """
     *stages, bare = table
+    places = [place for place, tells in enumerate(telling) if tells]
     domains = [
         Domain(
-            learned=number if len(stages) > 1 else 0,
-            stages=tuple(class_values(row[number], name) for row in stages),
-            groups={case.id: case.group for case in bare[number].cases},
-            untrained=class_values(bare[number], name),
+            learned=place if len(stages) > 1 else 0,
+            stages=tuple(class_values(row[place], name) for row in stages),
+            groups={case.id: case.group for case in bare[place].cases},
+            untrained=class_values(bare[place], name),
         )
-        for number in range(len(bare))
+        for place in places
     ]
     found = transfer(domains)
+    empty: list[list[float | None]] = [[None] * 3 for _ in telling]
+    rows = [[*empty] for _ in found.matrix]
+    for row, cells in zip(rows, found.matrix, strict=True):
+        for place, cell in zip(places, cells, strict=True):
+            row[place] = shown(cell)
     return {
-        "matrix": [[shown(cell) for cell in row] for row in found.matrix],
+        "matrix": rows,
         "acc": shown(found.accuracy),
         "bwt": shown(found.backward),
         "fwt": shown(found.forward),
@@ -113,7 +125,11 @@ def main() -> None:
     plan = models[-1].plan
     cases = [[case for case in find_cases(test).cases if case.label is not None] for test in tests]
     table = scored([*models, untrained(plan)], cases, plan.data)
-    classes = [*plan.data.classes[1:], MEAN]
+    stages = SEQUENCES[given.sequence]
+    classes = {
+        name: sums(table, name, [name == MEAN or name in stage.labels for stage in stages])
+        for name in (*plan.data.classes[1:], MEAN)
+    }
     print(
         json.dumps(
             {
@@ -121,9 +137,9 @@ def main() -> None:
                 "method": given.method,
                 "seed": given.seed,
                 "minutes": given.minutes,
-                "domains": [stage.name for stage in SEQUENCES[given.sequence]],
+                "domains": [stage.name for stage in stages],
                 "cases": [len(each) for each in cases],
-                "classes": {name: sums(table, name) for name in dict.fromkeys(classes)},
+                "classes": classes,
             }
         )
     )

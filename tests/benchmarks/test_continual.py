@@ -95,10 +95,13 @@ def test_the_sums_of_a_sequence(monkeypatch):
         [scores([0.7, 0.7]), scores([0.8, 0.8])],
         [scores([0.0, 0.0]), scores([0.1, 0.1])],
     ]
-    found = sequence.sums(rows, "mean")
+    found = sequence.sums(rows, "mean", [True, True])
     assert [[cell[0] for cell in row] for row in found["matrix"]] == [[0.9, 0.2], [0.7, 0.8]]
     assert [found[name][0] for name in ("acc", "bwt", "fwt", "forgetting")] == [0.75, -0.2, 0.1, 0.2]
-    joint = sequence.sums(rows[1:], "a")
+    second = sequence.sums(rows, "a", [False, True])
+    assert [[cell[0] for cell in row] for row in second["matrix"]] == [[None, 0.2], [None, 0.8]]
+    assert (second["acc"][0], second["fwt"][0], second["bwt"][0]) == (0.8, 0.1, None)
+    joint = sequence.sums(rows[1:], "a", [True, True])
     assert joint["acc"][0] == 0.75
     assert joint["bwt"][0] is None
 

@@ -89,7 +89,7 @@ def _measure(trained: Trained, model: Model, *, progress: Progress) -> tuple[Sco
 
     def seen(case: Case, _: np.ndarray, prediction: Prediction) -> None:
         model.save(prediction, _prediction_path(trained, case))
-        pixels, _ = read_pixels(case, model.plan.data)
+        pixels = read_pixels(case, model.plan.data)[0]
         observed.append(observe(model, pixels, ready.cache.get(case), prediction))
 
     scores = score_model(
