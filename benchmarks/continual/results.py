@@ -77,13 +77,15 @@ def drift_lines(rows: dict[str, dict[str, Any]]) -> list[str]:
 def gate_lines(row: dict[str, Any]) -> list[str]:
     """How often a worse and a better model pass."""
     lower = ", ".join(f"{100 * value:.1f}" for value in row["worse_by"])
-    return [
-        "## Gate",
-        "",
-        f"Of {row['tries']} tries with {row['golden_cases']} golden cases, the worse model ({lower} points "
-        f"lower) was promoted {row['worse_promoted']} times, the better one {row['better_promoted']} times.",
-        "",
-    ]
+    lines = ["## Gate", "", f"Five worse models, {lower} points lower.", ""]
+    for one in row["gate"]:
+        lines.append(
+            f"- {one['golden_cases']} golden cases, {one['tries']} tries: the worse model was promoted "
+            f"{one['worse_promoted']} times, the better one {one['better_promoted']} times (refused for its interval "
+            f"{one['better_refused_for_its_interval']} times, for objects it misses "
+            f"{one['better_refused_for_missed_objects']} times)"
+        )
+    return [*lines, ""]
 
 
 def soak_lines(row: dict[str, Any]) -> list[str]:

@@ -116,8 +116,9 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
         "s": {"sequence": "s", "method": "ewc", "seed": 0, "domains": ["x", "y"], "classes": {"mean": one}},
         "d": {"set": "d", "false_alarms": 1, "batches": 200, "batch": 50, "reference": 100, "statistics": 12,
               "shifts": {"gain": {"images": 10, "first": "i"}, "blur": {"images": None, "first": ""}}},
-        "gate": {"tries": 100, "golden_cases": 40, "worse_by": [0.03], "worse_promoted": 0,
-                 "better_promoted": 99},
+        "gate": {"worse_by": [0.03], "gate": [
+            {"golden_cases": 40, "tries": 100, "worse_promoted": 0, "better_promoted": 99,
+             "better_refused_for_its_interval": 1, "better_refused_for_missed_objects": 0}]},
         "soak": {"kills": {"update": 60, "promote": 20}, "broken": [], "updates_finished": 4},
     }  # fmt: skip
     for name, row in rows.items():
@@ -128,8 +129,18 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     assert "| x | 90.0 (80.0–100.0) | – |" in text
     assert "1 false alarms in 200 clean batches of 50" in text
     assert "gain: 10, blur: not found" in text
-    assert "promoted 0 times, the better one 99 times" in text
+    assert "40 golden cases, 100 tries: the worse model was promoted 0 times, the better one 99 times" in text
     assert "Kills: 60 of update, 20 of promote. Broken: nothing." in text
+
+
+def test_the_gate_is_asked_and_its_reasons_counted(monkeypatch):
+    gate = opened("gate", monkeypatch)
+    good, worse = scores([0.8] * 30), scores([0.7] * 30)
+    found = gate.asked(good, [worse] * 5, 20)
+    assert (found["worse_promoted"], found["better_promoted"], found["tries"]) == (0, 100, 100)
+    wide = scores([0.2 if n % 2 else 1.0 for n in range(30)])
+    found = gate.asked(good, [wide] * 5, 10)
+    assert found["better_refused_for_its_interval"] == 100 - found["better_promoted"] > 0
 
 
 def test_the_soak_says_its_words(monkeypatch, tmp_path):
