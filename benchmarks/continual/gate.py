@@ -1,8 +1,8 @@
 """The gate on real scores: a worse model in 100 tries, a better one in 100; one JSON line.
 
-Weights of a trained model are disturbed until its Dice on the cases is at least 3 points lower. On 40 and on 80
-cases drawn anew for every try, the disturbed model is put up against the trained one, and the other way round.
-What refuses a better model is counted: an interval that is too wide for so few cases, or objects missed.
+Weights of a trained model are disturbed until its Dice on the cases is at least 3 points lower. On 40 and on
+80 cases drawn anew for every try, the disturbed model is put up against the trained one, and the other way
+round. What refuses a better model is counted: an interval too wide for so few cases, or objects missed.
 """
 
 from __future__ import annotations

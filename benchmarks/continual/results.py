@@ -81,8 +81,8 @@ def gate_lines(row: dict[str, Any]) -> list[str]:
     for one in row["gate"]:
         lines.append(
             f"- {one['golden_cases']} golden cases, {one['tries']} tries: the worse model was promoted "
-            f"{one['worse_promoted']} times, the better one {one['better_promoted']} times (refused for its interval "
-            f"{one['better_refused_for_its_interval']} times, for objects it misses "
+            f"{one['worse_promoted']} times, the better one {one['better_promoted']} times (refused for its "
+            f"interval {one['better_refused_for_its_interval']} times, for objects it misses "
             f"{one['better_refused_for_missed_objects']} times)"
         )
     return [*lines, ""]
