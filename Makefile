@@ -51,9 +51,11 @@ peers: .venv-peers/.ready
 bench: setup peers
 	$(BIN)/python benchmarks/main_road/bench.py
 	$(BIN)/python benchmarks/architectures/bench.py
+	$(BIN)/python benchmarks/continual/bench.py
 
 soak: setup
 	$(BIN)/python benchmarks/main_road/kill.py --kills 50
+	$(BIN)/python benchmarks/continual/soak.py --kills 100
 
 clean:
 	rm -rf .venv .venv-peers demo

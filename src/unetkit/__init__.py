@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from unetkit.workflows.info import info
     from unetkit.workflows.model import Model, load
     from unetkit.workflows.models import models
+    from unetkit.workflows.monitor import monitor
     from unetkit.workflows.plan import plan
     from unetkit.workflows.predict import predict
     from unetkit.workflows.registry import Registry
@@ -79,6 +80,7 @@ __all__ = [
     "info",
     "load",
     "models",
+    "monitor",
     "plan",
     "predict",
     "report",

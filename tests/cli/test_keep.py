@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from unetkit.cli import main
 
@@ -35,6 +38,37 @@ def test_an_update_shows_what_was_kept(finished, wafers, tmp_path, capsys):
     assert "registry add REGISTRY" in told.err
     assert main([*words, "--resume", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["domains"] == ["new"]
+
+
+def test_a_watch_from_words(finished, wafers, tmp_path, capsys):
+    model = shutil.copytree(finished / "model", tmp_path / "model")
+    page = tmp_path / "drift.html"
+    assert main(["monitor", str(model), str(wafers), "--learn", "--dry-run"]) == 0
+    assert f"would write reference.json into {model}" in capsys.readouterr().out
+    assert main(["monitor", str(model), str(wafers), "--learn", "-q"]) == 0
+    assert f"reference: 12 images of {wafers}" in capsys.readouterr().out
+    words = ["monitor", str(model), str(wafers / "images"), "--html", str(page)]
+    assert main([*words, "--dry-run"]) == 0
+    assert not page.exists()
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "no drift found: 12 images against 12" in told.out
+    assert f"wrote {page}" in told.err
+    assert page.stat().st_size > 3000
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for path in (wafers / "images").iterdir():
+        with Image.open(path) as picture:
+            Image.fromarray(255 - np.asarray(picture)).save(dark / path.name)
+    assert main(["monitor", str(model), str(dark), "--html", str(page), "--json", "-q"]) == 4
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert "input" in found["drifted"]
+    assert found["tests"][0]["drifted"]
+    assert "drift in input" in told.err
+    assert "Do this: look at the images that are named" in told.err
+    assert main(["monitor", str(model), str(dark), "--html", str(page), "-q"]) == 4
+    assert "Unusual images" in capsys.readouterr().out
 
 
 def test_a_registry_from_words(finished, wafers, tmp_path, capsys):

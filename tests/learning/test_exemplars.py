@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -111,6 +112,24 @@ def test_a_memory_comes_back_as_it_was_kept(memory):
     assert (record.seed, record.how, record.budget_bytes) == (4, "random", 99)
     again = keep(folder.with_name("again"), found, data, budget_bytes=9, seed=0, how="random", newest="x")
     assert [each.id for each in again.cases] == [each.id for each in record.cases]
+
+
+def test_a_memory_knows_which_classes_its_labels_name(memory, wafers, tmp_path):
+    """One of before there was a further class names all that there were; newer classes come behind."""
+    folder, data, _, every = memory
+    count = len(data.classes)
+    more = data.model_copy(
+        update={"classes": (*data.classes, "more"), "label_values": (*data.label_values, 250)}
+    )
+    known = frozenset(range(1, count))
+    assert {each.named for each in recall(folder, data)} == {known}
+    assert {each.named for each in recall(folder, more)} == {known}
+    mixed = [*recall(folder, more)[:2], dataclasses.replace(every[3], named=frozenset({count}))]
+    keep(tmp_path / "next", mixed, more, budget_bytes=9, seed=0, how="random", newest="x")
+    assert [each.named for each in recall(tmp_path / "next", more)] == [known, known, frozenset({count})]
+    other = more.model_copy(update={"label_values": (0, 250, *more.label_values[2:])})
+    with pytest.raises(DataError, match="expected a memory of the classes"):
+        recall(folder, other)
 
 
 def test_a_memory_is_a_data_set_by_itself(memory):

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from unetkit.data.patches import Batch, Batches
 from unetkit.errors import UsageError
@@ -110,7 +111,15 @@ def test_what_is_missing_is_said(old_batches):
 
 
 def test_what_fine_tuning_forgets_is_kept(small, tmp_path):
-    """Old pictures have bright objects; in the new ones, shifted far away, objects are dark."""
+    """Old pictures have bright objects; in the new ones, shifted far away, objects are dark.
+
+    Both at once take filters of either sign: the six of the small network, of which dropout takes whole ones
+    away, were measured to hold the old pictures and 0.73 of the new ones, sixteen without dropout hold both.
+    """
+
+    def wide():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 16, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 2, 1))
 
     class Old:
         def at(self, step):
@@ -129,12 +138,12 @@ def test_what_fine_tuning_forgets_is_kept(small, tmp_path):
         return 4 - pixels
 
     training = small.training_plan(steps=250, checkpoint_steps=0, learning_rate=0.02)
-    start = small.small_network()
+    start = wide()
     fit(small.small_task(training, network=start), Run(tmp_path / "start"))
     found = {}
     for name, terms in (("finetune", ()), ("replay", (WrapperTerm(name="replay"),))):
         objective = build_objective(ObjectivePlan(wrappers=terms), Layout(), Past(memory=Old()))
-        network = small.small_network()
+        network = wide()
         network.load_state_dict(start.state_dict())
         batches = small.SmallBatches(change=inverted)
         fit(
@@ -142,6 +151,7 @@ def test_what_fine_tuning_forgets_is_kept(small, tmp_path):
             Run(tmp_path / name),
         )
         found[name] = accuracy(network, same), accuracy(network, inverted)
-    assert accuracy(start, same) > 0.9
-    assert found["finetune"][0] < 0.6 < 0.85 < found["replay"][0]
-    assert accuracy(start, inverted) + 0.1 < found["replay"][1]  # six filters hold both
+    background = 0.62  # what saying nothing gets
+    assert min(accuracy(start, same), found["finetune"][1]) > 0.95
+    assert max(accuracy(start, inverted), found["finetune"][0]) < background
+    assert min(found["replay"]) > 0.93

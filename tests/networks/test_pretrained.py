@@ -55,6 +55,19 @@ def test_a_model_of_the_same_plan_comes_over_whole(tmp_path, encoder):
     assert torch.equal(new(x), old(x))
 
 
+def test_a_head_grows_and_every_old_class_keeps_its_probability(tmp_path):
+    old = unet(classes=3, deep_supervision=2)
+    folder = saved(tmp_path / "m", old, plan(deep_supervision=2), ("background", "a", "b"))
+    new = unet(classes=5, deep_supervision=2)
+    assert start_from(new, folder, classes=("background", "a", "b", "c", "d")).left == ()
+    pixels = torch.randn(2, 3, 16, 16)
+    for one, other in zip(old.train()(pixels), new.train()(pixels), strict=True):
+        before, after = one.softmax(1), other.softmax(1)
+        torch.testing.assert_close(after[:, 1:3], before[:, 1:])
+        for ground in (0, 3, 4):
+            torch.testing.assert_close(after[:, ground], before[:, 0] / 3)
+
+
 def test_heads_stay_new_where_the_classes_are_others(tmp_path):
     old = unet()
     folder = saved(tmp_path, old, plan(), ("background", "defect"))

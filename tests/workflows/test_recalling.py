@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from types import SimpleNamespace
@@ -17,9 +18,11 @@ from unetkit.learning.exemplars import Candidate, keep
 from unetkit.learning.penalty import save_importance
 from unetkit.networks.store import read_plan
 from unetkit.records.files import write_text
+from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout
 from unetkit.training.objective import Past
+from unetkit.workflows.growing import grown
 from unetkit.workflows.recalling import recall_past
 from unetkit.workflows.starting import asked_start
 from unetkit.workflows.update import planned
@@ -49,6 +52,23 @@ def test_model_memory_and_importance_come_from_the_run(ready):
     cases = {case for step in range(20) for case in past.memory.at(step).cases}
     assert len(cases) == 2
     assert all(case.startswith("a-") for case in cases)  # the newest domain is in the batches already
+
+
+def test_which_classes_a_case_names_is_known_where_the_plan_asks(ready, finished, wafers):
+    """A name that stands for a case of both names what both name."""
+    cases = inspect(find_cases(wafers)).catalog.cases
+    ready.trained_on = (cases[5], dataclasses.replace(cases[6], id=f"a-{cases[0].id}"))
+    assert recall_past(ready, HERE, Layout()).named[f"a-{cases[0].id}"] == frozenset({1, 2, 3})
+    seen = Fingerprint.from_json((finished / "fingerprint.json").read_bytes(), where="f")
+    some = seen.model_copy(update={"classes": (seen.classes[0], seen.classes[2])})
+    ready.run.fingerprint.write_text(some.to_json())
+    ready.plan = grown(ready.plan, ready.plan.data, "replay")
+    named = recall_past(ready, HERE, Layout()).named
+    assert named == {
+        cases[5].id: frozenset({2}),
+        f"a-{cases[0].id}": frozenset({2}),
+        f"a-{cases[1].id}": frozenset({1, 2, 3}),
+    }
 
 
 def test_a_plan_without_wrappers_looks_back_on_nothing(ready):

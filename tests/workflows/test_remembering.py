@@ -1,12 +1,15 @@
-"""Which data a model can go on with, what is kept of it, and which weights matter."""
+"""What is kept of the data a model learned from, and which weights matter."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import inspect
@@ -14,43 +17,11 @@ from unetkit.data.prepare import Cache
 from unetkit.errors import DataError, UsageError
 from unetkit.learning.exemplars import MEMORY, MemoryFile
 from unetkit.networks.store import load_model, read_plan
-from unetkit.records.plan import DataPlan
+from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
-from unetkit.workflows.remembering import importance, of_training, old_cases, refuse_other, remember, weigh
+from unetkit.workflows.remembering import importance, named_by, of_training, old_cases, remember, weigh
 from unetkit.workflows.update import planned
-
-MODEL = DataPlan(rank=2, channels=("red", "green"), classes=("background", "scratch"), label_values=(0, 255))
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"channels": ("red",)}, r"the model takes 2 channels \(red, green\), this data has 1 \(red\)"),
-        ({"channels": ("green", "red")}, "the model takes 2 channels"),
-        (
-            {"label_values": (0, 1)},
-            r"the model knows the label values 0, 255, this data also has 1 \('scratch'\)",
-        ),
-        (
-            {"classes": ("background", "dent")},
-            "label value 255 is 'scratch' to the model and 'dent' in this data",
-        ),
-        ({"ignore_value": 7}, "this data ignores the label value 7, the model None"),
-    ],
-)
-def test_data_of_another_kind_is_refused(change, told, tmp_path):
-    with pytest.raises(DataError, match=told) as wrong:
-        refuse_other(MODEL, MODEL.model_copy(update=change), where=tmp_path)
-    assert wrong.value.where == str(tmp_path)
-    assert wrong.value.cure
-
-
-def test_data_with_fewer_classes_or_other_names_of_channels_will_do(tmp_path):
-    refuse_other(MODEL, MODEL, where=tmp_path)
-    bare = MODEL.model_copy(update={"classes": ("background",), "label_values": (0,)})
-    refuse_other(MODEL, bare, where=tmp_path)
-    refuse_other(MODEL, MODEL.model_copy(update={"channels": ("channel 0", "channel 1")}), where=tmp_path)
 
 
 @pytest.fixture
@@ -60,7 +31,8 @@ def ready(finished, wafers, tmp_path):
     cache = Cache(tmp_path / "cache", plan.data, plan.preparation)
     cases = inspect(find_cases(wafers)).catalog.cases[:4]
     samples = tuple(cache.get(case) for case in cases)
-    return SimpleNamespace(run=Run(tmp_path / "run"), plan=plan, cache=cache, trained_on=cases, train=samples)
+    shutil.copy(finished / "fingerprint.json", Run(tmp_path).fingerprint)
+    return SimpleNamespace(run=Run(tmp_path), plan=plan, cache=cache, trained_on=cases, train=samples)
 
 
 def with_options(ready, **options):
@@ -83,8 +55,29 @@ def test_old_cases_know_their_classes(finished, wafers):
 def test_a_sample_tells_the_same_classes_as_its_file(ready, wafers, finished):
     plan = read_plan(finished / "model")
     old = {each.case.id: each.classes for each in old_cases(wafers, plan.data, progress=Quiet())}
-    for each in of_training(ready, domain="x"):
+    found = of_training(ready, domain="x")
+    for each in found:
         assert each.classes == old[each.case.id]
+    every = frozenset(range(1, len(plan.data.classes)))
+    assert {each.named for each in found} == {every} == {named_by(ready)}
+    seen = Fingerprint.from_json(ready.run.fingerprint.read_bytes(), where="f")
+    fewer = seen.model_copy(update={"classes": seen.classes[:2]})
+    ready.run.fingerprint.write_text(fewer.to_json())
+    assert named_by(ready) == frozenset({1})
+
+
+def test_a_data_set_names_the_classes_it_states(finished, wafers, tmp_path):
+    """Of a data set that states two classes fewer, the others may hide in the background."""
+    data = read_plan(finished / "model").data
+    kept = dict(zip(data.classes[:2], data.label_values[:2], strict=True))
+    folder = shutil.copytree(wafers, tmp_path / "one")
+    (folder / "dataset.json").write_text(json.dumps({"labels": kept}))
+    for path in (folder / "masks").iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == data.label_values[1], mask, 0).astype(np.uint8)).save(path)
+    assert {each.named for each in old_cases(folder, data, progress=Quiet())} == {frozenset({1})}
+    every = frozenset(range(1, len(data.classes)))
+    assert {each.named for each in old_cases(wafers, data, progress=Quiet())} == {every}
 
 
 @pytest.mark.parametrize("herding", [0.0, 1.0])

@@ -9,6 +9,19 @@ from unetkit.workflows.case_pictures import SHOWN_BYTES
 from unetkit.workflows.report import report
 
 
+def test_an_update_shows_what_it_kept(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    assert "Kept and gained" not in report(run).path.read_text()
+    one = {"value": 0.123}
+    kept = dict.fromkeys(("accuracy", "backward", "forward", "forgetting"), one)
+    file = {"method": "ewc", "model": "m", "model_sha256": "", "data": "d", "stages": ["before"]}
+    file |= {"domains": ["new"], "classes": {"mean": {"matrix": [[one]], **kept}}}
+    (run / "update.json").write_text(json.dumps(file))
+    text = report(run).path.read_text()
+    assert ">Kept and gained</h2>" in text
+    assert "0.123" in text
+
+
 def test_it_holds_every_section_and_nothing_from_outside(finished, tmp_path):
     result = report(finished, out=tmp_path / "r.html")
     text = result.path.read_text()

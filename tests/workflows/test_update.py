@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -12,18 +13,19 @@ import torch
 from PIL import Image
 
 import unetkit as uk
-from unetkit.errors import DataError, PreemptedError, UsageError
+from unetkit.errors import DataError, GateError, PreemptedError, UsageError
 from unetkit.learning.exemplars import MemoryFile
 from unetkit.learning.interpolate import interpolated
 from unetkit.learning.penalty import read_importance
 from unetkit.networks.store import load_model, read_plan
+from unetkit.records.chain import read_chain
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.registered import version_folder
 from unetkit.records.run import Run
 from unetkit.workflows import forgetting
 from unetkit.workflows.evaluate import evaluate
 from unetkit.workflows.starting import read_start
-from unetkit.workflows.update import METHODS, planned, refuse_words
+from unetkit.workflows.update import METHODS, _gentler, planned, refuse_words
 from unetkit.workflows.wafers import make_wafers
 
 CHANGES = {
@@ -179,6 +181,102 @@ def test_interpolation_takes_the_place_that_was_best_on_both(finished, wafers, p
     wanted = interpolated(weights(finished), weights(tuned.trained.folder), found.alpha)
     for name, tensor in weights(tmp_path / "line").items():
         torch.testing.assert_close(tensor, wanted[name])
+
+
+@pytest.fixture(scope="module")
+def stained(finished, places):
+    """Data that names one class alone, which the model does not know."""
+    data = read_plan(finished / "model").data
+    folder = shutil.copytree(places / "inverted", places / "stained")
+    for path in (folder / "masks").iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == data.label_values[1], 77, 0).astype(np.uint8)).save(path)
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "residue": 77}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grew(finished, wafers, places, stained, tmp_path_factory):
+    """An update that was cut before its first step, and gone on with; read it, do not change it."""
+    out = tmp_path_factory.mktemp("runs") / "grew"
+    words = {"method": "replay", "memory": wafers, "golden": [places / "golden"], "changes": CHANGES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forgetting, "refuse_remembered", lambda *_: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(PreemptedError, match="--resume"):
+            uk.update(finished, stained, out, fold=(0, 3), **words)
+    return uk.update(finished, stained, out, fold=(0, 3), resume=True, **words)
+
+
+def test_a_new_class_makes_the_head_grow_and_the_old_ones_stay(grew, finished):
+    old, new = read_plan(finished / "model"), grew.trained.plan
+    assert new.data.classes == (*old.data.classes, "residue")
+    assert new.data.label_values == (*old.data.label_values, 77)
+    assert [term.name for term in new.objective.wrappers] == ["unbiased", "replay"]
+    assert read_start(grew.trained.run).matched.left == ()
+    head = weights(grew.trained.folder)["heads.0.weight"]
+    assert len(head) == len(old.data.classes) + 1
+    kept = grew.kept.classes
+    assert kept["residue"].matrix[0][0].value is None  # the golden set does not tell of it
+    assert kept["residue"].matrix[0][1].value == 0  # the old model cannot know it
+    assert kept["residue"].accuracy.value == kept["residue"].matrix[1][1].value
+    assert kept["mean"].backward.value is not None
+    assert evaluate(grew.trained.folder, grew.kept.data).classes == new.data.classes[1:]
+
+
+def test_what_the_labels_of_each_case_name_is_remembered(grew, finished, places, tmp_path):
+    count = len(read_plan(finished / "model").data.classes)
+    memory = grew.trained.run.memory / "memory.json"
+    record = MemoryFile.from_json(memory.read_bytes(), where=memory)
+    named = {each.domain == record.newest: set(each.named) for each in record.cases}
+    assert named == {True: {count}, False: set(range(1, count))}
+    again = uk.update(
+        grew.trained.folder, places / "inverted", tmp_path / "r", memory=grew.trained.folder, changes=CHANGES
+    )
+    assert [term.name for term in again.trained.plan.objective.wrappers] == ["unbiased", "replay"]
+    assert again.trained.plan.data == grew.trained.plan.data
+
+
+def test_the_other_methods_grow_too_and_one_does_not(finished, wafers, stained, tmp_path):
+    found = uk.update(finished, stained, tmp_path / "l", method="lwf", changes=CHANGES)
+    assert [term.name for term in found.trained.plan.objective.wrappers] == ["unbiased", "lwf"]
+    found = uk.update(finished, stained, tmp_path / "e", method="ewc", memory=wafers, changes=CHANGES)
+    assert found.trained.plan.data.classes[-1] == "residue"
+    with pytest.raises(UsageError, match=r"'interpolate' needs two models of the same classes.*residue"):
+        uk.update(finished, stained, tmp_path / "i", method="interpolate", memory=wafers, changes=CHANGES)
+    with pytest.raises(DataError, match=r"this data also has 77 \('residue'\).*not with old or golden data"):
+        uk.update(finished, stained, tmp_path / "g", method="lwf", golden=[stained], changes=CHANGES)
+
+
+def test_a_model_that_grew_can_take_the_place_of_the_live_one(grew, finished, places, stained, tmp_path):
+    registry = uk.Registry(tmp_path / "registry")
+    registry.add(finished)
+    registry.promote(1, golden=[places / "golden"])
+    registry.add(grew.trained.folder)
+    with contextlib.suppress(GateError):  # two steps of training may well be worse
+        registry.promote(2, golden=[stained])
+    sets = read_chain(registry.folder / "log.jsonl")[-1].facts["decision"]["sets"]
+    assert {each["name"] for each in sets} == {"stained", "golden"}
+    assert all(each["cases"] and each["difference"] is not None for each in sets)
+    smaller = uk.Registry(tmp_path / "smaller")
+    smaller.add(grew.trained.folder)
+    smaller.promote(1, golden=[places / "golden"])
+    smaller.add(finished)
+    with pytest.raises(DataError, match="begin another registry for other classes; new ones come behind"):
+        smaller.promote(2)
+
+
+def test_what_both_tell_of_objects_counts():
+    own = Plan.model_validate(EXAMPLE)
+
+    def told(pixels, alone):
+        changes = {"minimum_pixels": pixels, "largest_only": alone}
+        return own.model_copy(update={"inference": own.inference.model_copy(update=changes)})
+
+    found = _gentler(told((9, 3, 5), (True, True, False)), told((4, 7), (True, False))).inference
+    assert found.minimum_pixels == (4, 3, 5)
+    assert found.largest_only == (True, False, False)
+    bare = _gentler(told((9, 3), (True, True)), told((), ())).inference
+    assert (bare.minimum_pixels, bare.largest_only) == ((), ())
 
 
 def test_a_golden_image_in_the_memory_is_refused_before_training(finished, wafers, places, tmp_path):

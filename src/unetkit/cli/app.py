@@ -29,6 +29,7 @@ for verb in (
     build.plan,
     build.train,
     build.ensemble,
+    keep.monitor,
     keep.update,
     assess.predict,
     assess.screen,

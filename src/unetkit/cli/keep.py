@@ -1,4 +1,4 @@
-"""Verbs for models that live on: update, and registry with its own verbs."""
+"""Verbs for models that live on: monitor, update, and registry with its own verbs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from unetkit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from unetkit.records.drift import MonitorResult
     from unetkit.records.kept import Interval, UpdateFile
     from unetkit.records.registered import Decision, Version
     from unetkit.workflows.update import UpdateSettings
@@ -40,6 +41,93 @@ Golden = Annotated[
     list[Path] | None,
     typer.Option("--golden", metavar="DATA", help="Labelled cases never trained on; repeatable."),
 ]
+
+
+def monitor(
+    model: Model,
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="New images; of a data set with labels, the scores count too."),
+    ],
+    html: Annotated[Path, typer.Option("--html", help="The page to write.")] = Path("drift.html"),
+    learn: Annotated[
+        bool,
+        typer.Option("--learn", help="Make these images, on which the model is good, its reference instead."),
+    ] = False,
+    alarm: Annotated[
+        float, typer.Option("--alarm", help="Chance that drift is declared where there is none.")
+    ] = 0.001,
+    device: Device = "auto",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say whether new images, predictions or scores have drifted from the model's reference. Exit 4 if so."""
+    if dry_run and learn:
+        from unetkit.workflows.model_folder import model_folder
+
+        give_line(f"would write reference.json into {model_folder(model)}")
+        return
+    from unetkit.errors import GateError
+    from unetkit.workflows.monitor import monitor as work
+
+    result = work(
+        model,
+        source,
+        html=None if dry_run or learn else html,
+        learn=learn,
+        alarm=alarm,
+        device=device,
+        progress=watcher(quiet=quiet),
+    )
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+    else:
+        _show_drift(result)
+    if not learn:
+        tell(f"{'would write' if dry_run else 'wrote'} {html}", quiet=quiet)
+    if result.drifted:
+        first = next(test for test in result.tests if test.drifted)
+        raise GateError(
+            f"drift in {' and '.join(result.drifted)}: {first.name} first of all "
+            f"(adjusted p {first.adjusted:.2g})",
+            cure="look at the images that are named; if they are as they should be, label some and run "
+            "'unet update'",
+            where=source,
+        )
+
+
+def _show_drift(result: MonitorResult) -> None:
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4g}"
+
+    for each in result.refused:
+        give_line(f"refused {each.where}: {each.problem}. Do this: {each.cure}.")
+    for note in result.notes:
+        give_line(f"note: {note}")
+    if result.learned:
+        give_line(f"reference: {counted(result.reference_images, 'image')} of {result.source}")
+        return
+    tests = [test for test in result.tests if test.drifted] or result.tests[:5]
+    rows = [
+        (
+            "drift" if test.drifted else "",
+            test.name,
+            shown(test.reference),
+            shown(test.batch),
+            f"{test.p_value:.2g}",
+            f"{test.adjusted:.2g}",
+        )
+        for test in tests
+    ]
+    give_table(f"{result.source}", ("", "statistic", "reference", "new", "p", "p, adjusted"), rows)
+    rows = [(each.id, "; ".join(each.reasons)) for each in result.unusual[:10]]
+    if rows:
+        give_table("Unusual images", ("image", "statistic, value (range in the reference)"), rows)
+    about = f"{counted(result.images, 'image')} against {result.reference_images} ({result.reference})"
+    give_line(
+        f"{'drift in ' + ' and '.join(result.drifted) if result.drifted else 'no drift found'}: {about}"
+    )
 
 
 @grouped

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unetkit.data.patches import Batch
 from unetkit.errors import UsageError
+from unetkit.learning.unbiased import as_background
 from unetkit.records.plan import WrapperTerm
 from unetkit.runtimes.devices import Layout
 from unetkit.training.objective import Objective, Past, joined_states, load_inner, options_of, outputs
@@ -42,7 +43,8 @@ class Distillation:
     """An objective, and the earlier model's answers on the same images: learning without forgetting (LwF).
 
     The earlier model sees exactly what the network saw, mixed in or not, and its answer is compared with the
-    network's finest output.
+    network's finest output. Classes that the network has beyond those of the earlier model come after them
+    and are counted as background: that is what the earlier model was told they are (MiB).
 
     Args:
         inner: What computes the losses on labels.
@@ -51,10 +53,11 @@ class Distillation:
         past: The earlier network.
 
     Raises:
-        UsageError: There is no earlier network, it has other classes, or the temperature is 0.
+        UsageError: There is no earlier network, it has more classes, or the temperature is 0.
 
     Reference:
-        Li and Hoiem, Learning without Forgetting, TPAMI 2018, equation 3.
+        Li and Hoiem, Learning without Forgetting, TPAMI 2018, equation 3; Cermelli et al., MiB, CVPR 2020,
+        equation 8.
     """
 
     def __init__(self, inner: Objective, term: WrapperTerm, layout: Layout, past: Past) -> None:
@@ -82,13 +85,7 @@ class Distillation:
         for pixels, student in seen:
             with torch.no_grad():
                 teacher = outputs(self._teacher, pixels, self._layout)[0]
-            if teacher.shape[1] != student.shape[1]:
-                raise UsageError(
-                    f"'lwf' compares answers class by class: the earlier model has {teacher.shape[1]} "
-                    f"classes, this one {student.shape[1]}",
-                    cure="choose --method replay, or a model of the same classes",
-                )
-            parts.append(soft_loss(student, teacher, temperature=self._temperature))
+            parts.append(soft_loss(_as_known(student, teacher), teacher, temperature=self._temperature))
         return {**terms, "lwf": self._weight * torch.stack(parts).mean()}
 
     def after_step(self, rate: float) -> None:
@@ -102,3 +99,18 @@ class Distillation:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Become what ``state`` gave."""
         load_inner(self._inner, tensors)
+
+
+def _as_known(student: Tensor, teacher: Tensor) -> Tensor:
+    """The student's answer in the classes that the earlier model knows."""
+    known, classes = teacher.shape[1], student.shape[1]
+    if known > classes:
+        raise UsageError(
+            f"'lwf' compares answers class by class: the earlier model has {known} classes, this one "
+            f"{classes}",
+            cure="choose --method replay, or a model of the same classes",
+        )
+    if known == classes:
+        return student
+    fresh = (torch.arange(classes, device=student.device) >= known).expand(len(student), -1)
+    return as_background(student, fresh)[:, :known]

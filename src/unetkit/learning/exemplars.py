@@ -34,6 +34,8 @@ class Exemplar(Saved):
         label: Its label, likewise.
         label_kind: What kind of label it is.
         sha256: File to the hash of its bytes.
+        named: Ids of the classes that its data set names; any other may hide in its background. Empty: all
+            that the memory has.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Exemplar(Saved):
     label: str
     label_kind: str
     sha256: dict[str, str]
+    named: tuple[int, ...] = ()
 
 
 class MemoryFile(Saved):
@@ -78,12 +81,14 @@ class Candidate:
         domain: Where it is from.
         classes: Ids of the foreground classes in its label.
         size: Bytes of its files.
+        named: Ids of the foreground classes that its data set names; empty: all.
     """
 
     case: Case
     domain: str
     classes: frozenset[int]
     size: int
+    named: frozenset[int] = frozenset()
 
 
 def choose(
@@ -243,6 +248,7 @@ def _copied(folder: Path, number: int, each: Candidate) -> Exemplar:
         label=f"{home}/label-{label.name}",
         label_kind=case.label_kind,
         sha256={name: sha256(folder / name) for name in named},
+        named=tuple(sorted(each.named)),
     )
 
 
@@ -251,7 +257,7 @@ def recall(folder: Path, data: DataPlan, *, older: bool = False) -> tuple[Candid
 
     Args:
         folder: What ``keep`` wrote.
-        data: Classes that the memory must have.
+        data: Classes; the memory must have them, or the first of them: the others are newer.
         older: Leave the newest domain out.
 
     Raises:
@@ -266,17 +272,19 @@ def recall(folder: Path, data: DataPlan, *, older: bool = False) -> tuple[Candid
             cure="name old data, or raise budget_mb of 'replay' above the size of one case",
             where=folder,
         )
-    if (record.classes, record.label_values) != (data.classes, data.label_values):
+    count = len(record.classes)
+    if (record.classes, record.label_values) != (data.classes[:count], data.label_values[:count]):
         raise DataError(
             f"expected a memory of the classes {_words(data.classes, data.label_values)}, got "
             f"{_words(record.classes, record.label_values)}",
             cure="name a memory of the same classes",
             where=folder,
         )
-    return tuple(_recalled(folder, each) for each in cases)
+    every = tuple(range(1, count))
+    return tuple(_recalled(folder, each, each.named or every) for each in cases)
 
 
-def _recalled(folder: Path, each: Exemplar) -> Candidate:
+def _recalled(folder: Path, each: Exemplar, named: Sequence[int]) -> Candidate:
     for name, digest in each.sha256.items():
         file = folder / name
         if not file.is_file() or sha256(file) != digest:
@@ -288,7 +296,7 @@ def _recalled(folder: Path, each: Exemplar) -> Candidate:
     images = tuple(folder / name for name in each.images)
     case = Case(each.id, images, folder / each.label, each.group, each.label_kind)
     size = sum((folder / name).stat().st_size for name in each.sha256)
-    return Candidate(case, each.domain, frozenset(each.classes), size)
+    return Candidate(case, each.domain, frozenset(each.classes), size, frozenset(named))
 
 
 def _words(classes: Sequence[str], values: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def start_from_imagenet(unet: UNet) -> Matched:
 def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> Matched:
     """Take what fits from a model folder or a file of weights; channels, classes, axes and plan may differ.
 
-    Heads are taken over from a model folder alone, and only where it has the same classes in the same order.
+    Heads are taken over from a model folder alone, and only where its classes are the network's, or the first
+    of them: the head then grows (``grown_head``).
 
     Args:
         unet: The network, changed in place.
@@ -71,9 +73,40 @@ def start_from(unet: UNet, path: Path, *, classes: Sequence[str] = ()) -> Matche
     if not path.is_dir():
         return adopt(unet, read_weights(path), source=str(path))
     weights, plan = read_model(path)
-    return adopt(
-        unet, weights, source=str(path), with_heads=bool(classes) and tuple(classes) == plan.data.classes
-    )
+    known = len(plan.data.classes)
+    if tuple(classes[:known]) != plan.data.classes:
+        return adopt(unet, weights, source=str(path))
+    heads = {name: value for name, value in weights.items() if name.startswith("heads.")}
+    grown = {name: grown_head(value, len(classes)) for name, value in heads.items()}
+    return adopt(unet, {**weights, **grown}, source=str(path), with_heads=True)
+
+
+def grown_head(head: Tensor, classes: int) -> Tensor:
+    """A head's weight or bias for more classes, the new ones behind the old.
+
+    A new class begins as a copy of the background, and the bias of both is lowered so that together they are
+    as likely as the background was: every old class keeps its probability.
+
+    Args:
+        head: ``(K, …)``; the bias is what has one axis.
+        classes: ``K`` or more.
+
+    Reference:
+        Cermelli et al., MiB, CVPR 2020, equations 9 and 10.
+
+    Example:
+        >>> grown_head(torch.tensor([0.0, 1.0]), 3).exp().tolist()[::2]
+        [0.5, 0.5]
+    """
+    more = classes - len(head)
+    if not more:
+        return head
+    grown = torch.cat([head, head[:1].expand(more, *head.shape[1:])])
+    if head.ndim == 1:
+        fresh = torch.arange(classes) >= len(head)
+        fresh[0] = True
+        grown = torch.where(fresh, grown - math.log(more + 1), grown)
+    return grown
 
 
 def adopt(unet: UNet, weights: Mapping[str, Tensor], *, source: str, with_heads: bool = False) -> Matched:

@@ -23,6 +23,7 @@ WRAPPERS = {
     "l2sp": "unetkit.learning.penalty:L2sp",
     "lwf": "unetkit.learning.distill:Distillation",
     "replay": "unetkit.learning.replay:Replay",
+    "unbiased": "unetkit.learning.unbiased:Unbiased",
 }
 """What is put around an objective so that a model keeps what it knew."""
 
@@ -72,11 +73,14 @@ class Past:
         network: The other model, frozen, in evaluation mode, on the training's device.
         importance: How much each of its weights matters, by name; each ``0`` or more, shaped like the weight.
         memory: Examples of what it has learned from.
+        named: Case to the ids of the classes that its data set names, where these are not all: any of the
+            others may hide in its background.
     """
 
     network: nn.Module | None = None
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     memory: Memory | None = None
+    named: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 class Wrapper(Protocol):

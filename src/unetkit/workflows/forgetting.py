@@ -21,12 +21,14 @@ from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
+from unetkit.records.split import SplitFile
 from unetkit.workflows.evaluate import relation, score_model
+from unetkit.workflows.growing import measured_on, named_ids, refuse_other
 from unetkit.workflows.model import Model, load
-from unetkit.workflows.remembering import refuse_other
 
 if TYPE_CHECKING:
     from unetkit.workflows.fitting import Trained
+    from unetkit.workflows.readying import Ready
 
 STAGES = ("before", "after")
 NEW = "new"
@@ -42,6 +44,7 @@ class Golden:
         cases: Its labelled cases.
         digests: Case id to the hash of its pixels.
         contents: Case id to the hash of its pixels and its label.
+        data: The classes it is measured on.
     """
 
     name: str
@@ -49,13 +52,14 @@ class Golden:
     cases: tuple[Case, ...]
     digests: dict[str, str]
     contents: dict[str, str]
+    data: DataPlan
 
 
 def golden_sets(sources: Sequence[Path], data: DataPlan, *, progress: Progress) -> tuple[Golden, ...]:
     """Read golden sets; one that will not do shows before any time is spent.
 
     Args:
-        sources: Data sets.
+        sources: Data sets; each is measured up to the last class that it names.
         data: Channels and classes of the model.
         progress: Who watches.
 
@@ -75,6 +79,7 @@ def golden_sets(sources: Sequence[Path], data: DataPlan, *, progress: Progress) 
                 tuple(case for case in inspection.catalog.cases if case.label is not None),
                 {facts.id: facts.digest for facts in inspection.facts},
                 {facts.id: facts.content_digest for facts in inspection.facts},
+                _up_to(data, 1 + max(named_ids(data, inspection.data))),
             )
         )
     return tuple(found)
@@ -106,7 +111,7 @@ def refuse_remembered(golden: Sequence[Golden], run: Run) -> None:
 
 
 def score_golden(model: Model, golden: Golden, *, progress: Progress) -> Scores:
-    """Score a model on a golden set, with a word on whether it has seen it.
+    """Score a model on the classes of a golden set, with a word on whether it has seen it.
 
     Args:
         model: What predicts.
@@ -114,7 +119,7 @@ def score_golden(model: Model, golden: Golden, *, progress: Progress) -> Scores:
         progress: Who watches.
     """
     split = relation(model.folder, golden.digests)
-    return score_model(model, golden.cases, split=split, progress=progress)
+    return score_model(measured_on(model, golden.data), golden.cases, split=split, progress=progress)
 
 
 def measure_update(
@@ -141,14 +146,15 @@ def measure_update(
     """
     ready = trained.ready
     old, new = load(model, device=device), load(ready.run.model, device=device)
-    names = ready.plan.data.classes[1:]
+    data = ready.plan.data
     tables: list[tuple[str, int, tuple[Scores, ...]]] = []
     for each in golden:
         both = tuple(score_golden(one, each, progress=progress) for one in (old, new))
         tables.append((each.name, 0, both))
     notes = []
     if scores is not None:
-        before = score_model(old, ready.held_out, split="unknown", progress=progress)
+        wide = measured_on(old, data)
+        before = score_model(wide, ready.held_out, split=_seen_before(old, ready), progress=progress)
         bare = score_model(_untrained(trained), ready.held_out, split="unknown", progress=progress)
         tables.append((NEW, 1, (before, scores, bare)))
     if not golden:
@@ -160,11 +166,16 @@ def measure_update(
         if row.split == "training"
     ]
     classes = {}
-    for name in (*names, MEAN) if tables else ():
-        domains = [_domain(name, learned, rows) for _, learned, rows in tables]
+    for name in (*data.classes[1:], MEAN) if tables else ():
+        telling = [name in (*rows[1].classes, MEAN) for _, _, rows in tables]
+        domains = [
+            _domain(name, learned, rows)
+            for (_, learned, rows), tells in zip(tables, telling, strict=True)
+            if tells
+        ]
         found = transfer(domains, seed=ready.plan.training.seed)
         classes[name] = Kept(
-            matrix=tuple(tuple(_interval(cell) for cell in row) for row in found.matrix),
+            matrix=tuple(_spread_out(row, telling) for row in found.matrix),
             accuracy=_interval(found.accuracy),
             backward=_interval(found.backward),
             forward=_interval(found.forward),
@@ -205,6 +216,25 @@ def _domain(name: str, learned: int, rows: Sequence[Scores]) -> Domain:
         groups={case.id: case.group for case in after.cases},
         untrained=class_values(bare[0], name) if bare else None,
     )
+
+
+def _spread_out(row: Sequence[Estimate], telling: Sequence[bool]) -> tuple[Interval, ...]:
+    """A row of the matrix with a gap for each domain that does not tell of the class."""
+    left = iter(row)
+    return tuple(_interval(next(left)) if tells else Interval(value=None) for tells in telling)
+
+
+def _up_to(data: DataPlan, count: int) -> DataPlan:
+    """The first ``count`` classes."""
+    cut = {"classes": data.classes[:count], "label_values": data.label_values[:count]}
+    return data.model_copy(update=cut)
+
+
+def _seen_before(old: Model, ready: Ready) -> str:
+    """Whether the old model has seen the new held-out cases, told by the hashes both runs have kept."""
+    split = SplitFile.from_json(ready.run.split.read_bytes(), where=ready.run.split)
+    ids = {case.id for case in ready.held_out}
+    return relation(old.folder, {id: digest for id, digest in split.digests.items() if id in ids})
 
 
 def _interval(estimate: Estimate) -> Interval:

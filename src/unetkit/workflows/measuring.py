@@ -28,6 +28,7 @@ from unetkit.workflows.fitting import Trained
 from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
+from unetkit.workflows.observing import Observation, observe, save_reference, with_scores
 from unetkit.workflows.predict import OUTPUT_SUFFIX
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
@@ -65,8 +66,9 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     scores = None
     if ready.held_out:
         model = Model(run.model, plan, trained.predictor, str(trained.device))
-        scores = _measure(trained, model, progress=progress)
+        scores, seen = _measure(trained, model, progress=progress)
         save_model(run.model, trained.network, plan, scores=scores, facts=facts)
+        save_reference(run.model, with_scores(seen, scores), source=f"held-out cases of {ready.source}")
         picture_cases(run, ready.held_out, plan.data, scores)
     write_manifest(
         run,
@@ -86,15 +88,20 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     return scores
 
 
-def _measure(trained: Trained, model: Model, *, progress: Progress) -> Scores:
+def _measure(trained: Trained, model: Model, *, progress: Progress) -> tuple[Scores, list[Observation]]:
+    """Scores of the held-out cases, and what they look like: later images are held against them."""
     ready = trained.ready
+    observed: list[Observation] = []
 
     def seen(case: Case, _: np.ndarray, prediction: Prediction) -> None:
         model.save(prediction, prediction_path(ready.run, case))
+        pixels = read_pixels(case, model.plan.data)[0]
+        observed.append(observe(model, pixels, ready.cache.get(case), prediction))
 
-    return score_model(
+    scores = score_model(
         model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get
     )
+    return scores, observed
 
 
 def prediction_path(run: Run, case: Case) -> Path:

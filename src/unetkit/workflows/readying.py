@@ -109,8 +109,9 @@ class Ready:
     seconds: dict[str, float]
 
 
-Accept = Callable[[Inspection], None]
-"""Looks at a data set that could be read, and raises where it will not do."""
+Accept = Callable[[Inspection, Plan | None], Plan | None]
+"""Looks at a data set that could be read, and raises where it will not do; the plan to go on with instead of
+the one that was handed in, which may be that one."""
 
 
 def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | None = None) -> Seen:
@@ -120,7 +121,7 @@ def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | N
         source: The data set.
         wishes: What was asked for.
         progress: Who watches.
-        accept: Refuses more than what no training could use.
+        accept: Refuses more than what no training could use, and may hand in another plan.
     """
     # A key that does not exist must not cost the time it takes to read a data set.
     given = given_plan(wishes)
@@ -128,7 +129,7 @@ def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | N
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
     if accept is not None:
-        accept(inspection)
+        given = accept(inspection, given)
     for problem in inspection.problems:
         progress.say(
             f"{problem.severity}: {problem.problem}" + (f" ({problem.where})" if problem.where else "")
@@ -199,7 +200,7 @@ def make_ready(
         run: Where plan, split and fingerprint go.
         wishes: What was asked for.
         progress: Who watches.
-        accept: Refuses more than what no training could use.
+        accept: As in ``look``.
     """
     started = time.monotonic()
     if wishes.resume and is_started(run):

@@ -21,6 +21,7 @@ SEED_APART = 1
 def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
     """The earlier model, the importance of its weights and the memory, as far as the run has them.
 
+    Which classes a case names is known of the training cases, where the plan asks for it, and of the memory.
     The plan holds names and numbers only: the earlier model is the one in ``start.json``, whose weights must
     still be those the run began with; the others lie in the run.
 
@@ -37,6 +38,7 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
     from unetkit.learning.penalty import read_importance
     from unetkit.networks.store import load_model
     from unetkit.training.objective import Past
+    from unetkit.workflows.remembering import named_by
 
     plan, run = ready.plan, ready.run
     if not plan.objective.wrappers:
@@ -47,10 +49,14 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
         network, _ = load_model(Path(start.source))
         layout.place(network.requires_grad_(False), device)
     importance = read_importance(run.importance) if run.importance.is_file() else {}
-    memory = None
+    memory, named = None, {}
+    if any(term.name == "unbiased" for term in plan.objective.wrappers):
+        named = dict.fromkeys((case.id for case in ready.trained_on), named_by(ready))
     if (run.memory / MEMORY).is_file():
-        samples = [ready.cache.get(each.case) for each in recall(run.memory, plan.data, older=True)]
+        kept = recall(run.memory, plan.data, older=True)
+        named |= {each.case.id: each.named & named.get(each.case.id, each.named) for each in kept}
+        samples = [ready.cache.get(each.case) for each in kept]
         training = plan.training.model_copy(update={"seed": plan.training.seed + SEED_APART})
         classes = len(plan.data.classes)
         memory = Batches(samples, training, plan.augmentation, classes=classes, device=device)
-    return Past(network, importance, memory)
+    return Past(network, importance, memory, named)

@@ -290,15 +290,17 @@ class Registry:
             if each is not None
         ]
         candidate, *others = models
-        if others and others[0].classes != candidate.classes:
+        data, least = candidate.plan.data, (others or models)[0].plan.data
+        same = data.classes[: len(least.classes)], data.label_values[: len(least.classes)]
+        if same != (least.classes, least.label_values):
             raise DataError(
-                f"version {number} has the classes {', '.join(candidate.classes)}, the live one "
-                f"{', '.join(others[0].classes)}",
-                cure="begin another registry for other classes",
+                f"version {number} has the classes {', '.join(data.classes)}, the live one "
+                f"{', '.join(least.classes)}",
+                cure="begin another registry for other classes; new ones come behind the old",
                 where=self.folder,
             )
         results, contents = [], {}
-        for golden in golden_sets([Path(source) for source in sets], candidate.plan.data, progress=watch):
+        for golden in golden_sets([Path(source) for source in sets], data, progress=watch):
             content = _digest(golden.contents)
             source = str(golden.source)
             if sets[source] not in ("", content):

@@ -13,8 +13,10 @@ from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.errors import DataError, UsageError
 from unetkit.learning.exemplars import MEMORY, Candidate, choose, keep, recall
 from unetkit.records.case import Case
+from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress
+from unetkit.workflows.growing import named_ids, refuse_other
 from unetkit.workflows.readying import Ready
 from unetkit.workflows.run_folder import safe_name
 
@@ -44,48 +46,6 @@ _CHANCES = (
 )
 
 
-def refuse_other(model: DataPlan, seen: DataPlan, *, where: Path) -> None:
-    """Refuse data that a model could not go on with: other channels, new or renamed classes.
-
-    Args:
-        model: What the model was trained on.
-        seen: What was found in the data.
-        where: The data set.
-
-    Raises:
-        DataError: They do not go together.
-    """
-    mine, theirs = model.channels, seen.channels
-    if len(mine) != len(theirs) or (mine != theirs and set(mine) == set(theirs)):
-        raise DataError(
-            f"the model takes {len(mine)} channels ({', '.join(mine)}), this data has {len(theirs)} "
-            f"({', '.join(theirs)})",
-            cure="give images with the channels the model was trained on, in that order",
-            where=where,
-        )
-    known = dict(zip(model.label_values, model.classes, strict=True))
-    for value, name in zip(seen.label_values, seen.classes, strict=True):
-        if value not in known:
-            raise DataError(
-                f"the model knows the label values {', '.join(map(str, known))}, this data also has {value} "
-                f"('{name}')",
-                cure="an update keeps the classes: train anew on old and new data for a new class",
-                where=where,
-            )
-        if known[value] != name:
-            raise DataError(
-                f"label value {value} is '{known[value]}' to the model and '{name}' in this data",
-                cure="give the class the model's name in dataset.json, or correct the values",
-                where=where,
-            )
-    if seen.ignore_value not in (None, model.ignore_value):
-        raise DataError(
-            f"this data ignores the label value {seen.ignore_value}, the model {model.ignore_value}",
-            cure="use one value for what is not labelled",
-            where=where,
-        )
-
-
 def old_cases(memory: Path, data: DataPlan, *, progress: Progress) -> tuple[Candidate, ...]:
     """What ``--memory`` names: a memory that an update kept, or a data set.
 
@@ -105,13 +65,13 @@ def old_cases(memory: Path, data: DataPlan, *, progress: Progress) -> tuple[Cand
     assert inspection.data is not None  # refused otherwise
     refuse_other(data, inspection.data, where=memory)
     counts = {facts.id: facts.label_counts for facts in inspection.facts}
-    found = []
+    found, named = [], named_ids(data, inspection.data)
     for case in inspection.catalog.cases:
         values = counts.get(case.id, {})
         classes = frozenset(
             number for number, value in enumerate(data.label_values) if number and values.get(value)
         )
-        found.append(Candidate(case, domain_of(memory), classes, _size(case)))
+        found.append(Candidate(case, domain_of(memory), classes, _size(case), named))
     return tuple(found)
 
 
@@ -227,29 +187,11 @@ def importance(ready: Ready, network: UNet, cases: Sequence[Case]) -> dict[str, 
 
 def _features(ready: Ready, model: Path, every: Sequence[Candidate]) -> np.ndarray:
     """What the earlier model's encoder makes of the middle of each case, coarsest stage, mean over pixels."""
-    import torch
-
+    from unetkit.inference.embedding import embed
     from unetkit.networks.store import load_model
-    from unetkit.spatial.intensity import apply_intensity
 
     network, plan = load_model(model)
-    rows = []
-    for each in every:
-        sample = ready.cache.get(each.case)
-        middle = tuple(
-            slice(max(0, (length - size) // 2), max(0, (length - size) // 2) + size)
-            for length, size in zip(sample.pixels.shape[1:], plan.training.patch_size, strict=True)
-        )
-        patch = apply_intensity(sample.pixels[(slice(None), *middle)], sample.intensity)
-        with torch.no_grad():
-            shown = torch.from_numpy(np.ascontiguousarray(patch, np.float32))[None]
-            levels = network.levels
-            if levels is None:
-                stages = network.encoder(network.input(shown))
-            else:
-                stages = levels(shown, network.encoder)
-        rows.append(stages[-1].flatten(2).mean(dim=2)[0].numpy())
-    return np.stack(rows)
+    return np.stack([embed(network, ready.cache.get(each.case), plan.training.patch_size) for each in every])
 
 
 def of_training(ready: Ready, *, domain: str) -> tuple[Candidate, ...]:
@@ -261,13 +203,24 @@ def of_training(ready: Ready, *, domain: str) -> tuple[Candidate, ...]:
         ready: Cases and samples.
         domain: Where they are from.
     """
-    found = []
+    found, named = [], named_by(ready)
     for case, sample in zip(ready.trained_on, ready.train, strict=True):
         if case.label is None or case.region is not None:
             continue
         classes = frozenset(value for value, places in sample.foreground.items() if value and len(places))
-        found.append(Candidate(case, domain, classes, _size(case)))
+        found.append(Candidate(case, domain, classes, _size(case), named))
     return tuple(found)
+
+
+def named_by(ready: Ready) -> frozenset[int]:
+    """Ids of the foreground classes that the new data names (its fingerprint says); others may hide in it.
+
+    Args:
+        ready: Plan and run.
+    """
+    path, every = ready.run.fingerprint, ready.plan.data.classes
+    known = Fingerprint.from_json(path.read_bytes(), where=path).classes
+    return frozenset(number for number, name in enumerate(every) if number and name in known)
 
 
 def _size(case: Case) -> int:

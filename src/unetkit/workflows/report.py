@@ -12,6 +12,7 @@ from unetkit.networks.card import NOT_A_DEVICE, is_medical
 from unetkit.networks.store import SEAL, Seal
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
+from unetkit.records.kept import UpdateFile
 from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
@@ -21,6 +22,7 @@ from unetkit.workflows import page
 from unetkit.workflows.case_pictures import INDEX, CasePictures, PictureIndex
 from unetkit.workflows.cross_validation import as_html, read_cross_validation
 from unetkit.workflows.gallery import gallery, in_order
+from unetkit.workflows.kept_page import kept_section
 from unetkit.workflows.report_origin import (
     data_facts,
     learning_curves,
@@ -61,6 +63,7 @@ class _Material:
     manifest: Manifest | None
     start: Start | None
     seal: Seal | None
+    kept: UpdateFile | None
     pictures: tuple[CasePictures, ...]
 
     @property
@@ -108,6 +111,7 @@ def _read(run: Run) -> _Material:
         _record(run.manifest, Manifest),
         read_start(run),
         _record(run.model / SEAL, Seal),
+        _record(run.update, UpdateFile),
         index.cases if index else (),
     )
 
@@ -134,6 +138,7 @@ def _page(material: _Material) -> str:
             ("Folds", _folds(material)),
             ("Look closer", viewer(run, names, ordered)),
             ("Pictures, worst first", gallery(run, names, ordered)),
+            ("Kept and gained", kept_section(material.kept) if material.kept else ""),
             ("Learning", learning_curves(run)),
             ("Start", weights_start(material.start)),
             ("Every case, worst first", case_table(scores)),

@@ -20,6 +20,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.training.signals import Preemptible
+from unetkit.workflows.growing import grown, joined, lacks_names
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.run_folder import RunLog, open_run
 from unetkit.workflows.train import TrainedRun, Wishes, reopen
@@ -27,8 +28,9 @@ from unetkit.workflows.train import TrainedRun, Wishes, reopen
 if TYPE_CHECKING:
     from unetkit.data.inspect import Inspection
     from unetkit.learning.exemplars import Candidate
+    from unetkit.records.plan import DataPlan
     from unetkit.workflows.fitting import Trained
-    from unetkit.workflows.readying import Ready
+    from unetkit.workflows.readying import Accept, Ready
 
 METHODS = {
     "replay": "a share of every batch comes from a memory of old cases (needs --memory)",
@@ -92,7 +94,9 @@ def update(
 ) -> Updated:
     """Train a model on new data without forgetting, and measure what was kept.
 
-    The model's own plan is used: classes, normalisation, network. A new class needs a new training.
+    The model's own plan is used: classes, normalisation, network. Where the new data brings new classes the
+    head grows by them, the old ones stay, and what a label calls background may be any class that its data
+    set does not name (``learning.unbiased``).
 
     Args:
         model: A model folder, or a run that holds one; it is not changed.
@@ -116,7 +120,7 @@ def update(
     sets = tuple(Path(each) for each in golden)
     old_data = None if memory is None else Path(memory)
     refuse_words(method, old_data, sets, target)
-    wishes = _wishes(folder, planned(own.plan, method), settings)
+    wishes = _wishes(folder, _planned_for(Run(target), own.plan, method, settings), settings)
     with (
         Preemptible(target, cure="run the same command with --resume to go on") as preemptible,
         open_run(target, resume=wishes.resume, overwrite=wishes.overwrite) as run,
@@ -128,11 +132,13 @@ def update(
             from unetkit.learning.exemplars import MEMORY
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.forgetting import golden_sets, measure_update, refuse_remembered
+            from unetkit.workflows.report import report
 
             known = golden_sets(sets, own.plan.data, progress=watch)
             done = wishes.resume and (run.memory / MEMORY).is_file()
             old = () if done else _old(method, old_data, own.plan, folder, watch)
-            ready = _readied(Path(source), run, wishes, (folder, old), progress=watch)
+            accept = partial(_accept, own.plan.data, Path(source), method, old)
+            ready = _readied(Path(source), run, wishes, (folder, old), accept, progress=watch)
             refuse_remembered(known, run)
             preemptible.check()
             trained = train_network(ready, wishes, started=started, progress=watch)
@@ -149,6 +155,7 @@ def update(
                 **measure_update(trained, folder, scores, known, device=wishes.device, progress=watch),
             )
             write_text(run.update, file.to_json())
+            report(run.folder)  # once more: with the matrix
     finished = reopen(run)
     assert finished is not None  # it was finished just now
     return Updated(finished, file)
@@ -171,8 +178,18 @@ def planned(own: Plan, method: str) -> Plan:
     wrappers = [{"name": method}] if method in WRAPPERS else []
     changes = {"objective.wrappers": json.dumps(wrappers), "training.pretrained": "none"}
     if own.inference.fit_cases:
-        changes["inference.minimum_pixels"] = "[]"
+        changes |= {"inference.minimum_pixels": "[]", "inference.largest_only": "[]"}
     return own.with_values(changes, reason=f"For an update: {METHODS[method]}.")
+
+
+def _planned_for(run: Run, own: Plan, method: str, settings: UpdateSettings) -> Plan:
+    """The plan of an update; of one that goes on, with the classes that its new data had brought."""
+    plan = planned(own, method)
+    if not (settings.get("resume") and run.plan.is_file()):
+        return plan
+    begun = Plan.from_json(run.plan.read_bytes(), where=run.plan)
+    grew = begun.data != own.data or any(term.name == "unbiased" for term in begun.objective.wrappers)
+    return grown(plan, begun.data, method) if grew else plan
 
 
 def _wishes(folder: Path, plan: Plan, settings: UpdateSettings) -> Wishes:
@@ -233,14 +250,20 @@ def _old(
 
 
 def _readied(
-    source: Path, run: Run, wishes: Wishes, past: tuple[Path, Sequence[Candidate]], *, progress: Progress
+    source: Path,
+    run: Run,
+    wishes: Wishes,
+    past: tuple[Path, Sequence[Candidate]],
+    accept: Accept,
+    *,
+    progress: Progress,
 ) -> Ready:
     """Ready the new data, and keep what is needed of the old."""
     from unetkit.workflows.readying import make_ready
     from unetkit.workflows.remembering import domain_of, of_training, remember, weigh
 
     model, old = past
-    ready = make_ready(source, run, wishes, progress=progress, accept=partial(_accept, model, source))
+    ready = make_ready(source, run, wishes, progress=progress, accept=accept)
     names = {term.name for term in ready.plan.objective.wrappers}
     if "replay" in names:
         domain, taken = domain_of(source), {each.domain for each in old}
@@ -252,13 +275,19 @@ def _readied(
     return ready
 
 
-def _accept(model: Path, source: Path, inspection: Inspection) -> None:
-    """Refuse new data that the model could not go on with."""
-    from unetkit.networks.store import read_plan
-    from unetkit.workflows.remembering import refuse_other
-
+def _accept(
+    own: DataPlan,
+    source: Path,
+    method: str,
+    old: Sequence[Candidate],
+    inspection: Inspection,
+    plan: Plan | None,
+) -> Plan | None:
+    """Refuse new data that the model could not go on with; where classes are new, the plan grows."""
     assert inspection.data is not None  # refused otherwise
-    refuse_other(read_plan(model).data, inspection.data, where=source)
+    data = joined(own, inspection.data, where=source)
+    blind = method == "replay" and lacks_names((each.named for each in old), data)
+    return grown(plan, data, method) if plan is not None and (blind or data != own) else plan
 
 
 def _settled(
@@ -312,9 +341,14 @@ def _gentler(plan: Plan, own: Plan) -> Plan:
     """Objects stay that either the new training cases or those of the old model would let stay."""
     if not plan.inference.fit_cases:
         return plan
+    changes: dict[str, str] = {}
     new, old = plan.inference.minimum_pixels, own.inference.minimum_pixels
-    least = [min(pair) for pair in zip(new, old, strict=True)] if new and old else []
-    if list(new) == least:
-        return plan
-    reason = "The smaller of what the old model and the new training cases tell, or every object stays."
-    return plan.with_values({"inference.minimum_pixels": json.dumps(least)}, reason=reason)
+    least = [*map(min, new, old), *new[len(old) :]] if new and old else []
+    if list(new) != least:
+        changes["inference.minimum_pixels"] = json.dumps(least)
+    alone, before = plan.inference.largest_only, own.inference.largest_only
+    both = [*map(min, alone, before), *alone[len(before) :]] if alone and before else []
+    if list(alone) != both:
+        changes["inference.largest_only"] = json.dumps(both)
+    reason = "What both the old model and the new training cases tell; else every object stays."
+    return plan.with_values(changes, reason=reason) if changes else plan

@@ -1,0 +1,58 @@
+"""What a model keeps when it goes on learning, and whether drift, gate and registry hold what they promise.
+
+Sequences: every method and joint training, two seeds, one row each; a row that was stopped goes on. The first
+model of a sequence is trained once per seed and shared. Then drift, the gate, and a soak with ``kill -9``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from worklist import DATA, OURS, Job, work_off  # noqa: E402
+
+WORK = HERE / "work"
+MINUTES, SEEDS = 1.5, 2
+METHODS = ("finetune", "replay", "ewc", "lwf", "interpolate", "joint")
+SEQUENCES = {
+    "nuclei": METHODS,
+    "defects": METHODS,
+    "steel_classes": tuple(name for name in METHODS if name != "interpolate"),
+}
+"""Who takes part: two models of different classes cannot be interpolated."""
+DRIFT = ("lidc_nodules2d", "magnetic_tile")
+
+
+def job(name: str, script: str, *words: str) -> Job:
+    """One row: a script beside this file, and where it works."""
+    return Job(name, ((OURS, f"{HERE}/{script}", *words, "--data", f"{DATA}", "--work", f"{WORK}"),))
+
+
+def jobs() -> list[Job]:
+    """Every row, in the order they are run."""
+    rows = [
+        job(
+            f"{sequence}-{method}-{seed}", "sequence.py", sequence, method,
+            "--seed", f"{seed}", "--minutes", f"{MINUTES:g}",
+        )
+        for seed in range(SEEDS)
+        for sequence, methods in SEQUENCES.items()
+        for method in methods
+    ]  # fmt: skip
+    rows += [job(f"drift-{name}", "drift.py", name, "--minutes", f"{MINUTES:g}") for name in DRIFT]
+    rows.append(job("gate", "gate.py", "--minutes", f"{MINUTES:g}"))
+    return [*rows, Job("soak", ((OURS, f"{HERE}/soak.py", "--kills", "100"),))]
+
+
+def main() -> None:
+    """Work off what is asked for."""
+    from results import write
+
+    work_off(jobs(), HERE, write)
+
+
+if __name__ == "__main__":
+    main()
