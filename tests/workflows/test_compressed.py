@@ -20,9 +20,8 @@ def made(*, passed: bool = True) -> Compressed:
         model="run/model",
         source="data",
         folder="small",
-        prune=0.5,
-        importance="l1",
-        rounds=1,
+        stages=("taught to mobile", "50% of the channels cut"),
+        asked={"stages": [{"stage": "Pruning", "share": 0.5}]},
         max_loss=0.5,
         passed=passed,
         device="cpu",
@@ -55,7 +54,9 @@ def test_times_that_were_not_taken_are_not_shown():
 def test_the_page_holds_both_tables_and_the_verdict():
     assert "NOT within" in title(made(passed=False))
     text = as_markdown(made())
-    assert text.startswith("# 50% of the channels of run/model cut: within a loss of 0.5 points")
+    assert text.startswith(
+        "# run/model, taught to mobile, then 50% of the channels cut: within a loss of 0.5 points"
+    )
     assert "| hole\\|pit | dice | 0.9000 |" in text
     assert "| case-7 | 0.9000 | 0.5000 |" in text
 

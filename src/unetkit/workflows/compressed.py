@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from unetkit.compression.parity import CaseChange, Change
 from unetkit.records.plan import Axes
@@ -37,13 +38,13 @@ class Compressed(Saved):
         model: The model that was there, as it was named.
         source: The data set as it was named.
         folder: Where the smaller model's run lies; its model is in ``model`` there.
-        prune: Share of channels that was asked to go.
-        importance: Which channels went first.
-        rounds: In how many rounds.
+        stages: What was done, one after the other, in words.
+        asked: What was asked for: teachers by the hash of their weights, and every stage's values.
         max_loss: Points of Dice that each class was allowed to lose.
         passed: Whether no class lost more.
         device: What both were timed on.
-        split: What the cases are to the model that was there: ``held-out`` where its run says so.
+        split: What the cases are to the model that was there and to every teacher: ``held-out`` where their
+            runs say so.
         before: The model that was there.
         after: The smaller one.
         changes: Class, or ``mean`` → metric → change.
@@ -54,9 +55,8 @@ class Compressed(Saved):
     model: str
     source: str
     folder: str
-    prune: float
-    importance: str
-    rounds: int
+    stages: tuple[str, ...]
+    asked: dict[str, Any]
     max_loss: float
     passed: bool
     device: str
@@ -110,8 +110,8 @@ def title(found: Compressed) -> str:
     """One line about what was done."""
     verdict = "within" if found.passed else "NOT within"
     return (
-        f"{found.prune:.0%} of the channels of {found.model} cut: {verdict} a loss of "
-        f"{found.max_loss:g} points of Dice per class"
+        f"{found.model}, {', then '.join(found.stages)}: {verdict} a loss of {found.max_loss:g} points of "
+        "Dice per class"
     )
 
 
