@@ -115,6 +115,25 @@ def test_a_student_alone_is_not_cut(learned, squares, tmp_path):
         compress(learned, squares, tmp_path / "other", teachers=[learned])
 
 
+def test_a_share_and_a_target_contradict_one_another(learned, squares, tmp_path):
+    with pytest.raises(UsageError, match="a share and a target were asked for"):
+        compress(learned, squares, tmp_path / "small", prune=0.5, target="size<4MB")
+    with pytest.raises(UsageError, match="there is no preview of it"):
+        preview(learned, tmp_path / "small", target="size<4MB")
+
+
+def test_a_target_is_met_and_the_way_there_is_shown(learned, squares, tmp_path):
+    out = tmp_path / "small"
+    whole = (Run(learned).model / "weights.safetensors").stat().st_size
+    asked = {"target": f"size<{whole / 2000:.1f}kB", "max_loss": 100.0, "changes": {"training.steps": "1"}}
+    found = compress(learned, squares, out, **asked)
+    assert found.after.weights_bytes < whole / 2
+    assert found.stages == (f"cut to {asked['target']}",)
+    assert found.sensitivities
+    assert "Stages cut alone" in (out / "compress.html").read_text()
+    assert not (out / "search.json").exists()
+
+
 def test_a_teacher_that_saw_the_held_out_cases_is_said_to_have(learned, squares, tmp_path, tiny):
     other = tmp_path / "other"
     uk.train(squares, other, changes={**tiny, **LEARNED, "training.steps": "1"}, fold=(1, 3))

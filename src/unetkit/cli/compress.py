@@ -48,6 +48,15 @@ MaxLoss = Annotated[
         "published where one loses more.",
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="TARGET",
+        help="Cut the stages that lose least for what they save, until this is met: 'onnx cpu <20ms' (one "
+        "tile), 'size<4MB' (the weights).",
+    ),
+]
 Importance = Annotated[
     str,
     typer.Option(
@@ -74,6 +83,7 @@ def compress(
     prune: Prune = None,
     distill: Distill = None,
     teacher: Teacher = None,
+    target: Target = None,
     max_loss: MaxLoss = 0.5,
     minutes: Minutes = 0.0,
     importance: Importance = "l1",
@@ -89,7 +99,7 @@ def compress(
     from unetkit.workflows.compress import preview
 
     if dry_run:
-        seen = preview(model, out, prune=prune, distill=distill)
+        seen = preview(model, out, prune=prune, distill=distill, target=target)
         give_json(seen.model_dump(mode="json")) if as_json else _show_preview(seen)
         return
     found = work(
@@ -101,6 +111,7 @@ def compress(
         progress=watcher(quiet=quiet),
         distill=distill,
         teachers=teacher or (),
+        target=target,
         minutes=minutes,
         importance=importance,
         rounds=rounds,
@@ -115,9 +126,20 @@ def compress(
 
 
 def _show(found: Compressed) -> None:
-    from unetkit.workflows.compressed import CHANGE_HEAD, NOTE, SIZE_HEAD, change_rows, size_rows, title
+    from unetkit.workflows.compressed import (
+        CHANGE_HEAD,
+        NOTE,
+        SIZE_HEAD,
+        STEP_HEAD,
+        change_rows,
+        size_rows,
+        step_rows,
+        title,
+    )
 
     give_table(title(found), SIZE_HEAD, size_rows(found.before, found.after))
+    if len(found.steps) > 2:
+        give_table("On the way", STEP_HEAD, step_rows(found))
     give_table("Scores on the same cases", CHANGE_HEAD, change_rows(found))
     give_line(NOTE)
     give_line(f"model: {found.folder}")

@@ -8,16 +8,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from unetkit.errors import DataError, UsageError, nearest
+from unetkit.errors import UsageError, nearest
 from unetkit.records.files import disk_error, write_text
-from unetkit.records.plan import NetworkPlan, Plan
+from unetkit.records.plan import NetworkPlan
 from unetkit.records.progress import Progress, Quiet
-from unetkit.records.run import Run
 from unetkit.records.saved import Saved
-from unetkit.records.split import SplitFile
-from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown
+from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown, still_good
 from unetkit.workflows.model_folder import trained_folder
 
 if TYPE_CHECKING:
@@ -35,6 +33,8 @@ class CompressSettings(TypedDict, total=False):
     Args:
         distill: The network to teach: a name as ``train(network=…)`` takes it, or a file with a plan.
         teachers: More models to learn from, beside the one that is compressed.
+        target: What one tile or the weights may cost, such as ``onnx cpu <20ms`` or ``size<4MB``: in place of
+            a share, the stages that lose least for what they save are cut until it is met.
         importance: Which channels go first: a name of ``compression.importance.IMPORTANCES``.
         rounds: In how many rounds the share is cut, each followed by training.
         minutes: Time budget for all trainings together; 0 for the plan's own length of each.
@@ -44,6 +44,7 @@ class CompressSettings(TypedDict, total=False):
 
     distill: str | Path | None
     teachers: Sequence[str | Path]
+    target: str | None
     importance: str
     rounds: int
     minutes: float
@@ -59,6 +60,7 @@ class _Asked:
     max_loss: float = 0.0
     distill: str | Path | None = None
     teachers: Sequence[str | Path] = ()
+    target: str | None = None
     importance: str = "l1"
     rounds: int = 1
     minutes: float = 0.0
@@ -69,6 +71,7 @@ class _Asked:
         """What is done, one after the other; a wrong word is refused here, before anything is read."""
         from unetkit.workflows.distilling import Distilling
         from unetkit.workflows.pruning import Pruning
+        from unetkit.workflows.targeting import Targeting
 
         if not (self.max_loss >= 0 and 0 <= self.minutes < math.inf):
             raise UsageError(
@@ -83,7 +86,14 @@ class _Asked:
         stages: list[Stage] = []
         if self.distill is not None:
             stages.append(Distilling(str(self.distill)))
-        if self.prune is not None or not stages:
+        if self.target is not None:
+            if self.prune is not None:
+                raise UsageError(
+                    "a share and a target were asked for, and either decides what is cut",
+                    cure="leave --prune or --target out",
+                )
+            stages.append(Targeting(self.target, self.importance, self.rounds))
+        elif self.prune is not None or not stages:
             share = HALF if self.prune is None else self.prune
             stages.append(Pruning(share, self.importance, self.rounds))
         return tuple(stages)
@@ -137,13 +147,14 @@ def compress(
     Raises:
         UsageError: A setting is wrong, there is no such model, or nothing of it can be cut.
         DataError: The data set is refused, or no case of it is held out.
-        GateError: A class lost more; nothing is in ``out``.
+        GateError: A class lost more, or no widths meet the target; nothing is in ``out``.
         PreemptedError: It was asked to stop; what was done is kept.
 
     Reference:
         Hinton, Vinyals and Dean, 2015; Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017.
     """
     from unetkit.compression.parity import raise_if_lost
+    from unetkit.workflows.before_after import before_and_after
     from unetkit.workflows.stages import Chain
 
     for name in settings:
@@ -154,21 +165,34 @@ def compress(
     place = trained_folder(model)
     _refuse_taken(target)
     teachers = (place, *map(trained_folder, asked.teachers)) if asked.distill is not None else ()
-    work = _work_folder(target, _wanted(place, teachers, stages, asked))
+    wanted = _wanted(place, teachers, stages, asked)
+    work = _work_folder(target, wanted)
     minutes = asked.minutes / sum(stage.trainings for stage in stages)
     chain = Chain(place, Path(source), work, watch, teachers, minutes, asked.changes, asked.device)
     last = _worked(chain, stages)
-    found, pictures = _measured(chain, target, last, stages, asked)
+    found, pictures = before_and_after(
+        chain,
+        last,
+        folder=target,
+        max_loss=max_loss,
+        stages=tuple(stage.words for stage in stages),
+        asked=wanted,
+    )
     write_text(work / JSON, found.to_json())
     write_text(work / TABLE, as_markdown(found))
     write_text(work / PAGE, as_html(found, pictures))
-    raise_if_lost(found.changes, max_loss, where=work)
+    raise_if_lost(found.changes, max_loss, where=work, kept=still_good(found))
     _publish(work, last.folder, target)
     return found
 
 
 def preview(
-    model: str | Path, out: str | Path, *, prune: float | None = None, distill: str | Path | None = None
+    model: str | Path,
+    out: str | Path,
+    *,
+    prune: float | None = None,
+    distill: str | Path | None = None,
+    target: str | None = None,
 ) -> CompressPreview:
     """Say what ``compress`` would make of a model, and write nothing.
 
@@ -177,21 +201,23 @@ def preview(
         out: Where the smaller model would go.
         prune: Share of the channels of every stage that goes, as for ``compress``.
         distill: The network that would be taught.
+        target: As for ``compress``; of it there is no preview.
 
     Raises:
         UsageError: The share is none, there is no such model, or nothing of it can be cut.
     """
     from unetkit.networks.store import read_plan
+    from unetkit.workflows.before_after import size_of
 
-    stages = _Asked(prune, distill=distill).stages()
+    stages = _Asked(prune, distill=distill, target=target).stages()
     place = trained_folder(model)
     _refuse_taken(Path(out))
     plan = read_plan(place)
-    before = _size(plan, (place / "weights.safetensors").stat().st_size)
+    before = size_of(plan, (place / "weights.safetensors").stat().st_size)
     tile = {"inference": plan.inference}
     for stage in stages:
         plan = stage.planned(plan)
-    after = _size(plan.model_copy(update=tile), 0)
+    after = size_of(plan.model_copy(update=tile), 0)
     after = after.model_copy(update={"weights_bytes": 4 * after.parameters})
     return CompressPreview(out=Path(out), network=plan.network, before=before, after=after)
 
@@ -203,9 +229,7 @@ def _refuse_taken(out: Path) -> None:
         )
 
 
-def _wanted(
-    place: Path, teachers: Sequence[Path], stages: Sequence[Stage], asked: _Asked
-) -> dict[str, object]:
+def _wanted(place: Path, teachers: Sequence[Path], stages: Sequence[Stage], asked: _Asked) -> dict[str, Any]:
     """What decides on the smaller model: where anything of it differs, work that lies there is of no use."""
     from unetkit.networks.store import describe
 
@@ -218,7 +242,7 @@ def _wanted(
     }
 
 
-def _work_folder(out: Path, wanted: Mapping[str, object]) -> Path:
+def _work_folder(out: Path, wanted: Mapping[str, Any]) -> Path:
     """Where everything lies until the gate is passed; what another call has left there is removed."""
     work = out.with_name(f"{out.name}.work")
     text = json.dumps(wanted, indent=1, sort_keys=True) + "\n"
@@ -243,102 +267,6 @@ def _worked(chain: Chain, stages: Sequence[Stage]) -> TrainedRun:
         model = run.run.model
     assert run is not None  # there is at least one stage
     return run
-
-
-def _measured(
-    chain: Chain, target: Path, last: TrainedRun, stages: Sequence[Stage], asked: _Asked
-) -> tuple[Compressed, str]:
-    """The same held-out cases through both models, and pictures of those that lost most."""
-    from unetkit.compression.parity import changes, lost, seconds_per_tile, worst_changed
-    from unetkit.workflows.changed_cases import changed_cases
-    from unetkit.workflows.evaluate import score_model
-    from unetkit.workflows.model import load
-    from unetkit.workflows.readying import look_again
-    from unetkit.workflows.train import Wishes
-
-    place, source, progress = chain.first, chain.source, chain.progress
-    if last.scores is None:
-        raise DataError(
-            "no case is held out, so that nothing tells what was lost",
-            cure="add labelled cases, or another group of them",
-            where=source,
-        )
-    again = look_again(source, last.run, Wishes(), progress=progress)
-    by_id = {case.id: case for case in again.inspection.catalog.cases}
-    cases = [by_id[id] for id in again.split.held_out]
-    model, smaller = load(place, device=asked.device), load(last.run.model, device=asked.device)
-    split = _relation(chain, last.run)
-    before = score_model(model, cases, split=split, progress=progress)
-    found = changes(before, last.scores)
-    shape = (len(model.plan.data.channels), *model.plan.inference.tile_size)
-    seconds = seconds_per_tile([each.predictor.runtime for each in (model, smaller)], shape)
-    sizes = [
-        _size(
-            each.plan.model_copy(update={"inference": model.plan.inference}),
-            (each.folder / "weights.safetensors").stat().st_size,
-            seconds=time,
-        )
-        for each, time in zip((model, smaller), seconds, strict=True)
-    ]
-    made = Compressed(
-        model=str(place),
-        source=str(source),
-        folder=str(target),
-        stages=tuple(stage.words for stage in stages),
-        asked=_wanted(place, chain.teachers, stages, asked),
-        max_loss=asked.max_loss,
-        passed=not lost(found, asked.max_loss),
-        device=model.device,
-        split=split,
-        before=sizes[0],
-        after=sizes[1],
-        changes=found,
-        worst=worst_changed(before, last.scores),
-    )
-    return made, changed_cases(model, smaller, cases, made.worst)
-
-
-def _relation(chain: Chain, run: Run) -> str:
-    """What the held-out cases are to the models that were there, told by the splits their runs have kept."""
-    ours = SplitFile.from_json(run.split.read_bytes(), where=run.split)
-    held_out = {ours.digests.get(id) for id in ours.held_out}
-    relation = "held-out"
-    for place in dict.fromkeys((chain.first, *chain.teachers)):
-        kept = Run(place.parent).split
-        if not kept.is_file():
-            chain.progress.say(
-                f"warning: the run of {place} is not there, so that what it was trained on is not known"
-            )
-            relation = "unknown" if relation == "held-out" else relation
-            continue
-        theirs = SplitFile.from_json(kept.read_bytes(), where=kept)
-        if held_out & {theirs.digests.get(id) for id in theirs.train}:
-            chain.progress.say(
-                f"warning: {place} was trained on cases that are held out now, and the smaller model learned "
-                "from it: the scores flatter"
-            )
-            relation = "training"
-    return relation
-
-
-def _size(plan: Plan, weights_bytes: int, *, seconds: float | None = None) -> Size:
-    from unetkit.planning.count import count
-
-    counted = count(
-        plan.network,
-        rank=plan.data.rank,
-        in_channels=len(plan.data.channels),
-        classes=len(plan.data.classes),
-        patch=plan.inference.tile_size,
-    )
-    return Size(
-        widths=plan.network.widths,
-        decoder_widths=plan.network.decoder_widths,
-        parameters=counted.parameters,
-        multiply_adds=counted.multiply_adds,
-        weights_bytes=weights_bytes,
-        seconds_per_tile=seconds,
-    )
 
 
 def _publish(work: Path, run: Path, out: Path) -> None:

@@ -72,6 +72,7 @@ class Chain:
         minutes: Time budget of each training; 0 for the plan's own length.
         changes: Dotted key to a value of the plan, for every training.
         device: ``auto``, ``cpu``, ``cuda`` …
+        done: Name → training that is finished, in order; filled by ``train``.
     """
 
     first: Path
@@ -82,6 +83,7 @@ class Chain:
     minutes: float = 0.0
     changes: Mapping[str, str] | None = field(default_factory=dict)
     device: str = "auto"
+    done: dict[str, TrainedRun] = field(default_factory=dict)
 
     def train(self, name: str, plan: Plan, *, init: Path | None = None) -> TrainedRun:
         """Train, or go on training; a training that is finished is only read.
@@ -95,7 +97,7 @@ class Chain:
             PreemptedError: It was asked to stop; what was done is kept.
         """
         try:
-            return train(
+            self.done[name] = train(
                 self.source,
                 self.folder / name,
                 progress=self.progress,
@@ -112,6 +114,7 @@ class Chain:
             raise type(stopped)(
                 stopped.problem, cure="run the same command again to go on", where=self.folder
             ) from stopped
+        return self.done[name]
 
     def batches(self, device: torch.device, count: int = BATCHES) -> list[Batch]:
         """Patches of training cases, neither augmented nor mixed; the same ones each time.
