@@ -13,7 +13,7 @@ from unetkit.records.plan import NetworkPlan, Plan
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.train import TrainedRun
 
-WRAPPERS = json.dumps([{"name": "distill"}])
+DISTILL = json.dumps([{"name": "distill"}])
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def student_plan(teacher: Plan, student: str | Path) -> Plan:
         plan = _of_file(teacher, path)
     else:
         plan = _of_name(teacher, str(student))
-    changes = {"objective.wrappers": WRAPPERS}
+    changes = {"objective.wrappers": DISTILL}
     if plan.inference.fit_cases:  # the student has specks of its own
         changes |= {"inference.minimum_pixels": "[]", "inference.largest_only": "[]"}
     plan = plan.with_values(changes, reason="For a student: it learns from another model.")

@@ -20,6 +20,8 @@ from unetkit.workflows.stages import Chain
 from unetkit.workflows.train import TrainedRun
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from unetkit.networks.unet import UNet
 
 SEARCH = "search.json"
@@ -296,12 +298,15 @@ class Targeting:
         batches = chain.batches(device)
         slopes = gradients(chain, network, plan, self.importance)
         scores = importance(trace(network), network.state_dict(), self.importance, slopes)
-        rows = sensitivities(
-            network.cpu(),
-            lambda each: patch_dice(each.to(device), batches, layout),
-            lambda goal: self._read.cost(plan, goal),
-            by=scores,
-        )
+
+        def judge(each: nn.Module) -> float:
+            found = patch_dice(each.to(device), batches, layout)
+            chain.progress.advance(1)
+            return found
+
+        chain.progress.begin("Cutting each stage alone")
+        rows = sensitivities(network.cpu(), judge, lambda goal: self._read.cost(plan, goal), by=scores)
+        chain.progress.end()
         for row in rows:
             chain.progress.say(f"stage {row.stage}, {row.share:.0%} cut: {row.loss:+.2f} points of Dice lost")
         return ordered_cuts(network.cpu(), rows), rows
