@@ -113,6 +113,8 @@ def test_a_student_alone_is_not_cut(learned, squares, tmp_path):
     assert found.after.widths == (16, 32)
     with pytest.raises(UsageError, match=r"nobody to teach.*--distill"):
         compress(learned, squares, tmp_path / "other", teachers=[learned])
+    with pytest.raises(UsageError, match=r"say how channels are cut, and none are to be.*add --prune"):
+        compress(learned, squares, tmp_path / "other", distill="plain", rounds=2)
 
 
 def test_a_share_and_a_target_contradict_one_another(learned, squares, tmp_path):

@@ -86,8 +86,8 @@ def attention_map(features: Float[Tensor, "b c *s"]) -> Float[Tensor, "b n"]:
         Zagoruyko and Komodakis, Paying More Attention to Attention, ICLR 2017 (arXiv:1612.03928).
 
     Example:
-        >>> attention_map(torch.tensor([[[1.0, 0.0], [1.0, 2.0]]])).norm(dim=1).tolist()
-        [1.0]
+        >>> attention_map(torch.tensor([[[0.0, 2.0], [0.0, 1.0]]])).tolist()
+        [[0.0, 1.0]]
     """
     return F.normalize(wide(features).square().sum(dim=1).flatten(1), dim=1)
 

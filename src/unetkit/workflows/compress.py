@@ -96,6 +96,11 @@ class _Asked:
         elif self.prune is not None or not stages:
             share = HALF if self.prune is None else self.prune
             stages.append(Pruning(share, self.importance, self.rounds))
+        elif (self.importance, self.rounds) != ("l1", 1):
+            raise UsageError(
+                "an importance and rounds say how channels are cut, and none are to be",
+                cure="add --prune or --target, or leave --importance and --rounds out",
+            )
         return tuple(stages)
 
 

@@ -279,12 +279,7 @@ class Targeting:
                 low = middle + 1
         steps = sorted({-(-(low + 1) * number // self.rounds) - 1 for number in range(1, self.rounds + 1)})
         chosen = tuple(plans[step] for step in steps)
-        return Search(
-            whole=whole,
-            reached=reached,
-            plans=chosen,
-            rows=tuple(row.model_dump(mode="json") for row in rows),
-        )
+        return Search(whole=whole, reached=reached, plans=chosen, rows=rows)
 
     def _ordered(
         self, chain: Chain, network: UNet, plan: Plan
