@@ -319,6 +319,7 @@ _RULES: dict[str, _Rule] = {
             *("relu", "relu6", "leaky_relu", "gelu", "silu", "elu", "sigmoid", "tanh", "mish", "softplus"),
             *("hardtanh", "hardsigmoid", "hardswish"),
             *("dropout", "feature_dropout", "contiguous", "clone", "detach", "alias", "to", "_to_copy"),
+            *("ones_like", "zeros_like", "full_like"),
         ),
         _elementwise,
     ),
