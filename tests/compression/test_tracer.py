@@ -42,6 +42,7 @@ def convolutions() -> tuple[nn.Module, nn.Module]:
         lambda x: F.pad(x, (1, 1, 0, 1), mode="replicate"),
         lambda x: F.max_pool2d(x, 2, ceil_mode=True),
         lambda x: F.avg_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 2) / F.avg_pool2d(torch.ones_like(x[:1, :1]), 2),
         lambda x: F.interpolate(x, size=(16, 16), mode="bilinear", align_corners=True),
         lambda x: x[:, :, ::2],
         lambda x: x.narrow(2, 0, 3),

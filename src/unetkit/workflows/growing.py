@@ -169,7 +169,7 @@ def measured_on(model: Model, data: DataPlan) -> Model:
             "largest_only": plan.inference.largest_only[: count - 1],
         }
     )
-    predictor = Predictor(_Fewer(model.predictor.runtime, count), data, plan.preparation, inference)
+    predictor = Predictor(_Fewer(model.sole.runtime, count), data, plan.preparation, inference)
     return Model(model.folder, plan.model_copy(update={"inference": inference}), predictor, model.device)
 
 
