@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ import torch
 from torch import Tensor
 
 from unetkit.compression.tracer import Axis, Tracer
+from unetkit.networks.heads import all_heads
 from unetkit.networks.unet import UNet
-
-_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,8 @@ def follow(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -
 
 def _exported(network: UNet) -> torch.export.ExportedProgram:
     """The graph of all outputs, the supervised ones too, with norms as they are in use."""
-    steps = [math.prod(axis) for axis in zip(*network.encoder.strides, strict=True)]  # pyright: ignore
-    device = next(network.parameters()).device
-    image = torch.zeros(_SAMPLES, network.in_channels, *(2 * step for step in steps), device=device)
-    modes = {module: module.training for module in network.modules()}
-    try:
-        network.eval()
-        network.training = True  # it alone: what is asked of it is every head
+    with all_heads(network) as image:
         return torch.export.export(network, (image,), strict=False)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _numbered(tracer: Tracer) -> Channels:

@@ -1,0 +1,113 @@
+"""Eight bits, as a training sees them: values are rounded to the grid, gradients pass as if they were not."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unetkit.spatial.tracing import exported
+
+LOW, HIGH = 0, 255
+"""What eight bits without a sign hold."""
+KERNEL_HIGH = 127
+"""Kernels are symmetric, from -127 to 127: as many steps to either side, and none that overflows a sum."""
+_LEAST = 1e-12
+
+
+class Quantizer(nn.Module):
+    """Rounds values to ``scale · (q - zero_point)`` with ``q`` from 0 to 255.
+
+    Zero is always on the grid, so that padding is exact. While a network is written as a graph, the pair of
+    operations that ONNX has for it is written in its place.
+
+    Args:
+        unsigned: Whether there is nothing below zero; ``zero_point`` is 0 then.
+
+    Attributes:
+        scale: Width of a step; ``nan`` until it was measured.
+        zero_point: The step that is zero, a whole number.
+
+    Reference:
+        Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+        Inference, CVPR 2018 (arXiv:1712.05877).
+
+    Example:
+        >>> quantizer = Quantizer()
+        >>> quantizer.cover(-1.0, 1.55)
+        >>> quantizer(torch.tensor([0.0, 0.1234, 9.0])).tolist()
+        [0.0, 0.11999999731779099, 1.5499999523162842]
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, *, unsigned: bool = False) -> None:
+        super().__init__()
+        self.unsigned = unsigned
+        self.register_buffer("scale", torch.tensor(float("nan")))
+        self.register_buffer("zero_point", torch.tensor(0.0))
+
+    def cover(self, low: float, high: float, *, symmetric: bool = False) -> None:
+        """Choose the grid that holds these values; zero is always among them.
+
+        Args:
+            low: The least of them; without effect where nothing is below zero.
+            high: The greatest.
+            symmetric: As many steps below zero as above, for engines that know no other; of values that are
+                never below zero, half of the grid is then not in use.
+        """
+        low, high = min(0.0, 0.0 if self.unsigned else low), max(0.0, high)
+        steps, zero = HIGH - LOW, 0
+        if symmetric:
+            low, high = (0.0, max(-low, high)) if self.unsigned else (-max(-low, high), max(-low, high))
+            steps, zero = (KERNEL_HIGH, 0) if self.unsigned else (2 * KERNEL_HIGH, KERNEL_HIGH + 1)
+        scale = max((high - low) / steps, _LEAST)
+        if not symmetric:
+            zero = min(max(round(-low / scale), LOW), HIGH)
+        self.scale.fill_(scale)
+        if self.unsigned and self.scale.item() * HIGH > high > 0:  # an activation that is cut there may go
+            self.scale.copy_(torch.nextafter(self.scale, torch.zeros_like(self.scale)))
+        self.zero_point.fill_(zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values of any shape → the nearest ones of the grid."""
+        if exported():
+            return _written(x, self.scale, self.zero_point.to(torch.uint8))
+        if x.is_meta:
+            return x
+        return torch.fake_quantize_per_tensor_affine(
+            x.float(), self.scale, self.zero_point.to(torch.int32), LOW, HIGH
+        )
+
+
+def quantized_kernel(kernel: Tensor) -> Tensor:
+    """A kernel rounded to 255 steps per channel of the answer, the largest weight being the last step.
+
+    Args:
+        kernel: ``(K, …)``.
+
+    Returns:
+        The same shape; gradients pass to every weight.
+
+    Example:
+        >>> quantized_kernel(torch.tensor([[1.27, 0.011, -0.5]])).mul(100).round().tolist()
+        [[127.0, 1.0, -50.0]]
+    """
+    scale = kernel.detach().flatten(1).abs().amax(1).clamp(min=_LEAST) / KERNEL_HIGH
+    if exported():
+        return _written(kernel, scale, torch.zeros_like(scale, dtype=torch.int8), axis=0)
+    if kernel.is_meta:
+        return kernel
+    zero = torch.zeros_like(scale, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(kernel.float(), scale, zero, 0, -KERNEL_HIGH, KERNEL_HIGH)
+
+
+def _written(x: Tensor, scale: Tensor, zero_point: Tensor, *, axis: int = 1) -> Tensor:
+    """``QuantizeLinear`` and ``DequantizeLinear`` of ONNX."""
+    symbolic, attributes = torch.onnx.ops.symbolic, {"axis": axis}
+    steps = symbolic(
+        "QuantizeLinear", (x, scale, zero_point), attributes, dtype=zero_point.dtype, shape=x.shape
+    )
+    return symbolic(
+        "DequantizeLinear", (steps, scale, zero_point), attributes, dtype=torch.float32, shape=x.shape
+    )
