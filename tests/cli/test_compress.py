@@ -37,7 +37,10 @@ def test_the_words_reach_the_work_and_the_tables_are_shown(finished, wafers, tmp
     assert "Scores on the same cases" in told.out
     assert f"model: {out}" in told.out.replace("\n", "")
     assert "next:" in told.err
-    assert json.loads((out / "compress.json").read_text())["importance"] == "geometric_median"
+    assert (
+        json.loads((out / "compress.json").read_text())["asked"]["stages"][0]["importance"]
+        == "geometric_median"
+    )
     assert main([*words, "--quiet"]) == 2
     assert "there is something here already" in capsys.readouterr().err
 
@@ -45,9 +48,12 @@ def test_the_words_reach_the_work_and_the_tables_are_shown(finished, wafers, tmp
 def test_a_gate_that_is_not_met_ends_with_4(monkeypatch, tmp_path, capsys):
     def fail(model, data, out, **asked):
         assert (asked["prune"], asked["max_loss"], asked["minutes"], asked["rounds"]) == (0.25, 0.1, 3.0, 2)
+        assert (asked["distill"], asked["teachers"]) == ("mobile", ["other", "third"])
+        assert asked["target"] == "size<4MB"
         raise GateError("lost", cure="cut less")
 
     monkeypatch.setattr("unetkit.workflows.compress.compress", fail)
     words = ["compress", "m", "d", "--out", str(tmp_path / "s"), "--prune", "0.25", "--max-loss", "0.1"]
+    words += ["--distill", "mobile", "--teacher", "other", "--teacher", "third", "--target", "size<4MB"]
     assert main([*words, "--minutes", "3", "--rounds", "2"]) == 4
     assert capsys.readouterr().err == "error: lost. Do this: cut less.\n"

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.compression.parity import Change, changes, raise_if_lost, seconds_per_tile, worst_changed
+from unetkit.compression.parity import (
+    Change,
+    changes,
+    raise_if_lost,
+    seconds_per_tile,
+    worst_changed,
+    worst_loss,
+)
 from unetkit.errors import DataError, GateError
 from unetkit.metrics.score import summarise
 from unetkit.records.scores import CaseScores, Scores
@@ -71,6 +78,9 @@ def test_the_gate_names_each_class_that_lost_too_much():
         raise_if_lost(found, 0.5)
     assert caught.value.exit_code == 4
     assert "--max-loss" in caught.value.cure
+    with pytest.raises(GateError, match=r"45.00; 'round 1' lost 0.30; nothing was published"):
+        raise_if_lost(found, 0.5, kept="'round 1' lost 0.30")
+    assert worst_loss(found) == pytest.approx(45.0)
     raise_if_lost(found, 45.0)
     raise_if_lost(changes(BEFORE, BEFORE), 0.0)
 
@@ -81,6 +91,7 @@ def test_nothing_measured_is_no_pass():
             "dice": Change(before=None, after=None, mean=None, low=None, high=None, p_value=None, cases=0)
         }
     }
+    assert worst_loss(nothing) is None
     with pytest.raises(GateError, match="got none"):
         raise_if_lost(nothing, 100.0)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from unetkit.compression.channels import Channels, trace
-from unetkit.compression.prune import cut_to, kept_places, narrowed, narrowed_width, pruned
+from unetkit.compression.prune import cut_to, kept_places, narrowed, narrowed_width, pruned, steps
 from unetkit.errors import UsageError
 from unetkit.networks.unet import UNet, build
 from unetkit.planning.count import count
@@ -105,6 +105,30 @@ def test_a_share_that_is_none(share):
 def test_too_small_a_share_cuts_nothing_and_says_so():
     with pytest.raises(UsageError, match=r"nothing of this network can be cut by 1%.*widths \[16, 32\]"):
         pruned(network(), 0.01)
+
+
+def test_steps_that_rounding_undoes_are_left_out():
+    whole = network()
+    assert [(round(share, 3), goal.widths) for share, goal in steps(whole, 0.75, 2)] == [
+        (0.5, (8, 16)),
+        (0.75, (8, 8)),
+    ]
+    many = steps(whole, 0.5, 20)  # the first of twenty rounds would leave every width as it is
+    assert [goal.widths for _, goal in many][-1] == narrowed(whole, 0.5).widths
+    assert len(many) == len({goal.model_dump_json() for _, goal in many}) < 20
+    with pytest.raises(UsageError, match="nothing of this network can be cut by 1%"):
+        steps(whole, 0.01, 2)
+
+
+def test_channels_may_be_ranked_by_scores():
+    whole = network()
+    channels = trace(whole)
+    scores = np.arange(channels.count, dtype=float)
+    small = cut_to(whole, narrowed(whole, 0.5, channels=channels), by=scores, channels=channels)
+    kept = channels.axes["encoder.stages.0.0.conv.weight", 0][8:]  # numbers rise along an axis
+    wanted = whole.state_dict()["encoder.stages.0.0.conv.weight"][8:]
+    assert kept.tolist() == sorted(kept.tolist())
+    assert torch.equal(small.state_dict()["encoder.stages.0.0.conv.weight"], wanted)
 
 
 def test_plans_of_another_structure_are_refused():

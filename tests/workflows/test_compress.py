@@ -14,6 +14,7 @@ from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.workflows.compress import compress, preview
 from unetkit.workflows.compressed import Compressed
+from unetkit.workflows.teaching import read_teachers
 
 LEARNED = {
     "training.steps": "40",
@@ -65,6 +66,7 @@ def test_a_smaller_model_takes_its_place_as_an_ordinary_run(learned, squares, tm
     assert "Dice" in (out / "compress.md").read_text()
     assert "Size and speed" in (out / "compress.html").read_text()
     assert not (tmp_path / "small.work").exists()
+    assert found.stages == ("50% of the channels cut",)
     network, plan = load_model(out / "model")
     assert plan.network == network.plan
     assert "cut, the least by l1" in plan.reasons["network.widths"]
@@ -78,6 +80,66 @@ def test_a_smaller_model_takes_its_place_as_an_ordinary_run(learned, squares, tm
         if all(case.values[one]["dice"] is not None for case in kept.cases for one in kept.classes):
             assert row["dice"].before == pytest.approx(kept.summary[name]["dice"].mean)
             assert row["dice"].after == pytest.approx(again.summary[name]["dice"].mean)
+
+
+def test_a_student_is_taught_and_then_cut(learned, squares, tmp_path):
+    out, told = tmp_path / "small", []
+
+    class Watch:
+        begin = advance = end = lambda *_, **__: None
+
+        def say(self, text):
+            told.append(text)
+
+    asked = {"distill": "residual", "prune": 0.5, "max_loss": 100.0, "changes": {"training.steps": "2"}}
+    found = compress(learned, squares, out, teachers=[learned], progress=Watch(), **asked)
+    assert found.stages == ("taught to residual", "50% of the channels cut")
+    network, plan = load_model(out / "model")
+    assert (network.plan.encoder, network.plan.widths) == ("residual", (8, 16))
+    assert [term.name for term in plan.objective.wrappers] == ["distill"]  # the teachers go on teaching
+    assert len(read_teachers(Run(out)).teachers) == 2
+    assert any("distill" in json.dumps(event) for event in Run(out).events("step"))
+    assert [stage["stage"] for stage in found.asked["stages"]] == ["Distilling", "Pruning"]
+    assert "taught to residual, then 50% of the channels cut" in (out / "compress.md").read_text()
+    seen = preview(learned, tmp_path / "other", prune=0.5, distill="residual")
+    assert seen.network == network.plan
+    assert seen.after.multiply_adds == found.after.multiply_adds
+
+
+def test_a_student_alone_is_not_cut(learned, squares, tmp_path):
+    asked = {"distill": "plain", "max_loss": 100.0, "changes": {"training.steps": "1"}}
+    found = compress(learned, squares, tmp_path / "small", **asked)
+    assert found.stages == ("taught to plain",)
+    assert found.after.widths == (16, 32)
+    with pytest.raises(UsageError, match=r"nobody to teach.*--distill"):
+        compress(learned, squares, tmp_path / "other", teachers=[learned])
+
+
+def test_a_share_and_a_target_contradict_one_another(learned, squares, tmp_path):
+    with pytest.raises(UsageError, match="a share and a target were asked for"):
+        compress(learned, squares, tmp_path / "small", prune=0.5, target="size<4MB")
+    with pytest.raises(UsageError, match="there is no preview of it"):
+        preview(learned, tmp_path / "small", target="size<4MB")
+
+
+def test_a_target_is_met_and_the_way_there_is_shown(learned, squares, tmp_path):
+    out = tmp_path / "small"
+    whole = (Run(learned).model / "weights.safetensors").stat().st_size
+    asked = {"target": f"size<{whole / 2000:.1f}kB", "max_loss": 100.0, "changes": {"training.steps": "1"}}
+    found = compress(learned, squares, out, **asked)
+    assert found.after.weights_bytes < whole / 2
+    assert found.stages == (f"cut to {asked['target']}",)
+    assert found.sensitivities
+    assert "Stages cut alone" in (out / "compress.html").read_text()
+    assert not (out / "search.json").exists()
+
+
+def test_a_teacher_that_saw_the_held_out_cases_is_said_to_have(learned, squares, tmp_path, tiny):
+    other = tmp_path / "other"
+    uk.train(squares, other, changes={**tiny, **LEARNED, "training.steps": "1"}, fold=(1, 3))
+    asked = {"distill": "plain", "max_loss": 100.0, "changes": {"training.steps": "1"}}
+    found = compress(learned, squares, tmp_path / "small", teachers=[other], **asked)
+    assert found.split == "training"
 
 
 def test_what_lost_too_much_is_not_published(learned, squares, tmp_path):

@@ -1,5 +1,18 @@
 from unetkit.compression.parity import CaseChange, Change
-from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown, change_rows, size_rows, title
+from unetkit.compression.sensitivity import Sensitivity
+from unetkit.workflows.compressed import (
+    Compressed,
+    Size,
+    Step,
+    as_html,
+    as_markdown,
+    change_rows,
+    cut_rows,
+    size_rows,
+    step_rows,
+    still_good,
+    title,
+)
 
 
 def size(factor: int, seconds: float | None) -> Size:
@@ -20,9 +33,8 @@ def made(*, passed: bool = True) -> Compressed:
         model="run/model",
         source="data",
         folder="small",
-        prune=0.5,
-        importance="l1",
-        rounds=1,
+        stages=("taught to mobile", "50% of the channels cut"),
+        asked={"stages": [{"stage": "Pruning", "share": 0.5}]},
         max_loss=0.5,
         passed=passed,
         device="cpu",
@@ -55,7 +67,9 @@ def test_times_that_were_not_taken_are_not_shown():
 def test_the_page_holds_both_tables_and_the_verdict():
     assert "NOT within" in title(made(passed=False))
     text = as_markdown(made())
-    assert text.startswith("# 50% of the channels of run/model cut: within a loss of 0.5 points")
+    assert text.startswith(
+        "# run/model, taught to mobile, then 50% of the channels cut: within a loss of 0.5 points"
+    )
     assert "| hole\\|pit | dice | 0.9000 |" in text
     assert "| case-7 | 0.9000 | 0.5000 |" in text
 
@@ -71,3 +85,33 @@ def test_the_page_is_offline_and_escapes():
 
 def test_it_is_kept_whole():
     assert Compressed.from_json(made().to_json(), where="compress.json") == made()
+
+
+def on_the_way(*losses: float | None) -> Compressed:
+    steps = [Step(name="before", size=size(4, 0.016), dice=0.9, loss=0.0)]
+    for number, loss in enumerate(losses, start=1):
+        dice = None if loss is None else 0.9 - loss / 100
+        steps.append(Step(name=f"round {number}", size=size(4 - number, 0.01 / number), dice=dice, loss=loss))
+    row = Sensitivity(stage=2, share=0.5, widths={"widths.1": 8}, loss=1.25, cost=0.8)
+    return made().model_copy(update={"steps": tuple(steps), "sensitivities": (row,)})
+
+
+def test_models_on_the_way_are_shown_with_a_chart():
+    found = on_the_way(0.2, 3.0)
+    assert step_rows(found)[1] == ("round 1", "24 48", "9 M", "36 MB", "10 ms", "0.8980", "0.20")
+    assert cut_rows(found) == [("2", "50%", "1.25", "80.0%")]
+    text, shown = as_markdown(found), as_html(found, "")
+    assert "## On the way" in text
+    assert "## Stages cut alone" in text
+    assert "<svg" in shown
+    assert "Dice against time per tile" in shown
+    for plain in (as_markdown(made()), as_html(made(), "")):
+        assert "On the way" not in plain
+        assert "Stages cut alone" not in plain
+    assert Compressed.from_json(found.to_json(), where="") == found
+
+
+def test_the_smallest_that_is_still_good_is_named():
+    assert still_good(on_the_way(0.2, 3.0)) == "'round 1' (9 M, 36 MB, 10 ms) lost 0.20"
+    assert still_good(on_the_way(0.2, 0.4)) == "'round 2' (4 M, 16 MB, 5 ms) lost 0.40"
+    assert still_good(on_the_way(3.0, None)) == ""

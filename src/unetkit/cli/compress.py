@@ -19,7 +19,27 @@ ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="Folder of the smaller model's run; must not exist yet.")
 ]
-Prune = Annotated[float, typer.Option("--prune", help="Share of the channels of every stage that goes.")]
+Prune = Annotated[
+    float | None,
+    typer.Option(
+        "--prune",
+        help="Share of the channels of every stage that goes; 0.5 where nothing else is asked for.",
+        show_default=False,
+    ),
+]
+Distill = Annotated[
+    str | None,
+    typer.Option(
+        "--distill",
+        metavar="STUDENT",
+        help="Teach this network what the model knows, before anything is cut: a name as --network takes it, "
+        "or a plan.json.",
+    ),
+]
+Teacher = Annotated[
+    list[str] | None,
+    typer.Option("--teacher", metavar="MODEL", help="One more model to learn from; repeatable."),
+]
 MaxLoss = Annotated[
     float,
     typer.Option(
@@ -28,8 +48,20 @@ MaxLoss = Annotated[
         "published where one loses more.",
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="TARGET",
+        help="Cut the stages that lose least for what they save, until this is met: 'onnx cpu <20ms' (one "
+        "tile), 'size<4MB' (the weights).",
+    ),
+]
 Importance = Annotated[
-    str, typer.Option("--importance", metavar="NAME", help="Which channels go first: l1 or geometric_median.")
+    str,
+    typer.Option(
+        "--importance", metavar="NAME", help="Which channels go first: l1, geometric_median or taylor."
+    ),
 ]
 Rounds = Annotated[
     int, typer.Option("--rounds", min=1, help="Cut in so many rounds, each followed by training.")
@@ -39,7 +71,7 @@ Minutes = Annotated[
     typer.Option(
         "--minutes",
         min=0.0,
-        help="Time for training after cutting, all rounds together; 0: as the plan says.",
+        help="Time for all trainings together, in equal parts; 0: as long as the plan says.",
     ),
 ]
 
@@ -48,7 +80,10 @@ def compress(
     model: ModelFolder,
     data: Data,
     out: Out,
-    prune: Prune = 0.5,
+    prune: Prune = None,
+    distill: Distill = None,
+    teacher: Teacher = None,
+    target: Target = None,
     max_loss: MaxLoss = 0.5,
     minutes: Minutes = 0.0,
     importance: Importance = "l1",
@@ -59,12 +94,12 @@ def compress(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cut channels out of a model, train what is left, and publish it only if it is still good."""
+    """Make a smaller model of a model, and publish it only if it is still good."""
     from unetkit.workflows.compress import compress as work
     from unetkit.workflows.compress import preview
 
     if dry_run:
-        seen = preview(model, out, prune=prune)
+        seen = preview(model, out, prune=prune, distill=distill, target=target)
         give_json(seen.model_dump(mode="json")) if as_json else _show_preview(seen)
         return
     found = work(
@@ -74,6 +109,9 @@ def compress(
         prune=prune,
         max_loss=max_loss,
         progress=watcher(quiet=quiet),
+        distill=distill,
+        teachers=teacher or (),
+        target=target,
         minutes=minutes,
         importance=importance,
         rounds=rounds,
@@ -88,9 +126,20 @@ def compress(
 
 
 def _show(found: Compressed) -> None:
-    from unetkit.workflows.compressed import CHANGE_HEAD, NOTE, SIZE_HEAD, change_rows, size_rows, title
+    from unetkit.workflows.compressed import (
+        CHANGE_HEAD,
+        NOTE,
+        SIZE_HEAD,
+        STEP_HEAD,
+        change_rows,
+        size_rows,
+        step_rows,
+        title,
+    )
 
     give_table(title(found), SIZE_HEAD, size_rows(found.before, found.after))
+    if len(found.steps) > 2:
+        give_table("On the way", STEP_HEAD, step_rows(found))
     give_table("Scores on the same cases", CHANGE_HEAD, change_rows(found))
     give_line(NOTE)
     give_line(f"model: {found.folder}")

@@ -26,6 +26,7 @@ class Channels:
         fixed: Channels that have to stay: of the image, of the classes, or seen by an unknown operation.
         makers: Axes whose places are what a convolution or a matrix answers with.
         norm_groups: Axis of the scale of a group norm → number of groups.
+        readers: Axes whose places weigh what a convolution or a matrix is shown.
     """
 
     axes: dict[Axis, np.ndarray]
@@ -33,6 +34,7 @@ class Channels:
     fixed: frozenset[int]
     makers: tuple[Axis, ...]
     norm_groups: dict[Axis, int]
+    readers: tuple[Axis, ...] = ()
 
     @cached_property
     def bundles(self) -> tuple[Bundle, ...]:
@@ -130,4 +132,11 @@ def _numbered(tracer: Tracer) -> Channels:
         roots = [tracer.root(place) for place in places.tolist()]
         axes[axis] = np.array([numbers.setdefault(root, len(numbers)) for root in roots], dtype=int)
     fixed = {numbers[root] for root in map(tracer.root, tracer.tied) if root in numbers}
-    return Channels(axes, len(numbers), frozenset(fixed), tuple(tracer.makers), dict(tracer.norm_groups))
+    return Channels(
+        axes,
+        len(numbers),
+        frozenset(fixed),
+        tuple(tracer.makers),
+        dict(tracer.norm_groups),
+        tuple(tracer.readers),
+    )

@@ -130,22 +130,33 @@ def lost(found: Changes, max_loss: float) -> str:
     return f"expected a loss of at most {max_loss:g} points of Dice, got {', '.join(more)}" if more else ""
 
 
-def raise_if_lost(found: Changes, max_loss: float, *, where: Path | None = None) -> None:
+def worst_loss(found: Changes) -> float | None:
+    """Points of Dice that the class lost which lost most; None where no class has a value.
+
+    Args:
+        found: What changed.
+    """
+    means = [row["dice"].mean for name, row in found.items() if name != MEAN]
+    return max((-100 * mean for mean in means if mean is not None), default=None)
+
+
+def raise_if_lost(found: Changes, max_loss: float, *, where: Path | None = None, kept: str = "") -> None:
     """The gate: no class may lose more Dice than is allowed.
 
     Args:
         found: What changed.
         max_loss: Points of Dice (hundredths) that the mean of a class may fall.
         where: What was refused, for the error.
+        kept: What was reached without losing more, in words; empty where nothing was.
 
     Raises:
         GateError: A class lost more, or none was measured.
     """
     if problem := lost(found, max_loss):
         raise GateError(
-            f"{problem}; nothing was published",
-            cure="cut less (--prune), train longer (--minutes), cut in more rounds (--rounds), or allow more "
-            "(--max-loss)",
+            f"{problem}; {f'{kept}; ' if kept else ''}nothing was published",
+            cure="cut less (--prune, --target), train longer (--minutes), cut in more rounds (--rounds), or "
+            "allow more (--max-loss)",
             where=where,
         )
 

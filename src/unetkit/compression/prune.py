@@ -60,29 +60,80 @@ def narrowed(network: UNet, share: float, *, channels: Channels | None = None) -
         >>> narrowed(network, 0.5).widths
         (4, 8)
     """
-    if not 0 <= share < 1:
+    _refuse_share(share)
+    plan = _narrowed(network, share, channels)
+    if plan == network.plan and share:
         raise UsageError(
-            f"a share of channels from 0 to below 1 was expected, got {share:g}",
-            cure="say 0.5 to cut half of them",
+            f"nothing of this network can be cut by {share:.0%}: encoder '{plan.encoder}', decoder "
+            f"'{plan.decoder}', widths {list(plan.widths)}",
+            cure="cut a larger share, or train a smaller network in its place",
         )
+    return plan
+
+
+def steps(network: UNet, share: float, rounds: int) -> tuple[tuple[float, NetworkPlan], ...]:
+    """The plans on the way to a share, each cutting the same part of what the one before has left.
+
+    Steps so small that rounding leaves every width as it was are left out.
+
+    Args:
+        network: The network.
+        share: As for ``narrowed``, above 0.
+        rounds: How many steps there are at most.
+
+    Returns:
+        Share of the first network's channels that is gone, and the plan.
+
+    Raises:
+        UsageError: The share is none, or nothing can be cut.
+
+    Example:
+        >>> from unetkit.records.plan import EXAMPLE
+        >>> wide = NetworkPlan(**{**EXAMPLE["network"], "widths": (16, 32)})
+        >>> network = build(wide, rank=2, in_channels=1, classes=2)
+        >>> [(share, plan.widths) for share, plan in steps(network, 0.75, 2)]
+        [(0.5, (8, 16)), (0.75, (8, 8))]
+    """
+    channels, found, before = trace(network), [], network.plan
+    last = narrowed(network, share, channels=channels)
+    for number in range(1, rounds + 1):
+        part = 1 - (1 - share) ** (number / rounds)
+        goal = last if number == rounds else _narrowed(network, part, channels)
+        if goal != before:
+            found.append((part, goal))
+            before = goal
+    return tuple(found)
+
+
+def _narrowed(network: UNet, share: float, channels: Channels | None) -> NetworkPlan:
+    """The plan with a share gone; the network's own where rounding leaves all of it."""
     if share == 0:
         return network.plan
-    plan, channels = _spelled_out(network), channels or trace(network)
+    plan, channels = spelled_out(network), channels or trace(network)
     goal = {
         (key, i): narrowed_width(width, share)
         for key in ("widths", "decoder_widths")
         for i, width in enumerate(getattr(plan, key))
     }
-    if _fits(network, channels, whole := _changed(plan, goal)):
-        return _refuse_same(whole, plan, share)
-    taken: dict[Entry, int] = {}
-    for together in _by_stage(plan):
-        for entries in (together, *([entry] for entry in together)):
-            trial = taken | {entry: goal[entry] for entry in entries}
-            if _fits(network, channels, _changed(plan, trial)):
-                taken = trial
-                break
-    return _refuse_same(_changed(plan, taken), plan, share)
+    whole = with_widths(plan, goal)
+    if whole != plan and not fits(network, channels, whole):
+        taken: dict[Entry, int] = {}
+        for together in by_stage(plan):
+            for entries in (together, *([entry] for entry in together)):
+                trial = taken | {entry: goal[entry] for entry in entries}
+                if fits(network, channels, with_widths(plan, trial)):
+                    taken = trial
+                    break
+        whole = with_widths(plan, taken)
+    return network.plan if whole == plan else whole
+
+
+def _refuse_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise UsageError(
+            f"a share of channels from 0 to below 1 was expected, got {share:g}",
+            cure="say 0.5 to cut half of them",
+        )
 
 
 def pruned(network: UNet, share: float, *, by: str = "l1") -> UNet:
@@ -117,14 +168,22 @@ def pruned(network: UNet, share: float, *, by: str = "l1") -> UNet:
     return cut_to(network, narrowed(network, share, channels=channels), by=by, channels=channels)
 
 
-def cut_to(network: UNet, plan: NetworkPlan, *, by: str = "l1", channels: Channels | None = None) -> UNet:
+def cut_to(
+    network: UNet,
+    plan: NetworkPlan,
+    *,
+    by: str | np.ndarray = "l1",
+    channels: Channels | None = None,
+    gradients: Iterable[Mapping[str, Tensor]] = (),
+) -> UNet:
     """Cut a network down to a plan of the same structure with smaller widths.
 
     Args:
         network: The network; it is not changed.
         plan: What is to be left.
-        by: Which channels go: the least by this name of ``IMPORTANCES``.
+        by: Which channels go: the least by this name of ``IMPORTANCES``, or by these scores.
         channels: Those of the network, where they are known already.
+        gradients: For an importance that looks at images, see ``importance.loss_gradients``.
 
     Raises:
         UsageError: The plan is of another structure, or asks for other channels than can be cut.
@@ -135,7 +194,8 @@ def cut_to(network: UNet, plan: NetworkPlan, *, by: str = "l1", channels: Channe
     state = network.state_dict()
     if set(small.state_dict()) != set(state):
         raise _unfit("its blocks are others than the network has")
-    places = kept_places(channels, _shapes(small), importance(channels, state, by))
+    scores = importance(channels, state, by, gradients) if isinstance(by, str) else by
+    places = kept_places(channels, _shapes(small), scores)
     kept: dict[str, Tensor] = {}
     for name in small.state_dict():
         tensor = state[name].detach()
@@ -236,8 +296,14 @@ def _unfit(why: str) -> UsageError:
     )
 
 
-def _fits(network: UNet, channels: Channels, plan: NetworkPlan) -> bool:
-    """Whether a network can be cut to a plan."""
+def fits(network: UNet, channels: Channels, plan: NetworkPlan) -> bool:
+    """Whether a network can be cut to a plan.
+
+    Args:
+        network: The network.
+        channels: Its channels.
+        plan: What is to be left.
+    """
     try:
         with torch.device("meta"):
             small = build(plan, rank=network.rank, in_channels=network.in_channels, classes=network.classes)
@@ -251,8 +317,12 @@ def _shapes(network: UNet) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
-def _spelled_out(network: UNet) -> NetworkPlan:
-    """The same network with the widths of the decoder stated, so that they can be changed by themselves."""
+def spelled_out(network: UNet) -> NetworkPlan:
+    """The plan of a network with the widths of the decoder stated, so that they can be changed by themselves.
+
+    Args:
+        network: The network.
+    """
     plan = network.plan
     if plan.prune_level:
         plan = kept_stages(plan).model_copy(update={"prune_level": 0})
@@ -273,7 +343,13 @@ def _spelled_out(network: UNet) -> NetworkPlan:
     return plan
 
 
-def _changed(plan: NetworkPlan, entries: Mapping[Entry, int]) -> NetworkPlan:
+def with_widths(plan: NetworkPlan, entries: Mapping[Entry, int]) -> NetworkPlan:
+    """A plan in which some widths are others.
+
+    Args:
+        plan: The plan.
+        entries: Which → width.
+    """
     update = {
         key: tuple(entries.get((key, i), width) for i, width in enumerate(getattr(plan, key)))
         for key in ("widths", "decoder_widths")
@@ -281,21 +357,15 @@ def _changed(plan: NetworkPlan, entries: Mapping[Entry, int]) -> NetworkPlan:
     return plan.model_copy(update=update)
 
 
-def _by_stage(plan: NetworkPlan) -> Iterable[list[Entry]]:
-    """The widths of encoder and decoder that meet in a fusion together; then what is left."""
+def by_stage(plan: NetworkPlan) -> Iterable[list[Entry]]:
+    """The widths of encoder and decoder that meet in a fusion together; then what is left.
+
+    Args:
+        plan: With the widths of the decoder stated.
+    """
     extra = max(0, len(plan.decoder_widths) - len(plan.widths) + 1)
     for i in range(len(plan.widths)):
         decoder: list[Entry] = [("decoder_widths", i + extra)] if i + extra < len(plan.decoder_widths) else []
         yield [("widths", i), *decoder]
     for i in range(extra):
         yield [("decoder_widths", i)]
-
-
-def _refuse_same(smaller: NetworkPlan, plan: NetworkPlan, share: float) -> NetworkPlan:
-    if smaller == plan:
-        raise UsageError(
-            f"nothing of this network can be cut by {share:.0%}: encoder '{plan.encoder}', decoder "
-            f"'{plan.decoder}', widths {list(plan.widths)}",
-            cure="cut a larger share, or train a smaller network in its place",
-        )
-    return smaller

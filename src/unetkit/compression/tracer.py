@@ -39,6 +39,7 @@ class Tracer:
     axes: dict[Axis, np.ndarray] = field(default_factory=dict)
     tied: list[int] = field(default_factory=list)
     makers: dict[Axis, None] = field(default_factory=dict)
+    readers: dict[Axis, None] = field(default_factory=dict)
     norm_groups: dict[Axis, int] = field(default_factory=dict)
     _parents: list[int] = field(default_factory=list)
     _homes: dict[int, Axis] = field(default_factory=dict)
@@ -110,6 +111,11 @@ class Tracer:
         if (home := self._home(places)) is not None:
             self.makers[home] = None
 
+    def read(self, places: np.ndarray | None) -> None:
+        """Note that an operation weighs what comes in by the places of this axis of a weight, and adds up."""
+        if (home := self._home(places)) is not None:
+            self.readers[home] = None
+
     def note_groups(self, places: np.ndarray | None, groups: int) -> None:
         """Note into how many groups a norm divides these places."""
         if (home := self._home(places)) is not None:
@@ -173,6 +179,7 @@ def _convolution(tracer: Tracer, node: Node, *, transposed: bool = False) -> Lab
     if groups == 1:
         reads, makes = (weight[0], weight[1]) if transposed else (weight[1], weight[0])
         tracer.join([x[1], reads])
+        tracer.read(reads)
     elif groups == sizes[0] == _shape(given["input"])[1] and sizes[1] == 1:  # one kernel per channel
         makes = weight[0]
         tracer.join([x[1], makes])
@@ -193,6 +200,7 @@ def _linear(tracer: Tracer, node: Node) -> Labels:
     given = _given(node)
     x, weight, bias = (tracer.of(given[name]) for name in ("input", "weight", "bias"))
     tracer.join([x[-1], weight[1]])
+    tracer.read(weight[1])
     tracer.make(weight[0])
     if bias:
         tracer.join([weight[0], bias[0]])

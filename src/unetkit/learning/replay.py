@@ -12,14 +12,14 @@ from unetkit.data.patches import Batch
 from unetkit.errors import UsageError
 from unetkit.records.plan import WrapperTerm
 from unetkit.runtimes.devices import Layout
-from unetkit.training.objective import Objective, Past, joined_states, load_inner, options_of
+from unetkit.training.objective import Memory, Objective, Past, joined_states, load_inner, options_of
 
 DEFAULTS = {"share": 0.5, "budget_mb": 100.0, "herding": 0.0, "seed": 0.0}
 """Options of ``replay``: share of a batch, size of the memory, how it is chosen (see ``exemplars``)."""
 
 
-class Replay:
-    """An objective that sees old examples in place of some of the new ones.
+class Exchanging:
+    """An objective that sees other examples in place of some of those of a batch.
 
     A batch keeps its size, so that a step costs what it did. Which places are exchanged changes from step to
     step, and each of them with the same probability: the places where patches are centred on a class are
@@ -27,31 +27,12 @@ class Replay:
 
     Args:
         inner: What computes the losses.
-        term: Option ``share`` (0.5) of the patches; the other options of ``DEFAULTS`` say what is kept.
-        layout: Not needed.
-        past: The memory.
-
-    Raises:
-        UsageError: There is no memory, or the share is above 1.
-
-    Reference:
-        Rolnick et al., Experience Replay for Continual Learning, NeurIPS 2019.
+        memory: Where the other examples come from.
+        share: Of the patches of a batch, 0 to 1.
     """
 
-    def __init__(self, inner: Objective, term: WrapperTerm, layout: Layout, past: Past) -> None:
-        share = options_of(term, DEFAULTS)["share"]
-        if share > 1:
-            raise UsageError(
-                f"expected the share of 'replay' to be between 0 and 1, got {share:g}",
-                cure="say which share of the patches comes from memory, such as 0.5",
-            )
-        if past.memory is None:
-            raise UsageError(
-                "'replay' shows old examples again, and there is no memory of any",
-                cure="use 'unet update MODEL DATA --memory OLD', or choose --method lwf if old images may "
-                "not be kept",
-            )
-        self._inner, self._memory, self._share, self._step = inner, past.memory, share, 0
+    def __init__(self, inner: Objective, memory: Memory, *, share: float) -> None:
+        self._inner, self._memory, self._share, self._step = inner, memory, share, 0
 
     def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The terms of what is wrapped, on the batch with some places exchanged."""
@@ -72,6 +53,51 @@ class Replay:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Become what ``state`` gave."""
         self._step = int(load_inner(self._inner, tensors)["step"])
+
+
+class Replay(Exchanging):
+    """Old examples in place of some of the new ones.
+
+    Args:
+        inner: What computes the losses.
+        term: Option ``share`` (0.5) of the patches; the other options of ``DEFAULTS`` say what is kept.
+        layout: Not needed.
+        past: The memory.
+
+    Raises:
+        UsageError: There is no memory, or the share is above 1.
+
+    Reference:
+        Rolnick et al., Experience Replay for Continual Learning, NeurIPS 2019.
+    """
+
+    def __init__(self, inner: Objective, term: WrapperTerm, layout: Layout, past: Past) -> None:
+        options = options_of(term, DEFAULTS)
+        if past.memory is None:
+            raise UsageError(
+                "'replay' shows old examples again, and there is no memory of any",
+                cure="use 'unet update MODEL DATA --memory OLD', or choose --method lwf if old images may "
+                "not be kept",
+            )
+        super().__init__(inner, past.memory, share=share_of(term, options["share"]))
+
+
+def share_of(term: WrapperTerm, share: float) -> float:
+    """A share of the patches of a batch, checked.
+
+    Args:
+        term: The wrapper, for the error.
+        share: 0 or more.
+
+    Raises:
+        UsageError: It is above 1.
+    """
+    if share > 1:
+        raise UsageError(
+            f"expected the share of '{term.name}' to be between 0 and 1, got {share:g}",
+            cure="say which share of the patches comes from memory, such as 0.5",
+        )
+    return share
 
 
 def exchanged_places(step: int, size: int, share: float) -> tuple[int, ...]:

@@ -6,6 +6,21 @@ from pydantic import Field
 
 from unetkit.records.saved import Saved
 
+_CHANCES = (
+    "rotation",
+    "scaling",
+    "elastic",
+    "noise",
+    "blur",
+    "brightness",
+    "contrast",
+    "low_resolution",
+    "gamma",
+    "mixup",
+    "cutmix",
+    "copy_paste",
+)
+
 
 class AugmentationPlan(Saved):
     """Probabilities and ranges of the batched augmentation; a probability of 0 switches a part off.
@@ -65,3 +80,8 @@ class AugmentationPlan(Saved):
     cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
     cutmix_alpha: float = Field(default=1.0, gt=0.0)
     copy_paste: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    @property
+    def still(self) -> AugmentationPlan:
+        """The same with every part switched off: patches as they are."""
+        return self.model_copy(update={**dict.fromkeys(_CHANCES, 0.0), "flip_axes": ()})

@@ -146,7 +146,7 @@ class LossTerm(Saved):
 
 
 class WrapperTerm(Saved):
-    """What is put around an objective so that a model keeps what it knew.
+    """What is put around an objective so that a model keeps what it knew, or learns what others know.
 
     Args:
         name: A name of ``training.objective.WRAPPERS``.

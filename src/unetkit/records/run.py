@@ -18,6 +18,7 @@ class Run:
 
     Layout: ``plan.json``, ``fingerprint.json``, ``split.json`` (case ids of train and held-out),
     ``start.json`` (what the weights started from, where not from chance),
+    ``teachers.json`` (whose answers are a second target),
     ``memory/``, ``importance.safetensors`` and ``update.json`` (of an update),
     ``journal.jsonl``, ``checkpoints/{last,best}.json`` (each names its ``.safetensors``),
     ``model/`` (the model folder), ``report.html``, ``manifest.json``.
@@ -47,6 +48,11 @@ class Run:
     def start(self) -> Path:
         """``start.json``."""
         return self.folder / "start.json"
+
+    @property
+    def teachers(self) -> Path:
+        """``teachers.json``."""
+        return self.folder / "teachers.json"
 
     @property
     def memory(self) -> Path:

@@ -19,12 +19,13 @@ from unetkit.runtimes.devices import Layout
 
 OBJECTIVES = {"supervised": "unetkit.training.objective:Supervised"}
 WRAPPERS = {
+    "distill": "unetkit.learning.distill:Distillation",
     "ewc": "unetkit.learning.penalty:Ewc",
     "l2sp": "unetkit.learning.penalty:L2sp",
-    "lwf": "unetkit.learning.distill:Distillation",
+    "lwf": "unetkit.learning.distill:WithoutForgetting",
     "replay": "unetkit.learning.replay:Replay",
 }
-"""What is put around an objective so that a model keeps what it knew."""
+"""What is put around an objective so that a model keeps what it knew, or learns what others know."""
 
 _INNER = "inner."
 
@@ -57,7 +58,7 @@ class Objective(Protocol):
 
 
 class Memory(Protocol):
-    """Earlier examples as batches (``data.patches.Batches``): each depends on seed and step alone."""
+    """Other examples as batches (``data.patches.Batches``): each depends on seed and step alone."""
 
     def at(self, step: int) -> Batch:
         """The batch of a step, as large as the training's own."""
@@ -66,17 +67,21 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Past:
-    """What a training that starts from another model may look back on.
+    """What a training may look at beside its own data: an earlier model, other models, other images.
 
     Args:
-        network: The other model, frozen, in evaluation mode, on the training's device.
+        network: The model it started from, frozen, in evaluation mode, on the training's device.
         importance: How much each of its weights matters, by name; each ``0`` or more, shaped like the weight.
         memory: Examples of what it has learned from.
+        teachers: Models to learn from, frozen likewise.
+        unlabelled: Patches of images without a label: nothing in them is known.
     """
 
     network: nn.Module | None = None
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     memory: Memory | None = None
+    teachers: Sequence[nn.Module] = ()
+    unlabelled: Memory | None = None
 
 
 class Wrapper(Protocol):

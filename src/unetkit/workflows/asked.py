@@ -11,6 +11,7 @@ from unetkit.records.plan import EXAMPLE, Plan, TrainingPlan
 from unetkit.records.run import Run
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.starting import refuse_other_start
+from unetkit.workflows.teaching import refuse_other_teachers
 from unetkit.workflows.train import Wishes
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def resumed_plan(own: Plan, wishes: Wishes, *, where: Path) -> Plan:
         if not key.startswith("training.") or key in _FIXED:
             raise _refused(f"{key} {after[key]}", f"{before[key]}", where)
     refuse_other_start(Run(where), wishes.init)
+    refuse_other_teachers(Run(where), wishes.teachers)
     if wishes.network is not None and not own.reasons.get("network", "").startswith(f"'{wishes.network}' "):
         raise _refused(f"--network {wishes.network}", own.reasons.get("network", "the planner's own"), where)
     if wishes.memory_gb and round(wishes.memory_gb, 3) != training.memory_gb:

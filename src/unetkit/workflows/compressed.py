@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from unetkit.compression.parity import CaseChange, Change
+from unetkit.compression.sensitivity import Sensitivity
 from unetkit.records.plan import Axes
 from unetkit.records.saved import Saved
 from unetkit.workflows import page
@@ -30,6 +32,22 @@ class Size(Saved):
     seconds_per_tile: float | None = None
 
 
+class Step(Saved):
+    """A model on the way, or at the end of it.
+
+    Args:
+        name: ``before``, ``taught``, ``round 1`` …
+        size: What it costs.
+        dice: Mean over the foreground classes, on the held-out cases.
+        loss: Points of Dice that the class lost which lost most.
+    """
+
+    name: str
+    size: Size
+    dice: float | None
+    loss: float | None
+
+
 class Compressed(Saved):
     """``compress.json``.
 
@@ -37,26 +55,27 @@ class Compressed(Saved):
         model: The model that was there, as it was named.
         source: The data set as it was named.
         folder: Where the smaller model's run lies; its model is in ``model`` there.
-        prune: Share of channels that was asked to go.
-        importance: Which channels went first.
-        rounds: In how many rounds.
+        stages: What was done, one after the other, in words.
+        asked: What was asked for: teachers by the hash of their weights, and every stage's values.
         max_loss: Points of Dice that each class was allowed to lose.
         passed: Whether no class lost more.
         device: What both were timed on.
-        split: What the cases are to the model that was there: ``held-out`` where its run says so.
+        split: What the cases are to the model that was there and to every teacher: ``held-out`` where their
+            runs say so.
         before: The model that was there.
         after: The smaller one.
         changes: Class, or ``mean`` → metric → change.
         worst: The cases that lost most Dice.
+        steps: The model that was there, and every one that was trained on the way to the smaller one.
+        sensitivities: What each stage's cut alone lost, where that was asked.
     """
 
     version: int = 1
     model: str
     source: str
     folder: str
-    prune: float
-    importance: str
-    rounds: int
+    stages: tuple[str, ...]
+    asked: dict[str, Any]
     max_loss: float
     passed: bool
     device: str
@@ -65,14 +84,23 @@ class Compressed(Saved):
     after: Size
     changes: dict[str, dict[str, Change]]
     worst: tuple[CaseChange, ...]
+    steps: tuple[Step, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
 
 
 SIZE_HEAD = ("", "before", "after", "before / after")
+STEP_HEAD = ("model", "widths", "parameters", "weights", "time per tile", "Dice", "most lost")
+CUT_HEAD = ("stage", "cut", "points of Dice lost", "cost left")
 CHANGE_HEAD = ("class", "metric", "before", "after", "after - before [95 % interval]", "p", "cases")
 NOTE = (
     "The same cases through both models. Interval: 95 % bootstrap of the mean difference, groups resampled; "
     "p: two-sided Wilcoxon signed-rank test. A class that only one of the two finds where there is none "
     "counts as the best value for the other. Multiply-adds and seconds: one tile, the network alone."
+)
+
+CUT_NOTE = (
+    "On patches of training cases, before any training. Cost: multiply-adds where a time is the target, "
+    "parameters where a size is."
 )
 
 
@@ -106,12 +134,49 @@ def change_rows(found: Compressed) -> list[tuple[str, ...]]:
     ]
 
 
+def step_rows(found: Compressed) -> list[tuple[str, ...]]:
+    """The cells of the table of steps, in the order of ``STEP_HEAD``."""
+    rows = []
+    for step in found.steps:
+        size, seconds = step.size, step.size.seconds_per_tile
+        rows.append(
+            (
+                step.name,
+                " ".join(map(str, size.widths)),
+                f"{size.parameters / 1e6:.3g} M",
+                f"{size.weights_bytes / 1e6:.3g} MB",
+                "–" if seconds is None else f"{1000 * seconds:.3g} ms",
+                _number(step.dice, "dice"),
+                "–" if step.loss is None else f"{step.loss:.2f}",
+            )
+        )
+    return rows
+
+
+def cut_rows(found: Compressed) -> list[tuple[str, ...]]:
+    """The cells of the table of sensitivities, in the order of ``CUT_HEAD``."""
+    return [
+        (str(row.stage), f"{row.share:.0%}", f"{row.loss:.2f}", f"{row.cost:.1%}")
+        for row in found.sensitivities
+    ]
+
+
+def still_good(found: Compressed) -> str:
+    """The smallest model on the way that lost no more than is allowed, in words; empty: there is none."""
+    good = [step for step in found.steps[1:] if step.loss is not None and step.loss <= found.max_loss]
+    if not good:
+        return ""
+    step = min(good, key=lambda each: each.size.multiply_adds)
+    name, *row = next(row for row in step_rows(found) if row[0] == step.name)
+    return f"'{name}' ({', '.join(row[1:4])}) lost {row[-1]}"
+
+
 def title(found: Compressed) -> str:
     """One line about what was done."""
     verdict = "within" if found.passed else "NOT within"
     return (
-        f"{found.prune:.0%} of the channels of {found.model} cut: {verdict} a loss of "
-        f"{found.max_loss:g} points of Dice per class"
+        f"{found.model}, {', then '.join(found.stages)}: {verdict} a loss of {found.max_loss:g} points of "
+        "Dice per class"
     )
 
 
@@ -123,6 +188,10 @@ def as_markdown(found: Compressed) -> str:
         NOTE,
         f"Timed on {found.device}. Cases: {found.split}.",
     ]
+    if len(found.steps) > 2:
+        parts += ["## On the way", _table(STEP_HEAD, step_rows(found))]
+    if found.sensitivities:
+        parts += ["## Stages cut alone", _table(CUT_HEAD, cut_rows(found)), CUT_NOTE]
     if found.worst:
         rows = [(one.id, f"{one.before:.4f}", f"{one.after:.4f}") for one in found.worst]
         parts += ["## Cases that lost most", _table(("case", "Dice before", "Dice after"), rows)]
@@ -142,9 +211,33 @@ def as_html(found: Compressed, pictures: str) -> str:
     sections = (
         ("Size and speed", page.table(SIZE_HEAD, size_rows(found.before, found.after), numbers=(1, 2, 3))),
         ("Scores on the same cases", page.table(CHANGE_HEAD, change_rows(found)) + note),
+        ("On the way", _way(found)),
+        ("Stages cut alone", _cuts(found)),
         ("Cases that lost most", pictures),
     )
     return page.page("A smaller model", title(found), sections)
+
+
+def _way(found: Compressed) -> str:
+    """Every model on the way as a table, and Dice against time as a chart; empty: there was one step."""
+    if len(found.steps) <= 2:
+        return ""
+    points = sorted(
+        (1000 * step.size.seconds_per_tile, step.dice)
+        for step in found.steps
+        if step.size.seconds_per_tile is not None and step.dice is not None
+    )
+    line = page.Line("models", points, dots=True)
+    drawn = page.chart("Dice against time per tile", [line], x_name="ms per tile")
+    return drawn + page.table(STEP_HEAD, step_rows(found), numbers=(2, 3, 4, 5, 6))
+
+
+def _cuts(found: Compressed) -> str:
+    """What each stage's cut lost; empty where nobody asked."""
+    if not found.sensitivities:
+        return ""
+    table = page.table(CUT_HEAD, cut_rows(found), numbers=(0, 1, 2, 3))
+    return f'{table}<p class="soft">{escape(CUT_NOTE)}</p>'
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

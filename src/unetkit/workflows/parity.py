@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from unetkit.compression.parity import seconds_per_tile
 from unetkit.data.catalog import INDEX, LAYOUTS, find_cases
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
@@ -25,7 +25,6 @@ from unetkit.workflows.predict import find_inputs
 
 IMAGES = 8
 """At most this many of the given images are compared."""
-_ROUNDS = 3
 
 
 class Both:
@@ -116,7 +115,7 @@ def compare(
         watch.advance(1, case=case.id)
     watch.end()
     dice = [_means(each, plan) for each in rows]
-    seconds = _seconds(before, after, tiles[0])
+    seconds = seconds_per_tile((before, after), tiles[0].shape[1:])
     return Parity(
         images=len(cases),
         tiles=both.tiles,
@@ -202,18 +201,3 @@ def _means(rows: Sequence[CaseScores], plan: Plan) -> dict[str, float | None]:
         rows, classes=plan.data.classes[1:], metrics=("dice",), tolerance_mm=1.0, split="unknown"
     )
     return {name: found.summary[name]["dice"].mean for name in plan.data.classes[1:]}
-
-
-def _seconds(before: Runtime, after: Runtime, tile: np.ndarray) -> tuple[float, float]:
-    """Median time of a tile; in turns, so that other work on the machine burdens both alike."""
-
-    def timed(work: Callable[[np.ndarray], np.ndarray]) -> float:
-        start = time.perf_counter()
-        work(tile)
-        return time.perf_counter() - start
-
-    before.run(tile)
-    after.run(tile)
-    rounds = [(timed(before.run), timed(after.run)) for _ in range(_ROUNDS)]
-    first, second = zip(*rounds, strict=True)
-    return sorted(first)[_ROUNDS // 2], sorted(second)[_ROUNDS // 2]

@@ -33,6 +33,7 @@ from unetkit.workflows.asked import (
 from unetkit.workflows.plan import decide
 from unetkit.workflows.run_folder import replaced
 from unetkit.workflows.starting import asked_start
+from unetkit.workflows.teaching import asked_teachers, note_teachers
 from unetkit.workflows.train import Wishes
 
 
@@ -205,7 +206,7 @@ def make_ready(
     if wishes.resume and is_started(run):
         plan, inspection, sides = _again(source, run, wishes, progress=progress)
     else:
-        start = asked_start(wishes.init)
+        start, teachers = asked_start(wishes.init), asked_teachers(wishes.teachers)
         seen = look(source, wishes, progress=progress, accept=accept)
         plan, inspection, sides = fitted(seen.plan, wishes, progress=progress), seen.inspection, seen.split
         file = SplitFile(
@@ -219,6 +220,9 @@ def make_ready(
         with replaced(run) if wishes.overwrite else nullcontext():
             if start is not None:  # before the plan: a run that is killed now still knows its start
                 write_text(run.start, start.to_json())
+            if teachers:
+                count = note_teachers(run, teachers, inspection.catalog, held_out=sides.held_out)
+                progress.say(f"teachers: {len(teachers)}, and {count} images without a label")
             write_text(run.fingerprint, seen.fingerprint.to_json())
             write_text(run.split, file.to_json())
             write_text(run.plan, plan.to_json())

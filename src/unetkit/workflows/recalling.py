@@ -1,4 +1,4 @@
-"""What a training that starts from another model may look back on, read from the files of its run."""
+"""What a training may look at beside its own data, read from the files of its run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unetkit.workflows.starting import read_start, refuse_changed
+from unetkit.workflows.teaching import load_teachers, read_teachers, unlabelled_batches
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from unetkit.runtimes.devices import Layout
     from unetkit.training.objective import Past
@@ -19,10 +21,10 @@ SEED_APART = 1
 
 
 def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
-    """The earlier model, the importance of its weights and the memory, as far as the run has them.
+    """The earlier model, the importance of its weights, the memory and the teachers, as far as there are any.
 
-    The plan holds names and numbers only: the earlier model is the one in ``start.json``, whose weights must
-    still be those the run began with; the others lie in the run.
+    The plan holds names and numbers only: the earlier model is the one in ``start.json`` and the teachers
+    those in ``teachers.json``, whose weights must still be those the run began with; the rest lies in it.
 
     Args:
         ready: Plan, run and cache.
@@ -31,6 +33,7 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
 
     Raises:
         DataError: A file has changed since it was written, or is damaged.
+        UsageError: A teacher sees other pixels or has other classes.
     """
     from unetkit.data.patches import Batches
     from unetkit.learning.exemplars import MEMORY, recall
@@ -53,4 +56,9 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
         training = plan.training.model_copy(update={"seed": plan.training.seed + SEED_APART})
         classes = len(plan.data.classes)
         memory = Batches(samples, training, plan.augmentation, classes=classes, device=device)
-    return Past(network, importance, memory)
+    teachers: list[nn.Module] = []
+    unlabelled = None
+    if (taught := read_teachers(run)) is not None:
+        teachers = load_teachers(taught, plan, device, layout)
+        unlabelled = unlabelled_batches(taught, ready.source, ready.cache, plan, device)
+    return Past(network, importance, memory, teachers, unlabelled)

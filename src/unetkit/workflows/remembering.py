@@ -28,20 +28,6 @@ FISHER_IMAGES = 64
 """Patches whose gradients say which weights matter."""
 IMPORTANCE = "importance.safetensors"
 """In a model folder: which of its weights matter to what it has learned, for the next update with EWC."""
-_CHANCES = (
-    "rotation",
-    "scaling",
-    "elastic",
-    "noise",
-    "blur",
-    "brightness",
-    "contrast",
-    "low_resolution",
-    "gamma",
-    "mixup",
-    "cutmix",
-    "copy_paste",
-)
 
 
 def refuse_other(model: DataPlan, seen: DataPlan, *, where: Path) -> None:
@@ -213,11 +199,10 @@ def importance(ready: Ready, network: UNet, cases: Sequence[Case]) -> dict[str, 
     from unetkit.runtimes.devices import Layout
 
     plan = ready.plan
-    still = plan.augmentation.model_copy(update={**dict.fromkeys(_CHANCES, 0.0), "flip_axes": ()})
     batches = Batches(
         [ready.cache.get(case) for case in cases],
         plan.training,
-        still,
+        plan.augmentation.still,
         classes=len(plan.data.classes),
         device=next(network.parameters()).device,
     )

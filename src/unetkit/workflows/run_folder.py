@@ -23,6 +23,7 @@ OURS = (
     "fingerprint.json",
     "split.json",
     "start.json",
+    "teachers.json",
     "memory",
     "importance.safetensors",
     "update.json",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +57,8 @@ class TrainSettings(PlanSettings, total=False):
         overwrite: Replace the run in the folder.
         init: A model, or a run that holds one, whose weights to start from.
         cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
+        teachers: Models to learn from, where the plan's objective has the wrapper ``distill``; images
+            without a label take part then.
     """
 
     plan: str | Path | Plan | None
@@ -64,6 +66,7 @@ class TrainSettings(PlanSettings, total=False):
     overwrite: bool
     init: str | Path | None
     cache: str | Path | None
+    teachers: Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Wishes:
     overwrite: bool = False
     init: str | Path | None = None
     cache: str | Path | None = None
+    teachers: Sequence[str | Path] = ()
 
     @staticmethod
     def of(settings: Mapping[str, Any], *, verb: str = "train") -> Wishes:

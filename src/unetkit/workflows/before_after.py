@@ -1,0 +1,157 @@
+"""The model that was there and the one made from it on the same held-out cases, and those on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from unetkit.compression.parity import changes, lost, seconds_per_tile, worst_changed, worst_loss
+from unetkit.errors import DataError
+from unetkit.metrics.score import MEAN
+from unetkit.planning.count import count
+from unetkit.records.plan import Plan
+from unetkit.records.run import Run
+from unetkit.records.scores import Scores
+from unetkit.records.split import SplitFile
+from unetkit.workflows.changed_cases import changed_cases
+from unetkit.workflows.compressed import Compressed, Size, Step
+from unetkit.workflows.evaluate import score_model
+from unetkit.workflows.model import Model, load
+from unetkit.workflows.readying import look_again
+from unetkit.workflows.stages import Chain
+from unetkit.workflows.targeting import SEARCH, Search
+from unetkit.workflows.train import TrainedRun, Wishes
+
+
+def before_and_after(
+    chain: Chain,
+    last: TrainedRun,
+    *,
+    folder: Path,
+    max_loss: float,
+    stages: tuple[str, ...],
+    asked: dict[str, Any],
+) -> tuple[Compressed, str]:
+    """Score the model that was there on the cases that the smaller one was scored on, and time both.
+
+    Args:
+        chain: What was done.
+        last: The training that made the smaller model.
+        folder: Where that will lie.
+        max_loss: Points of Dice that each class may lose.
+        stages: What was done, in words.
+        asked: What was asked for.
+
+    Returns:
+        What was found, and pictures of the cases that lost most, as html.
+
+    Raises:
+        DataError: No case is held out.
+    """
+    if last.scores is None:
+        raise DataError(
+            "no case is held out, so that nothing tells what was lost",
+            cure="add labelled cases, or another group of them",
+            where=chain.source,
+        )
+    again = look_again(chain.source, last.run, Wishes(), progress=chain.progress)
+    by_id = {case.id: case for case in again.inspection.catalog.cases}
+    cases = [by_id[id] for id in again.split.held_out]
+    models = [load(place, device=chain.device) for place in _places(chain)]
+    split = _relation(chain, last.run)
+    before = score_model(models[0], cases, split=split, progress=chain.progress)
+    steps = _steps(chain, models, before)
+    found, note = changes(before, last.scores), chain.folder / SEARCH
+    made = Compressed(
+        model=str(chain.first),
+        source=str(chain.source),
+        folder=str(folder),
+        stages=stages,
+        asked=asked,
+        max_loss=max_loss,
+        passed=not lost(found, max_loss),
+        device=models[0].device,
+        split=split,
+        before=steps[0].size,
+        after=steps[-1].size,
+        changes=found,
+        worst=worst_changed(before, last.scores),
+        steps=steps,
+        sensitivities=Search.from_json(note.read_bytes(), where=note).rows if note.is_file() else (),
+    )
+    return made, changed_cases(models[0], models[-1], cases, made.worst)
+
+
+def size_of(plan: Plan, weights_bytes: int, *, seconds: float | None = None) -> Size:
+    """What a model costs, for one tile of its plan.
+
+    Args:
+        plan: Its plan.
+        weights_bytes: Size of the weights' file.
+        seconds: Of one tile, where that was timed.
+    """
+    counted = count(
+        plan.network,
+        rank=plan.data.rank,
+        in_channels=len(plan.data.channels),
+        classes=len(plan.data.classes),
+        patch=plan.inference.tile_size,
+    )
+    return Size(
+        widths=plan.network.widths,
+        decoder_widths=plan.network.decoder_widths,
+        parameters=counted.parameters,
+        multiply_adds=counted.multiply_adds,
+        weights_bytes=weights_bytes,
+        seconds_per_tile=seconds,
+    )
+
+
+def _places(chain: Chain) -> list[Path]:
+    """The model that was there and every one that was trained, the last of them last."""
+    return [chain.first, *(run.run.model for run in chain.done.values())]
+
+
+def _steps(chain: Chain, models: list[Model], before: Scores) -> tuple[Step, ...]:
+    """Every model with its size, its time for a tile of the first one, and what it lost."""
+    inference = models[0].plan.inference
+    shape = (len(models[0].plan.data.channels), *inference.tile_size)
+    seconds = seconds_per_tile([model.predictor.runtime for model in models], shape)
+    scores = [before, *(run.scores for run in chain.done.values())]
+    names = ["before", *(name.replace("run-", "round ") for name in chain.done)]
+    return tuple(
+        Step(
+            name=name,
+            size=size_of(
+                model.plan.model_copy(update={"inference": inference}),
+                (model.folder / "weights.safetensors").stat().st_size,
+                seconds=time,
+            ),
+            dice=None if own is None else own.summary[MEAN]["dice"].mean,
+            loss=None if own is None else worst_loss(changes(before, own)),
+        )
+        for name, model, own, time in zip(names, models, scores, seconds, strict=True)
+    )
+
+
+def _relation(chain: Chain, run: Run) -> str:
+    """What the held-out cases are to the models that were there, told by the splits their runs have kept."""
+    ours = SplitFile.from_json(run.split.read_bytes(), where=run.split)
+    held_out = {ours.digests.get(id) for id in ours.held_out}
+    relation = "held-out"
+    for place in dict.fromkeys((chain.first, *chain.teachers)):
+        kept = Run(place.parent).split
+        if not kept.is_file():
+            chain.progress.say(
+                f"warning: the run of {place} is not there, so that what it was trained on is not known"
+            )
+            relation = "unknown" if relation == "held-out" else relation
+            continue
+        theirs = SplitFile.from_json(kept.read_bytes(), where=kept)
+        if held_out & {theirs.digests.get(id) for id in theirs.train}:
+            chain.progress.say(
+                f"warning: {place} was trained on cases that are held out now, and the smaller model learned "
+                "from it: the scores flatter"
+            )
+            relation = "training"
+    return relation

@@ -1,0 +1,312 @@
+"""A stage of a compression: widths are searched that meet a target, such as ``onnx cpu <20ms``."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unetkit.compression.sensitivity import Sensitivity, ordered_cuts, patch_dice, sensitivities
+from unetkit.errors import GateError, UsageError, nearest
+from unetkit.records.files import write_text
+from unetkit.records.plan import NetworkPlan, Plan
+from unetkit.records.saved import Saved
+from unetkit.runtimes import RUNTIMES
+from unetkit.workflows.pruning import cut_in_rounds, gradients, refuse_words
+from unetkit.workflows.stages import Chain
+from unetkit.workflows.train import TrainedRun
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unetkit.networks.unet import UNet
+
+SEARCH = "search.json"
+MARGIN = 0.05
+"""Share of a time that is left free in the search: the same network takes another time a minute later."""
+_SIZE = re.compile(r"size\s*<\s*(\d+(?:\.\d+)?)\s*([kKMG]?)B")
+_TIME = re.compile(r"(\w+)\s+([\w:]+)\s*<\s*(\d+(?:\.\d+)?)\s*ms")
+_UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_EXAMPLES = "write 'onnx cpu <20ms' (one tile) or 'size<4MB' (the weights), for example"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model is to cost at most.
+
+    Args:
+        below: Milliseconds of one tile; or bytes of the weights, where there is no runtime.
+        runtime: A name of ``RUNTIMES``; empty for a size.
+        device: Where it runs.
+    """
+
+    below: float
+    runtime: str = ""
+    device: str = ""
+
+    def shown(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value:.3g} ms" if self.runtime else f"{value / 1e6:.3g} MB"
+
+    def cost(self, plan: Plan, network: NetworkPlan) -> float:
+        """What grows with the time or the size, counted: tells which cuts save most.
+
+        Args:
+            plan: Data and tile.
+            network: Of which network.
+        """
+        from unetkit.planning.count import count
+
+        data = plan.data
+        found = count(
+            network,
+            rank=data.rank,
+            in_channels=len(data.channels),
+            classes=len(data.classes),
+            patch=plan.inference.tile_size,
+        )
+        return float(found.lane_multiply_adds if self.runtime else found.parameters)
+
+    def measure(self, network: UNet, plan: Plan) -> float:
+        """The time of one tile on the runtime, ms, or the size of the weights, bytes.
+
+        Args:
+            network: In evaluation mode, on the CPU.
+            plan: Its plan.
+
+        Raises:
+            MissingPackageError: What the runtime needs is not installed.
+        """
+        from unetkit.compression.parity import seconds_per_tile
+        from unetkit.lookup import pick
+        from unetkit.runtimes.devices import Layout, keep_memory, pick_device, use_threads
+
+        if not self.runtime:
+            import safetensors.torch
+
+            return float(len(safetensors.torch.save(network.state_dict())))
+        keep_memory()
+        use_threads()
+        row = pick("runtime", RUNTIMES, self.runtime)
+        if hasattr(row, "export"):
+            with tempfile.TemporaryDirectory() as folder:
+                row.export(network, plan, Path(folder))
+                runtime = row.load({name: (Path(folder) / name).read_bytes() for name in row.FILES})
+        else:
+            runtime = row(network, pick_device(self.device), Layout())
+        shape = (len(plan.data.channels), *plan.inference.tile_size)
+        return 1000 * seconds_per_tile([runtime], shape)[0]
+
+
+def read_target(text: str) -> Target:
+    """A target from the words of a command.
+
+    Args:
+        text: ``RUNTIME DEVICE <N ms``, or ``size<N MB``.
+
+    Raises:
+        UsageError: It is of another form, there is no such runtime, or that does not run there.
+
+    Example:
+        >>> read_target("onnx cpu <20ms")
+        Target(below=20.0, runtime='onnx', device='cpu')
+        >>> read_target("size<4MB").below
+        4000000.0
+    """
+    if size := _SIZE.fullmatch(text.strip()):
+        target = Target(float(size[1]) * _UNITS[size[2]])
+    elif time := _TIME.fullmatch(text.strip()):
+        target = Target(float(time[3]), time[1], time[2])
+    else:
+        raise UsageError(f"'{text}' is no target", cure=_EXAMPLES)
+    if not target.below > 0:
+        raise UsageError(f"expected a target above 0, got '{text}'", cure=_EXAMPLES)
+    if target.runtime and target.runtime not in RUNTIMES:
+        raise UsageError(f"there is no runtime '{target.runtime}'", cure=nearest(target.runtime, RUNTIMES))
+    if target.runtime not in ("", "pytorch") and target.device != "cpu":
+        raise UsageError(
+            f"the runtime '{target.runtime}' runs on a cpu, '{target.device}' was asked for",
+            cure=f"write '{target.runtime} cpu <{target.below:g}ms'",
+        )
+    return target
+
+
+class Search(Saved):
+    """``search.json`` of a work folder: which widths were chosen, so that a second call does not choose anew.
+
+    Args:
+        whole: What the model costs as it is.
+        reached: What the chosen widths cost before training.
+        plans: What is left after each round.
+        rows: How much each stage matters.
+    """
+
+    version: int = 1
+    whole: float
+    reached: float
+    plans: tuple[NetworkPlan, ...]
+    rows: tuple[Sensitivity, ...]
+
+
+@dataclass(frozen=True)
+class Targeting:
+    """Cut the stages that lose least for what they save, until a target is met.
+
+    Args:
+        target: As ``read_target`` reads it.
+        importance: Which channels of a stage go first: a name of ``compression.importance.IMPORTANCES``.
+        rounds: In how many rounds, each followed by training.
+
+    Raises:
+        UsageError: The target or the number of rounds is none, or there is no such importance.
+    """
+
+    target: str
+    importance: str = "l1"
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        refuse_words(self.importance, self.rounds)
+        read_target(self.target)
+
+    @property
+    def words(self) -> str:
+        """What it does."""
+        return f"cut to {self.target}"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Every argument."""
+        return asdict(self)
+
+    @property
+    def trainings(self) -> int:
+        """One in each round."""
+        return self.rounds
+
+    @cached_property
+    def _read(self) -> Target:
+        return read_target(self.target)
+
+    def planned(self, plan: Plan) -> Plan:
+        """Nothing can be said without the data.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "which widths meet a target shows on training images, so that there is no preview of it",
+            cure="leave --dry-run or --target out",
+        )
+
+    def work(self, chain: Chain, model: Path) -> TrainedRun:
+        """Search widths, cut and train; what is finished already is kept.
+
+        Args:
+            chain: What all stages work with.
+            model: Folder of the model that is cut.
+
+        Raises:
+            UsageError: The model meets the target as it is.
+            GateError: No widths meet it.
+            PreemptedError: It was asked to stop.
+        """
+        from unetkit.networks.store import load_model
+
+        note = chain.folder / SEARCH
+        if not note.is_file():
+            write_text(note, self._search(chain, model).to_json())
+        found = Search.from_json(note.read_bytes(), where=note)
+        target = self._read
+        if not found.plans:
+            chain.progress.say(f"{self.target}: met already, {target.shown(found.whole)}")
+            return chain.done[next(reversed(chain.done))]
+        goals = [(f"cut for {self.target}", plan) for plan in found.plans]
+        run = cut_in_rounds(chain, model, goals, importance=self.importance)
+        value = target.measure(*load_model(run.run.model))
+        chain.progress.say(f"{self.target}: {target.shown(value)}, it was {target.shown(found.whole)}")
+        if value >= target.below:
+            raise GateError(
+                f"expected {self.target}, got {target.shown(value)} after training (the search had "
+                f"{target.shown(found.reached)}); nothing was published",
+                cure="run it on a machine that does nothing else, or ask for a little less",
+                where=chain.folder,
+            )
+        return run
+
+    def _search(self, chain: Chain, model: Path) -> Search:
+        """The mildest cut that meets the target, and plans on the way there."""
+        from unetkit.networks.store import load_model
+        from unetkit.networks.unet import build
+
+        network, plan = load_model(model)
+        target, data = self._read, plan.data
+        bound = target.below * (1 - MARGIN if target.runtime else 1)
+
+        def cost(goal: NetworkPlan) -> float:
+            made = build(goal, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+            return target.measure(made.eval(), plan.model_copy(update={"network": goal}))
+
+        whole = cost(network.plan)
+        if whole < bound:
+            if not chain.done:
+                raise UsageError(
+                    f"the model meets '{self.target}' as it is: {target.shown(whole)}",
+                    cure="ask for less, or leave --target out",
+                )
+            return Search(whole=whole, reached=whole, plans=(), rows=())
+        plans, rows = self._ordered(chain, network, plan)
+        reached = cost(plans[-1]) if plans else whole
+        if reached >= bound:
+            narrowest = list((plans[-1] if plans else plan.network).widths)
+            raise GateError(
+                f"expected {self.target}, got {target.shown(reached)} with the narrowest stages {narrowest}, "
+                f"from {target.shown(whole)}; nothing was trained",
+                cure="teach a smaller network first (--distill), or ask for less",
+                where=chain.folder,
+            )
+        low, high = 0, len(plans) - 1
+        while low < high:  # the first that is below
+            middle = (low + high) // 2
+            value = cost(plans[middle])
+            chain.progress.say(f"widths {list(plans[middle].widths)}: {target.shown(value)}")
+            if value < bound:
+                high, reached = middle, value
+            else:
+                low = middle + 1
+        steps = sorted({-(-(low + 1) * number // self.rounds) - 1 for number in range(1, self.rounds + 1)})
+        chosen = tuple(plans[step] for step in steps)
+        return Search(
+            whole=whole,
+            reached=reached,
+            plans=chosen,
+            rows=tuple(row.model_dump(mode="json") for row in rows),
+        )
+
+    def _ordered(
+        self, chain: Chain, network: UNet, plan: Plan
+    ) -> tuple[tuple[NetworkPlan, ...], tuple[Sensitivity, ...]]:
+        """Plans with ever less cost, told by what each stage's cut loses on training patches."""
+        from unetkit.compression.channels import trace
+        from unetkit.compression.importance import importance
+        from unetkit.runtimes.devices import Layout, pick_device
+
+        device, layout = pick_device(chain.device), Layout()
+        batches = chain.batches(device)
+        slopes = gradients(chain, network, plan, self.importance)
+        scores = importance(trace(network), network.state_dict(), self.importance, slopes)
+
+        def judge(each: nn.Module) -> float:
+            found = patch_dice(each.to(device), batches, layout)
+            chain.progress.advance(1)
+            return found
+
+        chain.progress.begin("Cutting each stage alone")
+        rows = sensitivities(network.cpu(), judge, lambda goal: self._read.cost(plan, goal), by=scores)
+        chain.progress.end()
+        for row in rows:
+            chain.progress.say(f"stage {row.stage}, {row.share:.0%} cut: {row.loss:+.2f} points of Dice lost")
+        return ordered_cuts(network.cpu(), rows), rows
