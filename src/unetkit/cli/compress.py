@@ -57,6 +57,17 @@ Target = Annotated[
         "tile), 'size<4MB' (the weights).",
     ),
 ]
+Int8 = Annotated[
+    str | None,
+    typer.Option(
+        "--int8",
+        metavar="WAY",
+        help="Count in eight bits at last: ptq (calibrated on training cases) or qat (and trained from there).",
+    ),
+]
+AllInteger = Annotated[
+    bool, typer.Option("--all-integer", help="With --int8: refuse what would stay in floating point.")
+]
 Importance = Annotated[
     str,
     typer.Option(
@@ -84,6 +95,8 @@ def compress(
     distill: Distill = None,
     teacher: Teacher = None,
     target: Target = None,
+    int8: Int8 = None,
+    all_integer: AllInteger = False,
     max_loss: MaxLoss = 0.5,
     minutes: Minutes = 0.0,
     importance: Importance = "l1",
@@ -99,7 +112,7 @@ def compress(
     from unetkit.workflows.compress import preview
 
     if dry_run:
-        seen = preview(model, out, prune=prune, distill=distill, target=target)
+        seen = preview(model, out, prune=prune, distill=distill, target=target, int8=int8)
         give_json(seen.model_dump(mode="json")) if as_json else _show_preview(seen)
         return
     found = work(
@@ -112,6 +125,8 @@ def compress(
         distill=distill,
         teachers=teacher or (),
         target=target,
+        int8=int8,
+        all_integer=all_integer,
         minutes=minutes,
         importance=importance,
         rounds=rounds,

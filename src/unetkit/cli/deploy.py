@@ -42,6 +42,8 @@ def export(
         give_line(f"would write {path}")
     if result.record is not None:
         _show_parity(result.record.parity, to)
+        if counted := result.record.convolutions:
+            give_line(f"convolutions: {counted['integer']} integer, {counted['float']} in floating point")
         give_line(f"model: {out}")
         tell(f"next: {program()} predict {out} IMAGES --out predictions (without torch)", quiet=quiet)
 
@@ -58,7 +60,7 @@ def _show_parity(parity: Parity, to: str) -> None:
             for name, dice in parity.dice_before.items()
         ),
     ]
-    give_table("Before and after", ("what", "pytorch float32", f"{to} float32"), rows)
+    give_table("Before and after", ("what", "pytorch float32", f"{to} {parity.precision}"), rows)
     give_line(
         f"compared on {counted(parity.tiles, 'network call')} of sizes "
         f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): logits differ by at most "

@@ -111,7 +111,7 @@ def calibrate(network: UNet, images: Sequence[Tensor], *, by: str = "mse", symme
         symmetric: Whether zero has to be the middle of every grid.
 
     Raises:
-        DataError: There is no image, or one has other channels than the network or values that are not finite.
+        DataError: There is no image, or one has other channels than the network, or NaN or infinite values.
         UsageError: There is no such way to choose a range.
     """
     choose: Range = pick("range", RANGES, by)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unetkit.compression.tracer import Axis, Tracer
+from unetkit.errors import UsageError
 from unetkit.networks.heads import all_heads
 from unetkit.networks.unet import UNet
 
@@ -78,6 +79,9 @@ def trace(network: UNet) -> Channels:
     Args:
         network: The network; it is not changed, and its weights do not matter.
 
+    Raises:
+        UsageError: It counts in eight bits.
+
     Reference:
         Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (arXiv:2301.12900), which groups
         layers; here single places are grouped, so that concatenations need no offsets.
@@ -92,6 +96,11 @@ def trace(network: UNet) -> Channels:
         >>> len(up_and_skip), bool((up_and_skip[8:] == skip).all())
         (16, True)
     """
+    if network.quantization is not None:
+        raise UsageError(
+            "this network counts in eight bits, and channels are cut before that",
+            cure="cut the model it was made from: unet compress MODEL DATA --prune 0.5 --int8 qat does both",
+        )
     return follow(_exported(network), network.state_dict())
 
 

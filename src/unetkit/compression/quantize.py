@@ -133,7 +133,7 @@ def keep_in_float(
 def _least(
     needed: tuple[str, ...], held: tuple[str, ...], passes: Callable[[tuple[str, ...]], bool]
 ) -> tuple[str, ...]:
-    """What of ``needed`` has to stay beside ``held``, where both together pass (Junker, QuickXplain, 2004)."""
+    """What of ``needed`` has to stay beside ``held``, where both together pass (QuickXplain, 2004)."""
     if held and passes(held):
         return ()
     if len(needed) == 1:

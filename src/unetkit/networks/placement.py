@@ -28,7 +28,7 @@ class Step:
     Args:
         kernel: Whether its kernel is rounded.
         inputs: Number of an input that comes from outside → the quantizer it passes.
-        output: The quantizer its answer passes, None where an activation follows at once, or nothing reads it.
+        output: The quantizer its answer passes; None where an activation follows at once.
         before: Of an activation whose grid has steps below zero: the quantizer its input passes as well, in
             the graph that is written. Rounding before or after it is the same.
     """
@@ -161,7 +161,7 @@ class _Record:
 
 
 def is_blockwise(op: Operation) -> bool:
-    """Whether a transposed convolution gives each pixel its own block: then it is a convolution of kernel 1."""
+    """Whether a transposed convolution gives each pixel a block of its own: then it is one of kernel 1."""
     kernel = op.given(1, "weight").shape[2:]
     plain = (op.given(4, "padding", 0), op.given(5, "output_padding", 0), op.given(6, "groups", 1))
     return plain == (0, 0, 1) and tuple(op.given(3, "stride", ())) == tuple(kernel)

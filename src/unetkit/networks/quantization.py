@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from unetkit.errors import UsageError
 from unetkit.networks.fake_quant import Quantizer, quantized_kernel
 from unetkit.networks.folding import fold_batch_norms
+from unetkit.networks.heads import all_heads
 from unetkit.networks.placement import Placement, Step, place
 from unetkit.networks.watching import Operation, watched
 from unetkit.spatial.layers import LAYERS
@@ -55,6 +56,23 @@ class Quantization(nn.Module):
     def calibrated(self) -> bool:
         """Whether every quantizer has a grid."""
         return not any(bool(torch.isnan(point.scale)) for point in self.points)  # pyright: ignore
+
+    def in_use(self, network: UNet) -> tuple[str, ...]:
+        """The modules whose convolution is rounded while an image is predicted: other heads are left out.
+
+        Args:
+            network: The network it belongs to.
+        """
+        seen: dict[str, None] = {}
+
+        def note(module: str, answer: Tensor) -> Tensor:
+            seen[module] = None
+            return answer
+
+        with all_heads(network) as image, torch.no_grad(), self.computing(Arithmetic(made=note)):
+            network.training = False
+            network(image)
+        return tuple(name for name in seen if name in self.placement.convolutions)
 
     @contextmanager
     def computing(self, arithmetic: Arithmetic) -> Iterator[None]:
@@ -162,13 +180,14 @@ class _Pass:
         x, weight, bias = op.given(0, "input"), op.given(1, "weight"), op.given(2, "bias")
         block, rank = weight.shape[2:], weight.ndim - 2
         x = self._entered(x, step, 0)
-        kernel = self._kernel(weight.movedim(0, -1).flatten(0, -2), step)  # (K · block, C)
+        flat = weight.movedim(0, -1).flatten(0, -2)  # (K · block, C)
+        kernel = self._kernel(flat[(..., *[None] * rank)], step)
         if not exported():
-            whole = kernel.unflatten(0, (-1, *block)).movedim(-1, 0)
+            whole = kernel.flatten(1).unflatten(0, (-1, *block)).movedim(-1, 0)
             answer = LAYERS[rank].convolve_transposed(x, whole, bias, tuple(block))
             return self._answered(self._made(op, answer), step)
         repeated = None if bias is None else bias.repeat_interleave(block.numel())
-        blocks = LAYERS[rank].convolve(x, kernel[(..., *[None] * rank)], repeated)
+        blocks = LAYERS[rank].convolve(x, kernel, repeated)
         blocks = self._answered(blocks, step).unflatten(1, (-1, *block))
         order = [
             axis

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
@@ -29,7 +28,7 @@ KINDS = {
 }
 """Name of a function without its rank → what it is to somebody who counts in whole numbers.
 
-``move`` brings values to other places and ``same`` leaves them where they are; every other kind makes new ones.
+``move`` brings values to other places and ``same`` leaves them there; every other kind makes new ones.
 """
 
 
@@ -139,9 +138,9 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,
-        args: Any = (),
-        kwargs: Any = None,  # noqa: ANN401
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         kind, module = KINDS.get(plain_name(func), "other"), self._inside[-1]
         name = f"{module}:{kind}"

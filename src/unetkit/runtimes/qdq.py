@@ -33,6 +33,9 @@ def finish(path: Path, *, moves: bool) -> None:
     if moves:
         _move_bytes(model.graph)
     _drop_unused(model.graph)
+    for node in model.graph.node:  # where in the source each comes from: more bytes than a small network
+        del node.metadata_props[:]
+        node.doc_string = ""
     onnx.checker.check_model(model)
     onnx.save(model, path)
 

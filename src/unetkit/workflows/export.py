@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unetkit.errors import GateError, UsageError
 from unetkit.networks.card import model_card
@@ -22,6 +23,9 @@ from unetkit.runtimes import FileRuntime
 from unetkit.workflows.exported import PLAN, RECORD, file_runtime
 from unetkit.workflows.model_folder import is_exported, trained_folder
 from unetkit.workflows.parity import compare, some_cases
+
+if TYPE_CHECKING:
+    from unetkit.networks.unet import UNet
 
 SIZE_RULE = (
     "any size from 1 pixel per axis, without padding; a multiple of the stride costs no cropping inside"
@@ -89,7 +93,7 @@ def export(
     plan = found.plan.with_values({"inference.runtime": to}, reason=f"exported for {to}")
     with atomic_folder(target) as part:
         (part / PLAN).write_text(plan.to_json(), encoding="utf-8")
-        parity = _write_network(place, runtime, plan, part, cases=cases, progress=progress)
+        parity, counted = _write_network(place, runtime, plan, part, cases=cases, progress=progress)
         if faults := parity.faults():
             raise GateError(
                 "the exported network does not answer as the model: " + "; ".join(faults),
@@ -99,7 +103,7 @@ def export(
         if found.scores is not None:
             write_text(part / SCORES, found.scores.to_json())
         write_text(part / CARD, model_card(plan, found.scores, {**found.seal.facts, "exported for": to}))
-        record = _record(found, plan, part, runtime, parity)
+        record = _record(found, plan, part, runtime, parity).model_copy(update={"convolutions": counted})
         write_text(part / RECORD, record.to_json())
     return ExportResult(model=place, out=target, runtime=to, record=record)
 
@@ -128,8 +132,8 @@ def _write_network(
     *,
     cases: Sequence[Case],
     progress: Progress | None,
-) -> Parity:
-    """Write the network's files, read them back as a user would, and compare."""
+) -> tuple[Parity, dict[str, int]]:
+    """Write the network's files, read them back as a user would, and compare; count what is integer."""
     import torch
 
     from unetkit.runtimes.devices import Layout, keep_memory, use_threads
@@ -143,7 +147,8 @@ def _write_network(
     runtime.export(network, plan, part)
     watch.end()
     files = {name: (part / name).read_bytes() for name in runtime.FILES}
-    return compare(
+    counted = {} if network.quantization is None else _counted(network, runtime, files)
+    parity = compare(
         PytorchRuntime(network, torch.device("cpu"), Layout()),
         runtime.load(files),
         plan,
@@ -151,6 +156,20 @@ def _write_network(
         sizes=((place / WEIGHTS).stat().st_size, sum(map(len, files.values()))),
         progress=watch,
     )
+    return parity, counted
+
+
+def _counted(network: UNet, runtime: type[FileRuntime], files: Mapping[str, bytes]) -> dict[str, int]:
+    """How many convolutions are integer in the engine's own graph, which all that are rounded have to be."""
+    assert network.quantization is not None  # asked for such networks alone
+    wanted, found = len(network.quantization.in_use(network)), runtime.convolutions(files)
+    if found["integer"] < wanted:
+        raise GateError(
+            f"{wanted} convolutions count in eight bits and were expected so in the engine's graph, "
+            f"got {found['integer']} integer and {found['float']} in floating point",
+            cure="use the newest release of the engine, or another --to; nothing was published",
+        )
+    return found
 
 
 def _record(
@@ -181,6 +200,7 @@ def _record(
         else {},
         measured_on=scores.split if scores else "",
         parity=parity,
+        float_layers=plan.network.float_layers,
     )
 
 

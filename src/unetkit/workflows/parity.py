@@ -129,6 +129,7 @@ def compare(
         seconds_after=seconds[1],
         bytes_before=sizes[0],
         bytes_after=sizes[1],
+        precision="float32" if plan.network.quantization == "none" else "int8",
     )
 
 
