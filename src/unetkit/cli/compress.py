@@ -9,7 +9,7 @@ import typer
 
 from unetkit.cli import options
 from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
-from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Set
+from unetkit.cli.options import Data, Device, Set, Telling, grouped
 
 if TYPE_CHECKING:
     from unetkit.workflows.compress import CompressPreview
@@ -62,7 +62,7 @@ Int8 = Annotated[
     typer.Option(
         "--int8",
         metavar="WAY",
-        help="Count in eight bits at last: ptq (calibrated on training cases) or qat (and trained from there).",
+        help="Count in eight bits at last: ptq (calibrated on training cases) or qat (then trained).",
     ),
 ]
 AllInteger = Annotated[
@@ -87,10 +87,12 @@ Minutes = Annotated[
 ]
 
 
+@grouped
 def compress(
     model: ModelFolder,
     data: Data,
     out: Out,
+    *,
     prune: Prune = None,
     distill: Distill = None,
     teacher: Teacher = None,
@@ -103,17 +105,15 @@ def compress(
     rounds: Rounds = 1,
     set_: Set = None,
     device: Device = "auto",
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    telling: Telling,
 ) -> None:
     """Make a smaller model of a model, and publish it only if it is still good."""
     from unetkit.workflows.compress import compress as work
     from unetkit.workflows.compress import preview
 
-    if dry_run:
+    if telling.dry_run:
         seen = preview(model, out, prune=prune, distill=distill, target=target, int8=int8)
-        give_json(seen.model_dump(mode="json")) if as_json else _show_preview(seen)
+        give_json(seen.model_dump(mode="json")) if telling.as_json else _show_preview(seen)
         return
     found = work(
         model,
@@ -121,7 +121,7 @@ def compress(
         out,
         prune=prune,
         max_loss=max_loss,
-        progress=watcher(quiet=quiet),
+        progress=watcher(quiet=telling.quiet),
         distill=distill,
         teachers=teacher or (),
         target=target,
@@ -133,11 +133,11 @@ def compress(
         changes=options.changes(set_),
         device=device,
     )
-    if as_json:
+    if telling.as_json:
         give_json(found.model_dump(mode="json"))
         return
     _show(found)
-    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=quiet)
+    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=telling.quiet)
 
 
 def _show(found: Compressed) -> None:

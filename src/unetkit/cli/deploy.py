@@ -24,6 +24,14 @@ def export(
             "--data", metavar="DATA", help="Also compare on images of this data set, folder or file."
         ),
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            "--int8",
+            metavar="DATA",
+            help="Count in eight bits, calibrated on images of this data set or folder.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the exported model there.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -33,7 +41,14 @@ def export(
     from unetkit.workflows.export import export as work
 
     result = work(
-        model, to, out, data=data, overwrite=overwrite, dry_run=dry_run, progress=watcher(quiet=quiet)
+        model,
+        to,
+        out,
+        data=data,
+        int8=int8,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=watcher(quiet=quiet),
     )
     if as_json:
         give_json(result.model_dump(mode="json"))
