@@ -34,7 +34,7 @@ def test_a_symmetric_grid_has_its_zero_in_the_middle():
     signed.cover(-1.0, 0.5, symmetric=True)
     unsigned.cover(0.0, 1.27, symmetric=True)
     assert (signed.zero_point.item(), signed.scale.item()) == (128, pytest.approx(1 / 127))
-    assert (unsigned.zero_point.item(), unsigned.scale.item()) == (0, pytest.approx(0.01))
+    assert (unsigned.zero_point.item(), unsigned.scale.item()) == (128, pytest.approx(0.01))
 
 
 def test_gradients_pass_where_nothing_is_cut():

@@ -46,7 +46,7 @@ def test_what_is_answered_is_what_the_network_goes_on_with():
 
 
 def test_nothing_is_left_behind_and_other_threads_are_left_alone():
-    network, other, before = Twice(), Twice(), len(hooks._global_forward_hooks)
+    network, before = Twice(), len(hooks._global_forward_hooks)
     seen = []
 
     def note(op):
@@ -54,7 +54,7 @@ def test_nothing_is_left_behind_and_other_threads_are_left_alone():
         return op()
 
     with watched(network, note):
-        thread = threading.Thread(target=lambda: other(torch.zeros(1, 1, 2, 2)))
+        thread = threading.Thread(target=lambda: network(torch.zeros(1, 1, 2, 2)))
         thread.start()
         thread.join()
         assert seen == []

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unetkit.runtimes.qdq import counted, finish
+from unetkit.errors import UsageError
+from unetkit.runtimes.qdq import counted, finish, write_signed
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 helper, array, reference = onnx.helper, onnx.numpy_helper, pytest.importorskip("onnx.reference")
@@ -130,3 +131,20 @@ def test_convolutions_are_counted(tmp_path):
     ]
     onnx.save(model_of(nodes, {"kernel": np.zeros((2, 2, 1, 1), np.float32)}), tmp_path / "a.onnx")
     assert counted(tmp_path / "a.onnx") == {"integer": 0, "float": 2}
+
+
+def test_a_symmetric_grid_is_written_with_a_sign(tmp_path):
+    tensors = {**GRID, "middle": np.array(128, np.uint8)}
+    nodes = [*pair("x", "image", zero="middle"), helper.make_node("Neg", ["x"], ["logits"])]
+    path = tmp_path / "network.onnx"
+    image = 20 * np.random.default_rng(0).standard_normal((1, 2, 4, 4)).astype(np.float32)
+    onnx.save(model_of(nodes, tensors), path)
+    before = answers(path, image)
+    write_signed(path)
+    np.testing.assert_array_equal(answers(path, image), before)
+    (zero,) = [array.to_array(one) for one in onnx.load(path).graph.initializer if one.name == "middle"]
+    assert zero.dtype == np.int8
+    assert not zero.any()
+    onnx.save(model_of(pair("logits", "image"), GRID), path)
+    with pytest.raises(UsageError, match="expected every grid to have its zero in the middle, got 100"):
+        write_signed(path)

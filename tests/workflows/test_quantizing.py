@@ -110,6 +110,8 @@ def test_a_stage_says_what_it_does():
     stage = Quantizing("ptq")
     assert (stage.words, stage.trainings, Quantizing("qat").trainings) == ("in eight bits (ptq)", 0, 1)
     assert stage.asked == {"way": "ptq", "whole": False}
-    planned = Quantizing("qat", whole=True).planned(Plan.model_validate(EXAMPLE))
-    assert planned.network.quantization == "int8_only"
+    batch = Plan.model_validate(EXAMPLE).with_values({"network.norm": "batch"})
+    assert Quantizing("qat", whole=True).planned(batch).network.quantization == "int8_only"
+    with pytest.raises(UsageError, match="6 × instance_norm"):
+        Quantizing("qat", whole=True).planned(Plan.model_validate(EXAMPLE))
     assert quantizing.WAYS == ("ptq", "qat")

@@ -21,7 +21,7 @@ class Quantizer(nn.Module):
     operations that ONNX has for it is written in its place.
 
     Args:
-        unsigned: Whether there is nothing below zero; ``zero_point`` is 0 then.
+        unsigned: Whether there is nothing below zero; ``zero_point`` is 0 then, but in a symmetric grid.
 
     Attributes:
         scale: Width of a step; ``nan`` until it was measured.
@@ -57,15 +57,15 @@ class Quantizer(nn.Module):
                 never below zero, half of the grid is then not in use.
         """
         low, high = min(0.0, 0.0 if self.unsigned else low), max(0.0, high)
-        steps, zero = HIGH - LOW, 0
         if symmetric:
-            low, high = (0.0, max(-low, high)) if self.unsigned else (-max(-low, high), max(-low, high))
-            steps, zero = (KERNEL_HIGH, 0) if self.unsigned else (2 * KERNEL_HIGH, KERNEL_HIGH + 1)
-        scale = max((high - low) / steps, _LEAST)
-        if not symmetric:
+            scale, zero = max(-low, high, _LEAST) / KERNEL_HIGH, KERNEL_HIGH + 1
+        else:
+            scale = max((high - low) / (HIGH - LOW), _LEAST)
             zero = min(max(round(-low / scale), LOW), HIGH)
         self.scale.fill_(scale)
-        if self.unsigned and self.scale.item() * HIGH > high > 0:  # an activation that is cut there may go
+        if (
+            self.unsigned and not symmetric and self.scale.item() * HIGH > high > 0
+        ):  # an activation that is cut there may go
             self.scale.copy_(torch.nextafter(self.scale, torch.zeros_like(self.scale)))
         self.zero_point.fill_(zero)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -123,16 +124,18 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self._names = {module: name for name, module in network.named_modules()}
         self._answer = answer
+        self._thread = threading.get_ident()
         self._inside: list[str] = [""]
         self._counts: Counter[str] = Counter()
 
     def enter(self, module: nn.Module, _: object) -> None:
-        """A module begins; those of other networks, at work in other threads perhaps, are none of ours."""
-        if module in self._names:
+        """A module begins; other networks, and this one at work in another thread, are none of ours."""
+        if module in self._names and threading.get_ident() == self._thread:
             self._inside.append(self._names[module])
 
     def leave(self, module: nn.Module, _: object, __: object) -> None:
-        if module in self._names:
+        """And ends."""
+        if module in self._names and threading.get_ident() == self._thread:
             self._inside.pop()
 
     def __torch_function__(

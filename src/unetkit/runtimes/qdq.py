@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from unetkit.errors import UsageError
+
+_MIDDLE = 128
 WRITE, READ = "QuantizeLinear", "DequantizeLinear"
 _MOVES = ("Pad", "Slice", "Transpose", "Reshape", "MaxPool", "DepthToSpace")
 """Operations that do to the numbers of steps what they do to the values."""
@@ -36,6 +39,38 @@ def finish(path: Path, *, moves: bool) -> None:
     for node in model.graph.node:  # where in the source each comes from: more bytes than a small network
         del node.metadata_props[:]
         node.doc_string = ""
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def write_signed(path: Path) -> None:
+    """Write bytes from -128 to 127 with their zero at 0 in place of those from 0 to 255 with their zero at 128.
+
+    This is what TensorRT takes; the same values are the same steps.
+
+    Args:
+        path: A file of which every grid is symmetric, finished without ``moves``; replaced.
+
+    Raises:
+        UsageError: A grid is not symmetric.
+
+    Reference:
+        NVIDIA TensorRT, Working with Quantized Types: symmetric, with a zero point of 0.
+    """
+    onnx = importlib.import_module("onnx")
+    model = onnx.load(path)
+    held = {one.name: one for one in model.graph.initializer}
+    for name in {node.input[2] for node in model.graph.node if node.op_type in (WRITE, READ)}:
+        zero = onnx.numpy_helper.to_array(held[name])
+        if zero.dtype == np.int8 and not zero.any():
+            continue
+        if zero.dtype != np.uint8 or not (zero == _MIDDLE).all():
+            raise UsageError(
+                f"expected every grid to have its zero in the middle, got {zero.tolist()} in '{name}'",
+                cure="calibrate with symmetric=True",
+                where=path,
+            )
+        held[name].CopyFrom(onnx.numpy_helper.from_array(np.zeros_like(zero, np.int8), name))
     onnx.checker.check_model(model)
     onnx.save(model, path)
 

@@ -108,8 +108,8 @@ def calibrated(
     kept = keep_in_float(first.quantization.in_use(first), holds)
     if kept is None:
         raise GateError(
-            f"a class loses more than {MAX_LOSS:g} points of Dice in eight bits, whichever convolutions stay in "
-            "floating point",
+            f"a class loses more than {MAX_LOSS:g} points of Dice in eight bits, whichever convolutions stay "
+            "in floating point",
             cure="train in eight bits: unet compress MODEL DATA --int8 qat; nothing was published",
         )
     smaller, after = made(kept)

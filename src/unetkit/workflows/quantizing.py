@@ -72,9 +72,14 @@ class Quantizing:
         Raises:
             UsageError: It is in eight bits already, or something would have to stay in floating point.
         """
-        from unetkit.compression.quantize import eight_bits
+        import torch
 
-        network = eight_bits(plan.network, whole=self.whole)
+        from unetkit.compression.quantize import eight_bits
+        from unetkit.networks.unet import build
+
+        network, data = eight_bits(plan.network, whole=self.whole), plan.data
+        with torch.device("meta"):  # what cannot be done so is refused here
+            build(network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
         changes = {"training.precision": "float32"}
         made = plan.with_values(changes, reason="Steps of eight bits are lost in bfloat16.")
         reasons = {**made.reasons, "network.quantization": "Asked for: convolutions count in eight bits."}
