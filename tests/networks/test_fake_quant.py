@@ -6,19 +6,19 @@ from unetkit.networks.fake_quant import Quantizer, quantized_kernel
 
 def test_by_hand():
     quantizer = Quantizer()
-    quantizer.cover(-1.0, 1.55)  # 255 steps of 0.01, of which 100 below zero
-    assert (quantizer.scale.item(), quantizer.zero_point.item()) == (pytest.approx(0.01), 100)
-    values = torch.tensor([-9.0, -1.0, -0.004, 0.006, 0.014, 1.55, 9.0])
-    wanted = torch.tensor([-1.0, -1.0, 0.0, 0.01, 0.01, 1.55, 1.55])
+    quantizer.cover(-1.0, 1.27)  # 127 steps of 0.01 to either side, and one more below
+    assert (quantizer.scale.item(), quantizer.zero_point.item()) == (pytest.approx(0.01), 128)
+    values = torch.tensor([-9.0, -1.0, -0.004, 0.006, 0.014, 1.27, 9.0])
+    wanted = torch.tensor([-1.28, -1.0, 0.0, 0.01, 0.01, 1.27, 1.27])
     torch.testing.assert_close(quantizer(values), wanted)
 
 
 def test_zero_is_always_a_step():
     for low, high in ((0.3, 2.0), (-2.0, -0.3), (-0.37, 1.21)):
-        quantizer = Quantizer()
-        quantizer.cover(low, high)
-        assert quantizer(torch.zeros(1)).item() == 0.0
-        assert 0 <= quantizer.zero_point <= 255
+        for unsigned in (False, True):
+            quantizer = Quantizer(unsigned=unsigned)
+            quantizer.cover(low, high)
+            assert quantizer(torch.zeros(1)).item() == 0.0
 
 
 @pytest.mark.parametrize("high", [6.0, 0.1, 1 / 3, 7e-5])
@@ -31,7 +31,7 @@ def test_without_a_sign_no_step_lies_beyond_what_was_seen(high):
 
 def test_a_symmetric_grid_has_its_zero_in_the_middle():
     signed, unsigned = Quantizer(), Quantizer(unsigned=True)
-    signed.cover(-1.0, 0.5, symmetric=True)
+    signed.cover(-1.0, 0.5)
     unsigned.cover(0.0, 1.27, symmetric=True)
     assert (signed.zero_point.item(), signed.scale.item()) == (128, pytest.approx(1 / 127))
     assert (unsigned.zero_point.item(), unsigned.scale.item()) == (128, pytest.approx(0.01))

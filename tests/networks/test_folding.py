@@ -84,4 +84,6 @@ def test_a_backbone_keeps_the_activation_its_norm_brings():
     folded = copy.deepcopy(network)
     assert fold_batch_norms(folded) == len(norms(network))
     image = torch.randn(1, 3, 33, 32)
-    torch.testing.assert_close(folded(image), network(image), rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        wanted, got = network(image), folded(image)
+    assert (got - wanted).abs().max() < 1e-3 * wanted.abs().max()

@@ -52,7 +52,7 @@ def test_what_is_interpolated_keeps_its_grid_without_a_sign():
 
 
 def test_what_is_added_is_rounded_first():
-    found = placed(encoder="residual", blocks=(1, 1))
+    found = placed(encoder="residual", blocks=(1, 1), upsampling="linear")
     assert found.steps["encoder.stages.0.0.second.conv:conv"].output is not None
     assert found.steps["encoder.stages.0.0:add"].output is None  # the activation behind it does
     assert found.unsigned[found.steps["encoder.stages.0.0:rectify"].output]

@@ -78,6 +78,7 @@ class Ranges:
         count = len(self._unsigned)
         self.low, self.high = [0.0] * count, [0.0] * count
         self._values: list[list[Tensor]] = [[] for _ in range(count)]
+        self._random = torch.Generator().manual_seed(0)
 
     def note(self, number: int, x: Tensor) -> Tensor:
         """Look at values on their way; they are left as they are.
@@ -91,8 +92,10 @@ class Ranges:
             values = values.clamp(min=0)
         self.low[number] = min(self.low[number], float(values.min()))
         self.high[number] = max(self.high[number], float(values.max()))
-        flat = values.flatten()
-        self._values[number].append(flat[:: max(1, flat.numel() // _KEPT)].cpu())
+        flat = values.flatten().cpu()
+        if flat.numel() > _KEPT:  # at random: every n-th may be a border of the image
+            flat = flat[torch.randint(flat.numel(), (_KEPT,), generator=self._random)]
+        self._values[number].append(flat)
         return x
 
     def values(self, number: int) -> Tensor:

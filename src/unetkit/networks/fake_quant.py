@@ -9,6 +9,8 @@ from unetkit.spatial.tracing import exported
 
 LOW, HIGH = 0, 255
 """What eight bits without a sign hold."""
+MIDDLE = 128
+"""The step that is zero where values have a sign."""
 KERNEL_HIGH = 127
 """Kernels are symmetric, from -127 to 127: as many steps to either side, and none that overflows a sum."""
 _LEAST = 1e-12
@@ -25,7 +27,7 @@ class Quantizer(nn.Module):
 
     Attributes:
         scale: Width of a step; ``nan`` until it was measured.
-        zero_point: The step that is zero, a whole number.
+        zero_point: The step that is zero: 0, or 128 where values have a sign.
 
     Reference:
         Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -33,9 +35,9 @@ class Quantizer(nn.Module):
 
     Example:
         >>> quantizer = Quantizer()
-        >>> quantizer.cover(-1.0, 1.55)
-        >>> quantizer(torch.tensor([0.0, 0.1234, 9.0])).tolist()
-        [0.0, 0.11999999731779099, 1.5499999523162842]
+        >>> quantizer.cover(-1.0, 1.27)
+        >>> quantizer(torch.tensor([0.0, 0.1234, 9.0])).mul(100).round().tolist()
+        [0.0, 12.0, 127.0]
     """
 
     scale: Tensor
@@ -48,26 +50,24 @@ class Quantizer(nn.Module):
         self.register_buffer("zero_point", torch.tensor(0.0))
 
     def cover(self, low: float, high: float, *, symmetric: bool = False) -> None:
-        """Choose the grid that holds these values; zero is always among them.
+        """Choose the grid that holds these values: all of it above zero, or as much of it below as above.
+
+        A grid with its zero elsewhere would hold them more finely; engines pay for it with a further pass.
 
         Args:
             low: The least of them; without effect where nothing is below zero.
             high: The greatest.
-            symmetric: As many steps below zero as above, for engines that know no other; of values that are
-                never below zero, half of the grid is then not in use.
+            symmetric: Whether zero is in the middle of a grid without anything below zero, too, for engines
+                that know no other.
         """
-        low, high = min(0.0, 0.0 if self.unsigned else low), max(0.0, high)
-        if symmetric:
-            scale, zero = max(-low, high, _LEAST) / KERNEL_HIGH, KERNEL_HIGH + 1
+        if self.unsigned and not symmetric:
+            self.scale.fill_(max(high / (HIGH - LOW), _LEAST))
+            if self.scale.item() * HIGH > high > 0:  # an activation that is cut there may go
+                self.scale.copy_(torch.nextafter(self.scale, torch.zeros_like(self.scale)))
+            self.zero_point.fill_(LOW)
         else:
-            scale = max((high - low) / (HIGH - LOW), _LEAST)
-            zero = min(max(round(-low / scale), LOW), HIGH)
-        self.scale.fill_(scale)
-        if (
-            self.unsigned and not symmetric and self.scale.item() * HIGH > high > 0
-        ):  # an activation that is cut there may go
-            self.scale.copy_(torch.nextafter(self.scale, torch.zeros_like(self.scale)))
-        self.zero_point.fill_(zero)
+            self.scale.fill_(max(0.0 if self.unsigned else -low, high, _LEAST) / KERNEL_HIGH)
+            self.zero_point.fill_(MIDDLE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values of any shape → the nearest ones of the grid."""

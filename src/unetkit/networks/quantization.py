@@ -18,6 +18,7 @@ from unetkit.networks.heads import all_heads
 from unetkit.networks.placement import Placement, Step, place
 from unetkit.networks.watching import Operation, watched
 from unetkit.spatial.layers import LAYERS
+from unetkit.spatial.scale import spread_blocks
 from unetkit.spatial.tracing import exported
 
 if TYPE_CHECKING:
@@ -188,16 +189,7 @@ class _Pass:
             return self._answered(self._made(op, answer), step)
         repeated = None if bias is None else bias.repeat_interleave(block.numel())
         blocks = LAYERS[rank].convolve(x, kernel, repeated)
-        blocks = self._answered(blocks, step).unflatten(1, (-1, *block))
-        order = [
-            axis
-            for pair in zip(range(2 + rank, 2 + 2 * rank), range(2, 2 + rank), strict=True)
-            for axis in pair
-        ]
-        blocks = blocks.permute(0, 1, *order)
-        for axis in range(rank):
-            blocks = blocks.flatten(2 + axis, 3 + axis)
-        return self._answered(blocks, step)
+        return self._answered(spread_blocks(self._answered(blocks, step), block), step)
 
     def _joined(self, op: Operation, step: Step) -> Tensor:
         parts = [self._entered(part, step, number) for number, part in enumerate(op.given(0, "tensors"))]

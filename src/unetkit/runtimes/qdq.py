@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,26 @@ def finish(path: Path, *, moves: bool) -> None:
     Args:
         path: The file; replaced.
         moves: Whether what an operation that only moves values reads and writes on one grid becomes the bytes
-            themselves: onnxruntime does not see that by itself, OpenVINO does, and would not recognise it.
+            themselves: onnxruntime does not see that by itself. OpenVINO does, and has no use for values
+            that are rounded again where they were only moved.
     """
     onnx = importlib.import_module("onnx")
     model = onnx.load(path)
     _fold_constants(model)
     if moves:
         _move_bytes(model.graph)
+    else:
+        _round_once(model.graph)
     _drop_unused(model.graph)
     for node in model.graph.node:  # where in the source each comes from: more bytes than a small network
         del node.metadata_props[:]
-        node.doc_string = ""
+        node.doc_string = node.name = ""
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
 def write_signed(path: Path) -> None:
-    """Write bytes from -128 to 127 with their zero at 0 in place of those from 0 to 255 with their zero at 128.
+    """Write bytes from -128 to 127 with zero at 0 in place of those from 0 to 255 with zero at 128.
 
     This is what TensorRT takes; the same values are the same steps.
 
@@ -142,7 +146,47 @@ def _move_bytes(graph: Any) -> None:  # noqa: ANN401 - a guest's class
     del graph.value_info[:]  # what it says of types is no longer so
 
 
-def _one_grid(one: Any, other: Any, held: dict[str, np.ndarray]) -> bool:  # noqa: ANN401
+def _round_once(graph: Any) -> None:  # noqa: ANN401 - a guest's class
+    """Values that are on a grid are not brought to the same grid again, moved, joined or cut at zero."""
+    onnx = importlib.import_module("onnx")
+    held = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    maker = {name: node for node in graph.node for name in node.output}
+    instead: dict[str, str] = {}
+    for node in graph.node:  # in the order in which they are computed
+        for place, name in enumerate(node.input):
+            node.input[place] = instead.get(name, name)
+        above = maker.get(node.input[0]) if node.input else None
+        if above is None:
+            continue
+        if node.op_type == "LeakyRelu" and above.op_type == READ and node.attribute[0].f == 0.0:
+            node.op_type, node.input[0] = "Relu", maker[above.input[0]].input[0]
+            del node.attribute[:]
+        elif node.op_type == READ and above.op_type == WRITE:
+            moved = maker.get(above.input[0])
+            if moved is not None and moved.op_type != READ and _is_on(moved, node, maker, held):
+                instead[node.output[0]] = moved.output[0]
+
+
+def _is_on(node: Any, grid: Any, maker: Mapping[str, Any], held: Mapping[str, np.ndarray]) -> bool:  # noqa: ANN401
+    """Whether what a node answers is on a grid: it reads steps of it, or moves what does."""
+    if node.op_type == READ:
+        return _one_grid(node, grid, held)
+    if node.op_type not in (*_MOVES, "Concat") or (node.op_type == "Pad" and _pad_value(node, held) != 0):
+        return False
+    above = [maker.get(name) for name in node.input[: None if node.op_type == "Concat" else 1]]
+    return all(one is not None and _is_on(one, grid, maker, held) for one in above)
+
+
+def _pad_value(node: Any, held: Mapping[str, np.ndarray]) -> float:  # noqa: ANN401
+    """What is put around; 0 where it is what lies at the border."""
+    mode = next((one.s.decode() for one in node.attribute if one.name == "mode"), "constant")
+    if mode != "constant" or len(node.input) < 3 or not node.input[2]:
+        return 0.0
+    value = held.get(node.input[2])
+    return float("nan") if value is None else float(value.reshape(-1)[0])
+
+
+def _one_grid(one: Any, other: Any, held: Mapping[str, np.ndarray]) -> bool:  # noqa: ANN401
     """Whether two operations have the same scale and the same zero."""
     pairs = zip(one.input[1:3], other.input[1:3], strict=True)
     return all(
@@ -154,12 +198,10 @@ def _one_grid(one: Any, other: Any, held: dict[str, np.ndarray]) -> bool:  # noq
 def _pads_bytes(node: Any, source: Any, held: dict[str, np.ndarray], graph: Any) -> bool:  # noqa: ANN401
     """Whether the pixels that are put around are steps of the grid; a constant is made the step it is."""
     onnx = importlib.import_module("onnx")
-    mode = next((one.s.decode() for one in node.attribute if one.name == "mode"), "constant")
-    if mode != "constant":
+    if any(one.name == "mode" and one.s != b"constant" for one in node.attribute):
         return True
-    value = held.get(node.input[2], np.float32(0)) if len(node.input) > 2 and node.input[2] else np.float32(0)
-    scale, zero = held.get(source.input[1]), held.get(source.input[2])
-    if scale is None or zero is None or value.size != 1:
+    value, scale, zero = _pad_value(node, held), held.get(source.input[1]), held.get(source.input[2])
+    if scale is None or zero is None or np.isnan(value):
         return False
     bounds = np.iinfo(zero.dtype)
     step = np.clip(np.rint(np.float64(value) / scale) + zero, bounds.min, bounds.max).astype(zero.dtype)
