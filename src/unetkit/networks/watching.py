@@ -89,11 +89,11 @@ def watched(network: nn.Module, answer: Answer) -> Iterator[None]:
         answer: Does an operation, or something in its place.
 
     Example:
-        >>> layer, seen = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()), []
-        >>> with watched(layer, lambda op: (seen.append(op.name), op())[1]):
-        ...     _ = layer(torch.zeros(1, 1, 2, 2))
+        >>> network, seen = nn.Sequential(nn.ReLU(), nn.ReLU()), []
+        >>> with watched(network, lambda op: (seen.append(op.name), op())[1]):
+        ...     _ = network(torch.zeros(1))
         >>> seen
-        ['0:conv', '1:rectify']
+        ['0:rectify', '1:rectify']
     """
     watch = _Watch(network, answer)
     handles = (
