@@ -91,7 +91,7 @@ def watched(network: nn.Module, answer: Answer) -> Iterator[None]:
     Example:
         >>> network, seen = nn.Sequential(nn.ReLU(), nn.ReLU()), []
         >>> with watched(network, lambda op: (seen.append(op.name), op())[1]):
-        ...     _ = network(torch.zeros(1))
+        ...     _ = network(Tensor([0.0]))
         >>> seen
         ['0:rectify', '1:rectify']
     """
@@ -112,8 +112,8 @@ def plain_name(func: Callable[..., Any]) -> str:
     """The name of a function of torch without its rank and whether it works in place.
 
     Example:
-        >>> plain_name(torch.nn.functional.leaky_relu_)
-        'leaky_relu'
+        >>> plain_name(Tensor.relu_)
+        'relu'
     """
     name = getattr(func, "__name__", "")
     return re.sub(r"\dd$", "", name if name.startswith("__") else name.rstrip("_"))

@@ -29,8 +29,8 @@ def finish(path: Path, *, moves: bool) -> None:
     Args:
         path: The file; replaced.
         moves: Whether what an operation that only moves values reads and writes on one grid becomes the bytes
-            themselves: onnxruntime does not see that by itself. OpenVINO does, and has no use for values
-            that are rounded again where they were only moved.
+            themselves: onnxruntime does not see that by itself. OpenVINO does; it has no use for values
+            that are rounded again where they were only moved, and takes grids with a sign as such.
     """
     onnx = importlib.import_module("onnx")
     model = onnx.load(path)
@@ -39,6 +39,7 @@ def finish(path: Path, *, moves: bool) -> None:
         _move_bytes(model.graph)
     else:
         _round_once(model.graph)
+        _sign(model.graph)
     _drop_unused(model.graph)
     for node in model.graph.node:  # where in the source each comes from: more bytes than a small network
         del node.metadata_props[:]
@@ -48,35 +49,46 @@ def finish(path: Path, *, moves: bool) -> None:
 
 
 def write_signed(path: Path) -> None:
-    """Write bytes from -128 to 127 with zero at 0 in place of those from 0 to 255 with zero at 128.
-
-    This is what TensorRT takes; the same values are the same steps.
+    """Write every grid with a sign, as TensorRT wants it: see ``_sign``.
 
     Args:
-        path: A file of which every grid is symmetric, finished without ``moves``; replaced.
+        path: A finished file of which every grid has its zero in the middle; replaced.
 
     Raises:
-        UsageError: A grid is not symmetric.
+        UsageError: One has not.
 
     Reference:
         NVIDIA TensorRT, Working with Quantized Types: symmetric, with a zero point of 0.
     """
     onnx = importlib.import_module("onnx")
     model = onnx.load(path)
-    held = {one.name: one for one in model.graph.initializer}
-    for name in {node.input[2] for node in model.graph.node if node.op_type in (WRITE, READ)}:
-        zero = onnx.numpy_helper.to_array(held[name])
-        if zero.dtype == np.int8 and not zero.any():
-            continue
-        if zero.dtype != np.uint8 or not (zero == _MIDDLE).all():
-            raise UsageError(
-                f"expected every grid to have its zero in the middle, got {zero.tolist()} in '{name}'",
-                cure="calibrate with symmetric=True",
-                where=path,
-            )
-        held[name].CopyFrom(onnx.numpy_helper.from_array(np.zeros_like(zero, np.int8), name))
+    if left := _sign(model.graph):
+        raise UsageError(
+            f"expected every grid to have its zero in the middle, got {left[0]} of 0 to 255",
+            cure="calibrate with symmetric=True",
+            where=path,
+        )
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _sign(graph: Any) -> list[int]:  # noqa: ANN401 - a guest's class
+    """Bytes from -128 to 127 with zero at 0 in place of those from 0 to 255 with zero at 128.
+
+    The same values are the same steps. Returned are the zeros of grids that have them elsewhere.
+    """
+    onnx = importlib.import_module("onnx")
+    held = {one.name: one for one in graph.initializer}
+    left = []
+    for name in {node.input[2] for node in graph.node if node.op_type in (WRITE, READ)}:
+        zero = onnx.numpy_helper.to_array(held[name])
+        if zero.dtype != np.uint8:
+            continue
+        if (zero == _MIDDLE).all():
+            held[name].CopyFrom(onnx.numpy_helper.from_array(np.zeros_like(zero, np.int8), name))
+        else:
+            left.append(int(zero.reshape(-1)[0]))
+    return left
 
 
 def counted(path: Path) -> dict[str, int]:
