@@ -49,11 +49,12 @@ def test_a_gate_that_is_not_met_ends_with_4(monkeypatch, tmp_path, capsys):
     def fail(model, data, out, **asked):
         assert (asked["prune"], asked["max_loss"], asked["minutes"], asked["rounds"]) == (0.25, 0.1, 3.0, 2)
         assert (asked["distill"], asked["teachers"]) == ("mobile", ["other", "third"])
-        assert asked["target"] == "size<4MB"
+        assert (asked["target"], asked["int8"], asked["all_integer"]) == ("size<4MB", "qat", True)
         raise GateError("lost", cure="cut less")
 
     monkeypatch.setattr("unetkit.workflows.compress.compress", fail)
     words = ["compress", "m", "d", "--out", str(tmp_path / "s"), "--prune", "0.25", "--max-loss", "0.1"]
     words += ["--distill", "mobile", "--teacher", "other", "--teacher", "third", "--target", "size<4MB"]
+    words += ["--int8", "qat", "--all-integer"]
     assert main([*words, "--minutes", "3", "--rounds", "2"]) == 4
     assert capsys.readouterr().err == "error: lost. Do this: cut less.\n"

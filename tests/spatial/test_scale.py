@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from unetkit.spatial.memory_format import arranged, channels_last, memory_format
-from unetkit.spatial.scale import enlarged, gaussian_taps, max_pooled, reduced, subsampled
+from unetkit.spatial.scale import enlarged, gaussian_taps, max_pooled, reduced, spread_blocks, subsampled
 
 STRIDES = {2: [(2, 2), (1, 2), (3, 1), (1, 1)], 3: [(2, 2, 2), (1, 2, 2), (1, 4, 2)]}
 CASES = [(rank, stride) for rank, strides in STRIDES.items() for stride in strides]
@@ -73,3 +73,14 @@ def test_a_single_pixel_is_its_own_pyramid():
     x = torch.full((1, 1, 1, 1), 3.0)
     torch.testing.assert_close(reduced(x, (2, 2)), x)
     assert enlarged(x, (2, 2), (2, 1)).flatten().tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("block", [(2, 2), (1, 2), (3, 1), (2, 1, 3)])
+def test_blocks_of_a_convolution_are_those_of_a_transposed_one(block):
+    rank = len(block)
+    x = pixels(rank)
+    kernel = torch.randn(3, 4, *block, dtype=torch.float64)
+    transposed = {2: torch.nn.functional.conv_transpose2d, 3: torch.nn.functional.conv_transpose3d}[rank]
+    flat = kernel.movedim(0, -1).flatten(0, -2)  # (4 · block, 3)
+    blocks = torch.einsum("kc,bc...->bk...", flat, x)
+    torch.testing.assert_close(spread_blocks(blocks, block), transposed(x, kernel, stride=block))

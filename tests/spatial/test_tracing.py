@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from unetkit.spatial.tracing import exported, traced
+from unetkit.spatial.tracing import exported, plainly, traced
 
 SEEN: list[tuple[bool, bool]] = []
 """Outside of the module: what an exported forward pass does to its own module is taken back."""
@@ -23,3 +23,9 @@ def test_only_an_exporter_is_an_exporter():
     witness(torch.zeros(2))
     assert SEEN[0] == SEEN[-1] == (False, False)
     assert set(SEEN[1:-1]) == {(True, True)}
+
+
+def test_plain_operations_are_asked_for_until_the_block_ends():
+    with plainly():
+        assert (traced(), exported()) == (True, False)
+    assert not traced()

@@ -9,7 +9,7 @@ import typer
 
 from unetkit.cli import options
 from unetkit.cli.console import give_json, give_line, give_table, program, tell, watcher
-from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Set
+from unetkit.cli.options import Data, Device, Set, Telling, grouped
 
 if TYPE_CHECKING:
     from unetkit.workflows.compress import CompressPreview
@@ -57,6 +57,17 @@ Target = Annotated[
         "tile), 'size<4MB' (the weights).",
     ),
 ]
+Int8 = Annotated[
+    str | None,
+    typer.Option(
+        "--int8",
+        metavar="WAY",
+        help="Count in eight bits at last: ptq (calibrated on training cases) or qat (then trained).",
+    ),
+]
+AllInteger = Annotated[
+    bool, typer.Option("--all-integer", help="With --int8: refuse what would stay in floating point.")
+]
 Importance = Annotated[
     str,
     typer.Option(
@@ -76,31 +87,33 @@ Minutes = Annotated[
 ]
 
 
+@grouped
 def compress(
     model: ModelFolder,
     data: Data,
     out: Out,
+    *,
     prune: Prune = None,
     distill: Distill = None,
     teacher: Teacher = None,
     target: Target = None,
+    int8: Int8 = None,
+    all_integer: AllInteger = False,
     max_loss: MaxLoss = 0.5,
     minutes: Minutes = 0.0,
     importance: Importance = "l1",
     rounds: Rounds = 1,
     set_: Set = None,
     device: Device = "auto",
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    telling: Telling,
 ) -> None:
     """Make a smaller model of a model, and publish it only if it is still good."""
     from unetkit.workflows.compress import compress as work
     from unetkit.workflows.compress import preview
 
-    if dry_run:
-        seen = preview(model, out, prune=prune, distill=distill, target=target)
-        give_json(seen.model_dump(mode="json")) if as_json else _show_preview(seen)
+    if telling.dry_run:
+        seen = preview(model, out, prune=prune, distill=distill, target=target, int8=int8)
+        give_json(seen.model_dump(mode="json")) if telling.as_json else _show_preview(seen)
         return
     found = work(
         model,
@@ -108,21 +121,23 @@ def compress(
         out,
         prune=prune,
         max_loss=max_loss,
-        progress=watcher(quiet=quiet),
+        progress=watcher(quiet=telling.quiet),
         distill=distill,
         teachers=teacher or (),
         target=target,
+        int8=int8,
+        all_integer=all_integer,
         minutes=minutes,
         importance=importance,
         rounds=rounds,
         changes=options.changes(set_),
         device=device,
     )
-    if as_json:
+    if telling.as_json:
         give_json(found.model_dump(mode="json"))
         return
     _show(found)
-    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=quiet)
+    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=telling.quiet)
 
 
 def _show(found: Compressed) -> None:

@@ -24,6 +24,14 @@ def export(
             "--data", metavar="DATA", help="Also compare on images of this data set, folder or file."
         ),
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            "--int8",
+            metavar="DATA",
+            help="Count in eight bits, calibrated on images of this data set or folder.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the exported model there.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -33,7 +41,14 @@ def export(
     from unetkit.workflows.export import export as work
 
     result = work(
-        model, to, out, data=data, overwrite=overwrite, dry_run=dry_run, progress=watcher(quiet=quiet)
+        model,
+        to,
+        out,
+        data=data,
+        int8=int8,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=watcher(quiet=quiet),
     )
     if as_json:
         give_json(result.model_dump(mode="json"))
@@ -42,6 +57,8 @@ def export(
         give_line(f"would write {path}")
     if result.record is not None:
         _show_parity(result.record.parity, to)
+        if counted := result.record.convolutions:
+            give_line(f"convolutions: {counted['integer']} integer, {counted['float']} in floating point")
         give_line(f"model: {out}")
         tell(f"next: {program()} predict {out} IMAGES --out predictions (without torch)", quiet=quiet)
 
@@ -58,7 +75,7 @@ def _show_parity(parity: Parity, to: str) -> None:
             for name, dice in parity.dice_before.items()
         ),
     ]
-    give_table("Before and after", ("what", "pytorch float32", f"{to} float32"), rows)
+    give_table("Before and after", ("what", "pytorch float32", f"{to} {parity.precision}"), rows)
     give_line(
         f"compared on {counted(parity.tiles, 'network call')} of sizes "
         f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): logits differ by at most "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from unetkit.compression.tracer import Axis, Tracer
+from unetkit.errors import UsageError
+from unetkit.networks.heads import all_heads
 from unetkit.networks.unet import UNet
-
-_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,9 @@ def trace(network: UNet) -> Channels:
     Args:
         network: The network; it is not changed, and its weights do not matter.
 
+    Raises:
+        UsageError: It counts in eight bits.
+
     Reference:
         Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023 (arXiv:2301.12900), which groups
         layers; here single places are grouped, so that concatenations need no offsets.
@@ -94,6 +96,11 @@ def trace(network: UNet) -> Channels:
         >>> len(up_and_skip), bool((up_and_skip[8:] == skip).all())
         (16, True)
     """
+    if network.quantization is not None:
+        raise UsageError(
+            "this network counts in eight bits, and channels are cut before that",
+            cure="cut the model it was made from: unet compress MODEL DATA --prune 0.5 --int8 qat does both",
+        )
     return follow(_exported(network), network.state_dict())
 
 
@@ -122,17 +129,8 @@ def follow(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -
 
 def _exported(network: UNet) -> torch.export.ExportedProgram:
     """The graph of all outputs, the supervised ones too, with norms as they are in use."""
-    steps = [math.prod(axis) for axis in zip(*network.encoder.strides, strict=True)]  # pyright: ignore
-    device = next(network.parameters()).device
-    image = torch.zeros(_SAMPLES, network.in_channels, *(2 * step for step in steps), device=device)
-    modes = {module: module.training for module in network.modules()}
-    try:
-        network.eval()
-        network.training = True  # it alone: what is asked of it is every head
+    with all_heads(network) as image:
         return torch.export.export(network, (image,), strict=False)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _numbered(tracer: Tracer) -> Channels:

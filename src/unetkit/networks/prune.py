@@ -88,6 +88,11 @@ def pruned(network: UNet, level: int) -> UNet:
     """
     from unetkit.networks.unet import UNet
 
+    if network.quantization is not None:
+        raise UsageError(
+            "this network counts in eight bits, whose grids belong to the whole of it",
+            cure="set network.prune_level before 'unet compress --int8'",
+        )
     if level < 1:
         raise UsageError(f"prune level {level} leaves nothing", cure="keep at least 1 level")
     plan = network.plan.model_copy(update={"prune_level": level})

@@ -16,6 +16,7 @@ from unetkit.networks.decoders.unet import LastStage
 from unetkit.networks.encoders import ENCODERS
 from unetkit.networks.prune import kept_stages
 from unetkit.networks.pyramid import InputPyramid, LevelPyramid
+from unetkit.networks.quantization import Quantization, quantize
 from unetkit.records.plan import NetworkPlan
 from unetkit.spatial.layers import Pointwise
 from unetkit.spatial.scale import enlarged
@@ -43,6 +44,8 @@ def build(network: NetworkPlan, *, rank: int, in_channels: int, classes: int) ->
     _check(network, rank)
     unet = UNet(network, rank=rank, in_channels=in_channels, classes=classes)
     initialize(unet)
+    if network.quantization != "none":
+        quantize(unet, in_float=network.float_layers, whole=network.quantization == "int8_only")
     return unet
 
 
@@ -94,6 +97,7 @@ class UNet(nn.Module):
                 cure=f"set network.deep_supervision to {len(channels)} or less",
             )
         self.heads = nn.ModuleList(Pointwise(width, classes) for width in channels[: kept.deep_supervision])
+        self.quantization: Quantization | None = None
 
     def forward(self, x: Float[Tensor, "b c *s"]) -> Tensor | list[Tensor]:
         """Logits of the whole image, whatever its size.
@@ -109,6 +113,12 @@ class UNet(nn.Module):
             number ``i`` has the size ``S / stride`` of its stage, rounded up; those of a nested decoder all
             have the size of the image and come deep to shallow.
         """
+        if self.quantization is None:
+            return self._answer(x)
+        with self.quantization.at_work(self):
+            return self._answer(x)
+
+    def _answer(self, x: Tensor) -> Tensor | list[Tensor]:
         features = self.encoder(self.input(x)) if self.levels is None else self.levels(x, self.encoder)
         *skips, coarsest = features
         outputs = self.decoder([*skips, self.bottleneck(coarsest)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ class Parity(Saved):
         seconds_after: The same after.
         bytes_before: Size of the weights file.
         bytes_after: Size of the exported network.
+        precision: ``int8`` where the network counts in eight bits: what is compared then is one rounding with
+            another, a step of which may be taken up or down.
     """
 
     DIFFERENCE: ClassVar[float] = 1e-3
@@ -33,6 +35,9 @@ class Parity(Saved):
     """Share of pixels that have to keep their class."""
     DICE: ClassVar[float] = 0.001
     """By how much the Dice of a class may fall."""
+
+    INT8: ClassVar[tuple[float, float, float]] = (0.1, 0.98, 0.005)
+    """The same three of a network in eight bits."""
 
     images: int
     tiles: int
@@ -46,28 +51,34 @@ class Parity(Saved):
     seconds_after: float
     bytes_before: int
     bytes_after: int
+    precision: Literal["float32", "int8"] = "float32"
+
+    @property
+    def tolerances(self) -> tuple[float, float, float]:
+        """Of logits, of classes, of Dice."""
+        return self.INT8 if self.precision == "int8" else (self.DIFFERENCE, self.AGREEMENT, self.DICE)
 
     @property
     def allowed_difference(self) -> float:
         """The largest difference of logits that passes."""
-        return self.DIFFERENCE * max(1.0, self.largest_logit)
+        return self.tolerances[0] * max(1.0, self.largest_logit)
 
     def faults(self) -> tuple[str, ...]:
         """What is beyond tolerance, in words; empty where nothing is."""
         found = []
+        _, agreement, dice = self.tolerances
         if not self.max_difference <= self.allowed_difference:  # written so that NaN is a fault
             found.append(
                 f"logits were expected to differ by at most {self.allowed_difference:.2g}, "
                 f"got {self.max_difference:.2g}"
             )
-        if not self.label_agreement >= self.AGREEMENT:
+        if not self.label_agreement >= agreement:
             found.append(
-                f"expected the same class for {self.AGREEMENT:.1%} of the pixels, "
-                f"got {self.label_agreement:.1%}"
+                f"expected the same class for {agreement:.1%} of the pixels, got {self.label_agreement:.1%}"
             )
         for name, before in self.dice_before.items():
             after = self.dice_after.get(name)
-            if before is not None and not (after is not None and after >= before - self.DICE):
+            if before is not None and not (after is not None and after >= before - dice):
                 shown = "none" if after is None else f"{after:.4f}"
                 found.append(f"expected a Dice of {before:.4f} for '{name}' as before, got {shown}")
         return tuple(found)
@@ -95,6 +106,9 @@ class Exported(Saved):
         dice: Class → mean Dice of the model it was made from; empty when that was not measured.
         measured_on: What the cases of ``dice`` were to it.
         parity: How it was compared with the model it was made from.
+        convolutions: Of a network in eight bits: how many its engine computes as ``integer`` and as ``float``
+            here, told by the engine's own graph; empty for others.
+        float_layers: Of a network in eight bits: convolutions that were left in floating point.
     """
 
     version: int = 1
@@ -116,3 +130,5 @@ class Exported(Saved):
     dice: dict[str, float | None]
     measured_on: str
     parity: Parity
+    convolutions: dict[str, int] = Field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()

@@ -103,6 +103,9 @@ class NetworkPlan(Saved):
         bottleneck_blocks: Layers of a bottleneck that has layers (``transformer``, ``vit``).
         pyramid: ``input`` joins a Gaussian pyramid of the image to it, ``levels`` feeds each encoder stage
             its own level, ``none`` shows the image alone.
+        quantization: ``int8``: batch norms are part of the convolutions, and these count in eight bits;
+            ``int8_only``: nothing else is left between the image and the logits; ``none``: floating point.
+        float_layers: Modules whose convolution keeps floating point all the same.
     """
 
     encoder: str = "plain"
@@ -124,6 +127,8 @@ class NetworkPlan(Saved):
     expansion: Axes = ()
     bottleneck_blocks: int = Field(default=0, ge=0)
     pyramid: Literal["none", "input", "levels"] = "none"
+    quantization: Literal["none", "int8", "int8_only"] = "none"
+    float_layers: tuple[str, ...] = ()
 
 
 class LossTerm(Saved):

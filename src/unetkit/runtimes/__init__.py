@@ -51,3 +51,8 @@ class FileRuntime(Runtime, Protocol):
     def export(network: nn.Module, plan: Plan, folder: Path) -> None:
         """Write ``FILES`` for a network in evaluation mode on the CPU, for images of any size."""
         ...
+
+    @classmethod
+    def convolutions(cls, files: Mapping[str, bytes]) -> dict[str, int]:
+        """How many convolutions of a network are computed in whole numbers: ``integer`` and ``float``."""
+        ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from unetkit.errors import DataError, MissingPackageError, UsageError
 from unetkit.runtimes.cgroups import engine_threads
+from unetkit.runtimes.qdq import counted, finish
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,14 +111,33 @@ class OnnxRuntime:
         """
         write_onnx(network, plan, folder / NETWORK)
 
+    @staticmethod
+    def convolutions(files: Mapping[str, bytes]) -> dict[str, int]:
+        """How many convolutions onnxruntime computes in whole numbers, told by the graph it makes of a file.
 
-def write_onnx(network: nn.Module, plan: Plan, path: Path) -> None:
+        Args:
+            files: The content of ``network.onnx``.
+
+        Returns:
+            ``integer`` and ``float``.
+        """
+        engine = _package("onnxruntime")
+        options = engine.SessionOptions()
+        options.log_severity_level = _WARNINGS_ONLY
+        with tempfile.TemporaryDirectory() as folder:
+            options.optimized_model_filepath = str(path := Path(folder) / NETWORK)
+            engine.InferenceSession(files[NETWORK], options, providers=["CPUExecutionProvider"])
+            return counted(path)
+
+
+def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True) -> None:
     """Write a network as one ONNX file, weights inside, with free batch and sizes.
 
     Args:
         network: In evaluation mode, on the CPU; not changed.
         plan: Its plan.
         path: The file.
+        moves: See ``qdq.finish``; for a network that counts in eight bits.
 
     Raises:
         MissingPackageError: onnx or onnxscript is not installed.
@@ -151,6 +172,8 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path) -> None:
             f"({_first_line(wrong.__cause__ or wrong)})",
             cure="predict with the model folder itself",
         ) from wrong
+    if plan.network.quantization != "none":
+        finish(path, moves=moves)
 
 
 def example_shape(plan: Plan) -> tuple[int, ...]:

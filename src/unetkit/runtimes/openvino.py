@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GRAPH, WEIGHTS = "network.xml", "network.bin"
 _TELEMETRY = "openvino_telemetry"
+_CONVOLUTIONS = ("Convolution", "Deconvolution", "GroupConvolution")
 
 
 class OpenvinoRuntime:
@@ -104,6 +105,23 @@ class OpenvinoRuntime:
             )
         return logits
 
+    @classmethod
+    def convolutions(cls, files: Mapping[str, bytes]) -> dict[str, int]:
+        """How many convolutions OpenVINO computes in whole numbers, told by the graph it runs.
+
+        Args:
+            files: The content of ``network.xml`` and ``network.bin``.
+
+        Returns:
+            ``integer`` and ``float``.
+        """
+        found = {"integer": 0, "float": 0}
+        for one in cls.load(files)._compiled.get_runtime_model().get_ordered_ops():
+            facts = {name: str(one.get_rt_info()[name].value) for name in ("layerType", "primitiveType")}
+            if facts["layerType"] in _CONVOLUTIONS:
+                found["integer" if facts["primitiveType"].endswith("I8") else "float"] += 1
+        return found
+
     @staticmethod
     def export(network: nn.Module, plan: Plan, folder: Path) -> None:
         """Write ``network.xml`` and ``network.bin``, by way of ONNX; weights stay float32.
@@ -119,7 +137,7 @@ class OpenvinoRuntime:
         """
         engine = _engine()
         with tempfile.TemporaryDirectory(dir=folder) as between:
-            write_onnx(network, plan, Path(between) / NETWORK)
+            write_onnx(network, plan, Path(between) / NETWORK, moves=False)
             graph = engine.Core().read_model(Path(between) / NETWORK)
             engine.save_model(graph, folder / GRAPH, compress_to_fp16=False)
 

@@ -106,6 +106,36 @@ def enlarged(x: Tensor, stride: Sequence[int], size: Sequence[int]) -> Tensor:
     return cropped(whole, size).contiguous(memory_format=memory_format(x))
 
 
+def spread_blocks(x: Tensor, block: Sequence[int]) -> Tensor:
+    """Lay out channels that hold a block of pixels each as these pixels.
+
+    Args:
+        x: ``(B, K · block, *S)``, the pixels of a block in order behind one another.
+        block: Pixels per axis of a block.
+
+    Returns:
+        ``(B, K, *S · block)``.
+
+    Reference:
+        Shi et al., Sub-Pixel Convolutional Neural Network, CVPR 2016 (arXiv:1609.05158).
+
+    Example:
+        >>> spread_blocks(torch.arange(6.0).reshape(1, 2, 1, 3), (1, 2)).flatten().tolist()
+        [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+    """
+    rank = len(block)
+    if rank == 2 and block[0] == block[1]:
+        return F.pixel_shuffle(x, block[0])  # one operation for an engine
+    x = x.unflatten(1, (-1, *block))
+    order = [
+        axis for pair in zip(range(2 + rank, 2 + 2 * rank), range(2, 2 + rank), strict=True) for axis in pair
+    ]
+    x = x.permute(0, 1, *order)
+    for axis in range(2, 2 + rank):
+        x = x.flatten(axis, axis + 1)
+    return x
+
+
 def reduced(x: Tensor, stride: Sequence[int]) -> Tensor:
     """The next level of a Gaussian pyramid: blur along the strided axes, then take every ``stride``-th pixel.
 

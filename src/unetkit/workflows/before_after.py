@@ -8,6 +8,7 @@ from typing import Any
 from unetkit.compression.parity import changes, lost, seconds_per_tile, worst_changed, worst_loss
 from unetkit.errors import DataError
 from unetkit.metrics.score import MEAN
+from unetkit.networks.store import load_model
 from unetkit.planning.count import count
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
@@ -15,8 +16,10 @@ from unetkit.records.scores import Scores
 from unetkit.records.split import SplitFile
 from unetkit.workflows.changed_cases import changed_cases
 from unetkit.workflows.compressed import Compressed, Size, Step
+from unetkit.workflows.deployed import Deployed, deployed
 from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.model import Model, load
+from unetkit.workflows.quantizing import stored_bytes
 from unetkit.workflows.readying import look_again
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.targeting import SEARCH, Search
@@ -60,8 +63,14 @@ def before_and_after(
     models = [load(place, device=chain.device) for place in _places(chain)]
     split = _relation(chain, last.run)
     before = score_model(models[0], cases, split=split, progress=chain.progress)
-    steps = _steps(chain, models, before)
-    found, note = changes(before, last.scores), chain.folder / SEARCH
+    steps, after, device = _steps(chain, models, before), last.scores, models[0].device
+    sizes = [steps[0].size, steps[-1].size]
+    if last.plan.network.quantization != "none":  # the engine's own answers, time and size, not torch's
+        both = deployed(chain, last.folder, last.run.model)
+        models[-1], device = both.after, both.after.device
+        after = score_model(both.after, cases, split=split, progress=chain.progress)
+        sizes = _in_engine(both, sizes)
+    found, note = changes(before, after), chain.folder / SEARCH
     made = Compressed(
         model=str(chain.first),
         source=str(chain.source),
@@ -70,12 +79,12 @@ def before_and_after(
         asked=asked,
         max_loss=max_loss,
         passed=not lost(found, max_loss),
-        device=models[0].device,
+        device=device,
         split=split,
-        before=steps[0].size,
-        after=steps[-1].size,
+        before=sizes[0],
+        after=sizes[1],
         changes=found,
-        worst=worst_changed(before, last.scores),
+        worst=worst_changed(before, after),
         steps=steps,
         sensitivities=Search.from_json(note.read_bytes(), where=note).rows if note.is_file() else (),
     )
@@ -116,7 +125,10 @@ def _steps(chain: Chain, models: list[Model], before: Scores) -> tuple[Step, ...
     """Every model with its size, its time for a tile of the first one, and what it lost."""
     inference = models[0].plan.inference
     shape = (len(models[0].plan.data.channels), *inference.tile_size)
-    seconds = seconds_per_tile([model.sole.runtime for model in models], shape)
+    plain = [model for model in models if model.plan.network.quantization == "none"]
+    timed = dict(
+        zip(map(id, plain), seconds_per_tile([each.sole.runtime for each in plain], shape), strict=True)
+    )
     scores = [before, *(run.scores for run in chain.done.values())]
     names = ["before", *(name.replace("run-", "round ") for name in chain.done)]
     return tuple(
@@ -124,14 +136,32 @@ def _steps(chain: Chain, models: list[Model], before: Scores) -> tuple[Step, ...
             name=name,
             size=size_of(
                 model.plan.model_copy(update={"inference": inference}),
-                (model.folder / "weights.safetensors").stat().st_size,
-                seconds=time,
+                _stored(model),
+                seconds=timed.get(id(model)),  # torch only plays through what eight bits would answer
             ),
             dice=None if own is None else own.summary[MEAN]["dice"].mean,
             loss=None if own is None else worst_loss(changes(before, own)),
         )
-        for name, model, own, time in zip(names, models, scores, seconds, strict=True)
+        for name, model, own in zip(names, models, scores, strict=True)
     )
+
+
+def _stored(model: Model) -> int:
+    """Bytes of the weights: of the file, or of eight bits, which are written as such by an export alone."""
+    if model.plan.network.quantization == "none":
+        return (model.folder / "weights.safetensors").stat().st_size
+    return stored_bytes(load_model(model.folder)[0])
+
+
+def _in_engine(both: Deployed, sizes: list[Size]) -> list[Size]:
+    """The sizes, with files and times of the engine."""
+    inference = both.before.plan.inference
+    shape = (len(both.before.plan.data.channels), *inference.tile_size)
+    seconds = seconds_per_tile([both.before.predictor.runtime, both.after.predictor.runtime], shape)
+    return [
+        size.model_copy(update={"weights_bytes": stored, "seconds_per_tile": time})
+        for size, stored, time in zip(sizes, both.bytes, seconds, strict=True)
+    ]
 
 
 def _relation(chain: Chain, run: Run) -> str:

@@ -35,6 +35,8 @@ class CompressSettings(TypedDict, total=False):
         teachers: More models to learn from, beside the one that is compressed.
         target: What one tile or the weights may cost, such as ``onnx cpu <20ms`` or ``size<4MB``: in place of
             a share, the stages that lose least for what they save are cut until it is met.
+        int8: Count in eight bits at last: ``ptq``, calibrated, or ``qat``, trained in eight bits from there.
+        all_integer: Whether nothing at all may stay in floating point then.
         importance: Which channels go first: a name of ``compression.importance.IMPORTANCES``.
         rounds: In how many rounds the share is cut, each followed by training.
         minutes: Time budget for all trainings together; 0 for the plan's own length of each.
@@ -45,6 +47,8 @@ class CompressSettings(TypedDict, total=False):
     distill: str | Path | None
     teachers: Sequence[str | Path]
     target: str | None
+    int8: str | None
+    all_integer: bool
     importance: str
     rounds: int
     minutes: float
@@ -61,6 +65,8 @@ class _Asked:
     distill: str | Path | None = None
     teachers: Sequence[str | Path] = ()
     target: str | None = None
+    int8: str | None = None
+    all_integer: bool = False
     importance: str = "l1"
     rounds: int = 1
     minutes: float = 0.0
@@ -71,6 +77,7 @@ class _Asked:
         """What is done, one after the other; a wrong word is refused here, before anything is read."""
         from unetkit.workflows.distilling import Distilling
         from unetkit.workflows.pruning import Pruning
+        from unetkit.workflows.quantizing import Quantizing
         from unetkit.workflows.targeting import Targeting
 
         if not (self.max_loss >= 0 and 0 <= self.minutes < math.inf):
@@ -93,7 +100,7 @@ class _Asked:
                     cure="leave --prune or --target out",
                 )
             stages.append(Targeting(self.target, self.importance, self.rounds))
-        elif self.prune is not None or not stages:
+        elif self.prune is not None or not (stages or self.int8):
             share = HALF if self.prune is None else self.prune
             stages.append(Pruning(share, self.importance, self.rounds))
         elif (self.importance, self.rounds) != ("l1", 1):
@@ -101,6 +108,8 @@ class _Asked:
                 "an importance and rounds say how channels are cut, and none are to be",
                 cure="add --prune or --target, or leave --importance and --rounds out",
             )
+        if self.int8 is not None:
+            stages.append(Quantizing(self.int8, self.all_integer))
         return tuple(stages)
 
 
@@ -133,8 +142,9 @@ def compress(
     """Make a smaller model of a model, and publish it only if it is still good.
 
     The stages that are asked for follow one another: another network is taught what the model knows, then
-    channels are cut out. The held-out cases are those that the model's plan holds out. Until the gate is
-    passed everything lies in ``<out>.work``; the same call goes on where it was stopped.
+    channels are cut out, then the rest counts in eight bits. The held-out cases are those that the model's
+    plan holds out. Until the gate is passed everything lies in ``<out>.work``; the same call goes on where it
+    was stopped.
 
     Args:
         model: A model folder, or a run that holds one.
@@ -172,7 +182,7 @@ def compress(
     teachers = (place, *map(trained_folder, asked.teachers)) if asked.distill is not None else ()
     wanted = _wanted(place, teachers, stages, asked)
     work = _work_folder(target, wanted)
-    minutes = asked.minutes / sum(stage.trainings for stage in stages)
+    minutes = asked.minutes / max(1, sum(stage.trainings for stage in stages))
     chain = Chain(place, Path(source), work, watch, teachers, minutes, asked.changes, asked.device)
     last = _worked(chain, stages)
     found, pictures = before_and_after(
@@ -198,6 +208,7 @@ def preview(
     prune: float | None = None,
     distill: str | Path | None = None,
     target: str | None = None,
+    int8: str | None = None,
 ) -> CompressPreview:
     """Say what ``compress`` would make of a model, and write nothing.
 
@@ -207,6 +218,7 @@ def preview(
         prune: Share of the channels of every stage that goes, as for ``compress``.
         distill: The network that would be taught.
         target: As for ``compress``; of it there is no preview.
+        int8: As for ``compress``.
 
     Raises:
         UsageError: The share is none, there is no such model, or nothing of it can be cut.
@@ -214,7 +226,7 @@ def preview(
     from unetkit.networks.store import read_plan
     from unetkit.workflows.before_after import size_of
 
-    stages = _Asked(prune, distill=distill, target=target).stages()
+    stages = _Asked(prune, distill=distill, target=target, int8=int8).stages()
     place = trained_folder(model)
     _refuse_taken(Path(out))
     plan = read_plan(place)
@@ -223,7 +235,8 @@ def preview(
     for stage in stages:
         plan = stage.planned(plan)
     after = size_of(plan.model_copy(update=tile), 0)
-    after = after.model_copy(update={"weights_bytes": 4 * after.parameters})
+    width = 4 if plan.network.quantization == "none" else 1
+    after = after.model_copy(update={"weights_bytes": width * after.parameters})
     return CompressPreview(out=Path(out), network=plan.network, before=before, after=after)
 
 

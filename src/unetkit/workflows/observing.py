@@ -144,7 +144,7 @@ def read_reference(folder: Path) -> ReferenceFile:
 
 
 def _embedding(model: Model, sample: Sample) -> np.ndarray | None:
-    """What the network makes of the image as a whole; an exported network does not show it, nor do several."""
+    """What the network makes of the image as a whole; an exported one does not show it, nor do several."""
     runtime = getattr(model.predictor, "runtime", None)  # several networks have none of their own
     network = getattr(runtime, "network", None)
     if network is None or not hasattr(network, "encoder"):

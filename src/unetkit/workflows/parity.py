@@ -111,10 +111,10 @@ def compare(
         prepared = prepare(case, plan.data, plan.preparation)
         for predictor, into in zip(pair, rows, strict=True):
             labels = predictor.sample(prepared, progress=watch).labels
-            into.extend(_dice(case, labels, plan))
+            into.extend(dice_rows(case, labels, plan))
         watch.advance(1, case=case.id)
     watch.end()
-    dice = [_means(each, plan) for each in rows]
+    dice = [mean_dice(each, plan) for each in rows]
     seconds = seconds_per_tile((before, after), tiles[0].shape[1:])
     return Parity(
         images=len(cases),
@@ -129,6 +129,7 @@ def compare(
         seconds_after=seconds[1],
         bytes_before=sizes[0],
         bytes_after=sizes[1],
+        precision="float32" if plan.network.quantization == "none" else "int8",
     )
 
 
@@ -177,7 +178,14 @@ def some_cases(source: Path, out: Path, plan: Plan) -> list[Case]:
     return [found[int(index)] for index in chosen]
 
 
-def _dice(case: Case, labels: np.ndarray, plan: Plan) -> list[CaseScores]:
+def dice_rows(case: Case, labels: np.ndarray, plan: Plan) -> list[CaseScores]:
+    """The Dice of what was found in an image; nothing where it has no label.
+
+    Args:
+        case: The image.
+        labels: ``(*S)`` class ids.
+        plan: The plan of the model.
+    """
     if case.label is None:
         return []
     reference, known, grid = read_label(case, plan.data)
@@ -194,7 +202,13 @@ def _dice(case: Case, labels: np.ndarray, plan: Plan) -> list[CaseScores]:
     return [scores]
 
 
-def _means(rows: Sequence[CaseScores], plan: Plan) -> dict[str, float | None]:
+def mean_dice(rows: Sequence[CaseScores], plan: Plan) -> dict[str, float | None]:
+    """Class → mean of the Dice over images; empty where none has a label.
+
+    Args:
+        rows: What ``dice_rows`` said of each.
+        plan: The plan of the model.
+    """
     if not rows:
         return {}
     found = summarise(

@@ -107,7 +107,7 @@ class Chain:
                 changes=self.changes,
                 device=self.device,
                 resume=True,
-                cache=self._cache,
+                cache=self.cache,
                 teachers=self.teachers,
             )
         except PreemptedError as stopped:
@@ -127,7 +127,7 @@ class Chain:
         from unetkit.data.prepare import Cache
 
         plan = read_plan(self.first)
-        cache = Cache(self._cache, plan.data, plan.preparation)
+        cache = Cache(self.cache, plan.data, plan.preparation)
         made = Batches(
             [cache.get(case) for case in self._training_cases],
             plan.training,
@@ -138,7 +138,8 @@ class Chain:
         return [made.at(step) for step in range(count)]
 
     @property
-    def _cache(self) -> Path:
+    def cache(self) -> Path:
+        """Where prepared samples lie, for all trainings of the chain."""
         return self.folder / "cache"
 
     @cached_property

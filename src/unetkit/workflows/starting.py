@@ -98,7 +98,8 @@ def start_network(
         progress: Told what was taken over.
 
     Raises:
-        UsageError: The encoder has no ImageNet weights.
+        UsageError: The encoder has no ImageNet weights, or the network counts in eight bits and was never
+            calibrated.
         DataError: The model has changed since it was named, is damaged, or nothing of it fits.
     """
     from unetkit.networks.pretrained import folded_norms, settle_norms, start_from, start_from_imagenet
@@ -112,12 +113,23 @@ def start_network(
     elif plan.training.pretrained == "imagenet":
         report, start = start_from_imagenet(network), Start(source=IMAGENET)
     else:
+        _refuse_unmeasured(network)
         return
+    _refuse_unmeasured(network)
     write_text(run.start, start.model_copy(update={"matched": report}).to_json())
     progress.say(f"start: {report.sentence()}")
     if norms := folded_norms(network.encoder):  # pyright: ignore[reportArgumentType] - a module
         settle_norms(network.encoder, images, norms)  # pyright: ignore[reportArgumentType] - a module
         progress.say(f"start: {len(norms)} batch norms had been folded away and were settled on this data")
+
+
+def _refuse_unmeasured(network: UNet) -> None:
+    """Eight bits need to know how far values reach, which a new network does not."""
+    if network.quantization is not None and not network.quantization.calibrated:
+        raise UsageError(
+            "a plan with network.quantization was asked for, and nothing has measured how far values reach",
+            cure="train with network.quantization=none, then say unet compress MODEL DATA --int8 qat",
+        )
 
 
 def refuse_changed(start: Start) -> None:

@@ -1,0 +1,103 @@
+"""Eight bits: every part of every family counts so or stays as it is; engines compute in whole numbers."""
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unetkit.compression.quantize import quantized
+from unetkit.lookup import pick
+from unetkit.networks.decoders import DECODERS
+from unetkit.networks.fusions import FUSIONS
+from unetkit.networks.unet import build
+from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
+from unetkit.runtimes import RUNTIMES
+
+ENGINES = [name for name in sorted(RUNTIMES) if name != "pytorch"]
+PARTS = [
+    *({"decoder": name} for name in sorted(DECODERS) if name not in ("convnext", "cup")),
+    *({"fusion": name} for name in sorted(FUSIONS)),
+    *({"encoder": name} for name in ("plain", "residual", "doubling")),
+    {"bottleneck": "aspp"},
+    {"upsampling": "linear"},
+    {"upsampling": "transposed_wide"},
+    {"pyramid": "input"},
+    {"pyramid": "levels"},
+    {"decoder": "convnext", "encoder": "convnext", "fusion": "add", "norm": "group"},
+    {"norm": "instance"},
+]
+
+
+def network_of(rank=2, **changes):
+    plan = {
+        "widths": (8, 8, 16),
+        "blocks": (1, 1, 1),
+        "decoder_blocks": (1, 1),
+        "kernels": ((3,) * rank,) * 3,
+        "strides": ((1,) * rank, (1, *(2,) * (rank - 1)), (2,) * rank),
+        "norm": "batch",
+        **changes,
+    }
+    torch.manual_seed(0)
+    network = build(NetworkPlan(**plan), rank=rank, in_channels=1, classes=3)
+    with torch.no_grad():
+        for value in network.parameters():  # a new residual block is its skip alone, and new gates are open
+            value.add_(0.05 * torch.randn_like(value))
+        for _ in range(2):
+            network.train()(torch.randn(2, 1, *(24,) * rank))
+    return network.eval()
+
+
+@pytest.mark.parametrize("changes", PARTS, ids=lambda changes: "-".join(changes.values()))
+@pytest.mark.parametrize("rank", [2, 3])
+def test_every_part_survives(changes, rank):
+    network = network_of(rank, **changes)
+    image = torch.randn(1, 1, *(24,) * rank)
+    made = quantized(network, [image])
+    with torch.no_grad():
+        wanted, got = network(image), made(image)
+    assert (got - wanted).square().mean() < 0.02 * wanted.square().mean()
+    made.train()
+    answers = made(torch.randn(2, 1, *(24,) * rank))
+    loss = sum(one.square().mean() for one in (answers if isinstance(answers, list) else [answers]))
+    loss.backward()
+    named = dict(made.named_parameters())
+    kernels = [named[f"{name}.weight"] for name in made.quantization.placement.convolutions]
+    learns = [bool(kernel.grad.abs().sum() > 0) for kernel in kernels]
+    assert sum(learns) >= 0.9 * len(learns)  # an activation may be zero for the whole of so few pixels
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("name", "rank", "changes"),
+    [
+        *((name, rank, {}) for name, rank in itertools.product(ENGINES, (2, 3))),
+        ("onnx", 3, {"encoder": "residual", "upsampling": "linear", "fusion": "add"}),
+        ("openvino", 2, {"norm": "instance", "fusion": "attention"}),
+    ],
+)
+def test_every_convolution_of_an_engine_is_integer(name, rank, changes):
+    runtime = pick("runtime", RUNTIMES, name)
+    for package in runtime.PACKAGES:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    image = torch.randn(1, 1, *(24,) * rank)
+    made = quantized(network_of(rank, **changes), [image])
+    data = {**EXAMPLE["data"], "rank": rank}
+    plan = Plan.model_validate({**EXAMPLE, "network": made.plan.model_dump(), "data": data})
+    with tempfile.TemporaryDirectory() as folder:
+        runtime.export(made, plan, Path(folder))
+        files = {file: (Path(folder) / file).read_bytes() for file in runtime.FILES}
+    found = runtime.convolutions(files)
+    assert found["integer"] == len(made.quantization.in_use(made))
+    assert found["float"] == 0
+    engine = runtime.load(files)
+    for size in ((24,) * rank, (17, 21, 19)[:rank]):
+        tile = torch.randn(1, 1, *size)
+        with torch.no_grad():
+            wanted = made(tile).numpy()
+        apart = np.abs(engine.run(tile.numpy()) - wanted)
+        assert apart.mean() < 0.005 * np.abs(wanted).max()
+        assert apart.max() < 0.05 * np.abs(wanted).max()
