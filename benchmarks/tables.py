@@ -62,3 +62,28 @@ def made(rows: Mapping[str, Row]) -> list[str]:
 def save(page: Path, lines: Iterable[str]) -> None:
     """Write a page."""
     page.write_text("\n".join(lines) + "\n")
+
+
+def quality(rows: Mapping[str, Row]) -> list[str]:
+    """Dice, IoU and HD95 per class of every row that was scored; its name is its set and its tool."""
+    head = ("set", "tool", "class", "n", "missed", "undefined", "Dice", "IoU", "HD95", "steps")
+    lines = []
+    for name, row in rows.items():
+        data, _, tool = name.rpartition("-")
+        for label, summary in row.get("scores", {}).items():
+            dice = summary["dice"]
+            shares = (mean(summary.get(metric), scale=100) for metric in ("dice", "iou"))
+            counts = (dice["n"], dice["missed"], dice["undefined"])
+            distance = mean(summary.get("hd95"))
+            lines.append((data, tool, label, *counts, *shares, distance, row.get("steps", "–")))
+    return table(head, lines) if lines else []
+
+
+def told(rows: Mapping[str, Row]) -> list[str]:
+    """Every row that was not scored, with its facts as they are."""
+    lines = []
+    for name, row in rows.items():
+        if "scores" not in row:
+            facts = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in MADE)
+            lines.append(f"* **{name}** — {facts or 'done'}")
+    return lines

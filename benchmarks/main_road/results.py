@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tables import MADE, Row, made, mean, rows_of, save, table
-
-
-def quality(rows: dict[str, Row]) -> list[str]:
-    """Dice, IoU and HD95 per class of every trained row."""
-    head = ("set", "tool", "class", "n", "missed", "undefined", "Dice", "IoU", "HD95", "steps")
-    lines = []
-    for name, row in rows.items():
-        data, _, tool = name.rpartition("-")
-        for label, summary in row.get("scores", {}).items():
-            dice = summary["dice"]
-            shares = (mean(summary.get(metric), scale=100) for metric in ("dice", "iou"))
-            counts = (dice["n"], dice["missed"], dice["undefined"])
-            distance = mean(summary.get("hd95"))
-            lines.append((data, tool, label, *counts, *shares, distance, row.get("steps", "–")))
-    return table(head, lines)
+from tables import made, quality, rows_of, save, told
 
 
 def write(folder: Path, page: Path) -> None:
@@ -36,17 +21,9 @@ def write(folder: Path, page: Path) -> None:
         "",
         *quality(rows),
         "",
-        "Hippocampus at cb54a9c: the learning rate had been chosen by short runs scored on these same 40",
-        "volumes, editors and linters ran beside it now and then, and the network has changed since.",
-        "",
         "## Other claims",
         "",
-    ]
-    for name, row in rows.items():
-        if "scores" not in row:
-            facts = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in MADE)
-            lines.append(f"* **{name}** — {facts}")
-    lines += [
+        *told(rows),
         "",
         "## When and where",
         "",

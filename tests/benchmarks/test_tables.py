@@ -66,3 +66,10 @@ def test_the_page_of_the_main_road(script, tmp_path):
     assert wanted in page
     assert "* **kill** — kills: 50" in page
     assert "| kill | 2026-01-02 | abc | 2 cores | 3.0 | 0.5 |" in page
+
+
+@pytest.mark.parametrize("folder", ["architectures", "compression", "continual", "inference", "medicine"])
+def test_a_page_without_rows_has_a_title(script, folder, tmp_path):
+    (tmp_path / "rows").mkdir()
+    script(f"{folder}/results.py").write(tmp_path / "rows", tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text().startswith("# ")
