@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from unetkit.data.catalog import find_cases
 from unetkit.data.exchange.lidc import Lidc
+from unetkit.data.formats import format_of
+from unetkit.data.labels import read_pixels, read_values
 from unetkit.errors import DataError
+from unetkit.workflows.convert import convert
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 
@@ -101,6 +105,7 @@ def test_the_archives_oddities(archive):
     one = archive.series("LIDC-IDRI-0002/1/2", patient="LIDC-IDRI-0002")
     two = archive.series("LIDC-IDRI-0002/3/4", patient="LIDC-IDRI-0002")
     archive.series("other", patient="Miller^Jane")
+    archive.series("film", patient="Miller^Jane")
     mask = ball((3, 12, 14), 5)
     for name, headers in (("a.xml", one), ("b.xml", two)):  # the XML may lie in a tree of its own
         archive.write(f"xml/{name}", [archive.drawn(mask, headers)] * 2, series=headers[0].SeriesInstanceUID)
@@ -119,7 +124,10 @@ def test_the_archives_oddities(archive):
     empty = foreign.items[2].read()
     assert not empty.label.any()
     assert (empty.columns["malignancy"], empty.columns["diameter_mm"]) == ("", "")
-    assert foreign.notes == ("1 XML files are no readings of a CT and were left out",)
+    assert foreign.notes == (
+        "left out, as no reading of a CT: 1 XML",
+        "left out, as nobody read it as a CT: 1 series",
+    )
     where = {problem.where.rpartition("/")[2]: problem.problem for problem in foreign.problems}
     assert where["gone.xml"] == "its CT series is not here"
     assert "truncated or damaged" in where["damaged.xml"]
@@ -163,3 +171,33 @@ def test_a_missing_slice_refuses_its_scan_alone(archive):
     (item,) = Lidc().find(archive.folder).items
     with pytest.raises(DataError, match=r"1 slice\(s\) are missing"):
         item.read()
+
+
+def test_converted_it_is_a_data_set_with_patients_as_groups(archive, tmp_path):
+    mask = ball((3, 12, 14), 5)
+    for number, patient in enumerate(("LIDC-IDRI-0007", "Miller^Jane"), start=1):
+        headers = archive.series(f"s{number}", patient=patient)
+        sessions = [archive.drawn(mask, headers, malignancy=number)] * 2 + ["", ""]
+        archive.write(f"s{number}/a.xml", sessions, series=headers[0].SeriesInstanceUID)
+    done = convert(archive.folder, tmp_path / "out")
+    assert (done.kind, done.cases, done.groups, done.refused) == ("lidc", 2, 2, ())
+    cases = find_cases(tmp_path / "out").cases
+    assert [(case.id, case.group) for case in cases] == [("LIDC-IDRI-0007",) * 2, ("patient-1",) * 2]
+    for case in cases:
+        np.testing.assert_array_equal(read_values(case)[0], mask)
+        pixels, grid = read_pixels(case)
+        assert (pixels.dtype, int(pixels.min())) == (np.int16, -1024)
+        assert grid.spacing_mm == pytest.approx((2.0, 0.5, 0.7))
+    readers = format_of(cases[0].images[0]).read_label(tmp_path / "out" / "readers" / "patient-1.nii.gz")[0]
+    np.testing.assert_array_equal(readers, 3 * mask)
+    index, nodules = (
+        (tmp_path / "out" / f"{name}.csv").read_text().splitlines() for name in ("index", "nodules")
+    )
+    assert index[0] == "id,group,readers,nodules,nodules_by_fewer,malignancy,diameter_mm"
+    assert index[2].startswith("patient-1,patient-1,4,1,0,2,")
+    assert nodules[0].startswith(
+        "id,group,nodule,kind,readers,marked_by,slice,row,column,diameter_mm,volume_mm3,"
+    )
+    assert nodules[1].startswith("LIDC-IDRI-0007,LIDC-IDRI-0007,1,nodule,2,0 1,3.0,12.0,14.0,")
+    told = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any(b"Miller" in path.read_bytes() or "Miller" in path.name for path in told)

@@ -5,6 +5,7 @@ import pytest
 
 from unetkit.data.exchange.rtstruct import Rtstruct
 from unetkit.errors import DataError
+from unetkit.workflows.convert import convert
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 
@@ -52,7 +53,14 @@ def test_regions_are_classes_by_name_and_the_smaller_one_is_on_top(clinic):
         np.testing.assert_array_equal(content.label, expected)
         assert content.columns == {"regions": "2", "covered_px": "8"}
         assert content.image.pixels.shape == (1, *SHAPE)
-    assert not any("Miller" in note for note in foreign.notes)
+
+
+def test_nothing_of_a_patient_is_written(clinic, tmp_path):
+    done = convert(clinic, tmp_path.parent / f"{tmp_path.name}-out", "rtstruct")
+    assert (done.cases, done.groups) == (2, 2)
+    out = tmp_path.parent / f"{tmp_path.name}-out"
+    for path in (each for each in out.rglob("*") if each.is_file()):
+        assert not any(word in path.read_bytes() for word in (b"Miller", b"Canary", b"CANARY")), path
 
 
 def test_what_belongs_to_no_series_or_to_one_that_has_another_is_refused(clinic, write_series, write_regions):

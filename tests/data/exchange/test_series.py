@@ -23,6 +23,13 @@ def test_objects_are_listed_and_damage_is_a_problem(tmp_path, write_series):
     assert "CANARY" not in problems[0].problem
 
 
+def test_without_a_number_the_folder_stands_for_the_patient(tmp_path, write_series):
+    for name in "ab":
+        write_series(tmp_path / name, np.zeros((2, 4, 4), np.uint16), PatientID="")
+    patients = [each.patient for name in "ab" for each in objects_in(tmp_path / name, [])]
+    assert [group for _, group in public_names(patients)] == ["patient-1"] * 2 + ["patient-2"] * 2
+
+
 def test_only_public_names_are_written():
     names = public_names(["Miller", "LIDC-IDRI-0012", "Smith", "LIDC-IDRI-0012", "Miller", "LIDC-IDRI-12"])
     assert [name for name, _ in names] == [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from unetkit.data.catalog import find_cases
 from unetkit.data.formats.dicom import DicomFormat
 from unetkit.data.formats.dicom_contours import NOTE, read_regions, referenced_series
+from unetkit.data.inspect import inspect
 from unetkit.data.labels import read_values
 from unetkit.errors import DataError
 from unetkit.records.case import Case
@@ -92,6 +94,17 @@ def ring(z, low=1, high=4):
 def label(tmp_path):
     header = DICOM.describe(tmp_path / "a")
     return DICOM.read_label_on(tmp_path / "rs.dcm", header.shape, header.grid)[0]
+
+
+def test_a_folder_of_series_and_outlines_is_a_data_set(tmp_path, write_series, write_regions):
+    for name in ("one", "two"):
+        stored = np.random.default_rng(len(name)).integers(0, 99, SHAPE).astype(np.uint16)
+        paths = write_series(tmp_path / "images" / name, stored)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_regions(tmp_path / "masks" / f"{name}.dcm", paths[0], [[ring(2)]])
+    found = inspect(find_cases(tmp_path))
+    assert [problem for problem in found.problems if problem.severity == "refused"] == []
+    assert any(NOTE in problem.problem for problem in found.problems)
 
 
 def test_what_does_not_lie_on_the_image_is_refused(tmp_path, axial, write_regions):

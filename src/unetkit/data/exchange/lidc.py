@@ -73,9 +73,9 @@ class Lidc:
                 problems.append(refused("readings", folder, text, "keep the right XML"))
             else:
                 items.append(Item(id, folder, partial(_read, folder, *used[folder][0]), group=patient))
-        notes = [f"{others} XML files are no readings of a CT and were left out"] if others else []
+        notes = [f"left out, as no reading of a CT: {others} XML"] if others else []
         if len(series) > len(used):
-            notes.append(f"{len(series) - len(used)} series have no reading of a CT and were left out")
+            notes.append(f"left out, as nobody read it as a CT: {len(series) - len(used)} series")
         return Foreign(
             tuple(items),
             {0: "background", 1: "nodule"},

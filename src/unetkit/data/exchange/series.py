@@ -26,7 +26,8 @@ class DicomObject:
         path: The file.
         sop_class: What kind of object it is.
         series: The series it belongs to.
-        patient: The patient's number: it tells patients apart and must never be written.
+        patient: The patient's number, or the folder where an anonymiser took it out: it tells patients apart
+            and must never be written.
     """
 
     path: Path
@@ -61,7 +62,7 @@ def objects_in(folder: Path, problems: list[Problem]) -> Iterator[DicomObject]:
             except DataError as wrong:
                 problems.append(from_error("image", wrong, path))
             else:
-                yield DicomObject(path, kind, series, patient)
+                yield DicomObject(path, kind, series, patient or str(folder))
 
 
 def public_names(patients: Sequence[str]) -> list[tuple[str, str]]:
