@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from unetkit.errors import UsageError
+from unetkit.records.augmentation import AugmentationPlan
 from unetkit.records.plan import EXAMPLE, LossTerm, Plan
 
 
@@ -73,3 +76,12 @@ def test_flat_names_every_leaf(plan):
     assert flat["network.widths"] == (8, 16)
     assert flat["objective.losses"] == (LossTerm(name="dice"), LossTerm(name="cross_entropy"))
     assert not any(key.startswith("reasons") for key in flat)
+
+
+def test_nothing_is_left_to_chance_in_a_still_augmentation():
+    chances = re.findall(r"^\s+(\w+): Probability", AugmentationPlan.__doc__, flags=re.MULTILINE)
+    assert {"rotation", "gamma", "copy_paste"} <= set(chances)
+    lively = AugmentationPlan(flip_axes=(0, 1), **dict.fromkeys(chances, 0.5))
+    assert [getattr(lively.still, name) for name in chances] == [0.0] * len(chances)
+    assert lively.still.flip_axes == ()
+    assert lively.still.gamma_range == lively.gamma_range
