@@ -29,8 +29,8 @@ def finish(path: Path, *, moves: bool) -> None:
     Args:
         path: The file; replaced.
         moves: Whether what an operation that only moves values reads and writes on one grid becomes the bytes
-            themselves: onnxruntime does not see that by itself. OpenVINO does; it has no use for values
-            that are rounded again where they were only moved, and takes grids with a sign as such.
+            themselves: onnxruntime does not see that by itself. OpenVINO does, and has no use for values
+            that are rounded again where they were only moved.
     """
     onnx = importlib.import_module("onnx")
     model = onnx.load(path)
@@ -39,7 +39,6 @@ def finish(path: Path, *, moves: bool) -> None:
         _move_bytes(model.graph)
     else:
         _round_once(model.graph)
-        _sign(model.graph)
     _drop_unused(model.graph)
     for node in model.graph.node:  # where in the source each comes from: more bytes than a small network
         del node.metadata_props[:]
@@ -159,7 +158,7 @@ def _move_bytes(graph: Any) -> None:  # noqa: ANN401 - a guest's class
 
 
 def _round_once(graph: Any) -> None:  # noqa: ANN401 - a guest's class
-    """Values that are on a grid are not brought to the same grid again, moved, joined or cut at zero."""
+    """Values that are on a grid are not brought to it again where they were moved, joined or cut at zero."""
     onnx = importlib.import_module("onnx")
     held = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     maker = {name: node for node in graph.node for name in node.output}
@@ -183,7 +182,9 @@ def _is_on(node: Any, grid: Any, maker: Mapping[str, Any], held: Mapping[str, np
     """Whether what a node answers is on a grid: it reads steps of it, or moves what does."""
     if node.op_type == READ:
         return _one_grid(node, grid, held)
-    if node.op_type not in (*_MOVES, "Concat") or (node.op_type == "Pad" and _pad_value(node, held) != 0):
+    if (
+        node.op_type not in (*_MOVES, "Concat") or node.op_type == "Pad"
+    ):  # through which OpenVINO does not see
         return False
     above = [maker.get(name) for name in node.input[: None if node.op_type == "Concat" else 1]]
     return all(one is not None and _is_on(one, grid, maker, held) for one in above)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from unetkit.networks.unet import UNet
+    from unetkit.workflows.fitting import Trained
     from unetkit.workflows.readying import Ready
 
 WAYS = ("ptq", "qat")
@@ -151,7 +152,7 @@ def calibrated_run(chain: Chain, model: Path, plan: Plan, *, whole: bool) -> Tra
     return TrainedRun(run, trained.ready.plan, scores)
 
 
-def _calibrated(chain: Chain, model: Path, ready: Ready, *, whole: bool) -> Any:  # noqa: ANN401 - a Trained
+def _calibrated(chain: Chain, model: Path, ready: Ready, *, whole: bool) -> Trained:
     from unetkit.compression.quantize import quantized
     from unetkit.networks.store import load_model
     from unetkit.runtimes.devices import Layout, keep_memory, pick_device, use_threads
