@@ -300,6 +300,8 @@
       part("screen").focus({ preventScroll: true });
     });
   });
-  root.hidden = false;
-  open(0).then(() => { root.dataset.ready = "yes"; });
+  open(0).then(() => {
+    root.hidden = false;
+    root.dataset.ready = "yes";
+  });
 })();
