@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tables import MADE, Row, made, mean, rows_of, save, table
+from tables import Row, listed, made, mean, rows_of, save, table
 
 
 def quality(rows: dict[str, Row]) -> list[str]:
@@ -41,12 +41,7 @@ def write(folder: Path, page: Path) -> None:
         "",
         "## Other claims",
         "",
-    ]
-    for name, row in rows.items():
-        if "scores" not in row:
-            facts = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in MADE)
-            lines.append(f"* **{name}** — {facts}")
-    lines += [
+        *listed({name: row for name, row in rows.items() if "scores" not in row}),
         "",
         "## When and where",
         "",

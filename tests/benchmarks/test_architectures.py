@@ -154,7 +154,9 @@ def test_the_page_shows_promises_beside_what_was_measured(script, tmp_path):
     script("architectures/results.py").write(tmp_path / "rows", tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text().splitlines()
     papers = [line for line in page if "(Zhou et al. 2018)" in line or "(Chen et al. 2021)" in line]
-    assert papers[0] == ("| UNet++ (Zhou et al. 2018) | +3.9 points of IoU over U-Net | IoU | +4.0, at 54.0 |")
+    assert papers[0] == (
+        "| UNet++ (Zhou et al. 2018) | +3.9 points of IoU over U-Net | IoU | +4.0, at 54.0 |"
+    )
     assert papers[1].endswith("| a mean Dice of 77.48 on Synapse | Dice | – |")
     assert (
         "| unetpp | 64.0 | 3.0 | +4.0 | 0.04 | 1.00 M | 2.00 G | 32×48 × 2 | 400 | 12.3 | 5.0 | 0.50 |"
