@@ -46,8 +46,17 @@ def chance(value: float | None) -> str:
 
 def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> list[str]:
     """A table of Markdown."""
-    every = (head, ("---",) * len(head), *lines)
-    return [f"| {' | '.join(map(str, line))} |" for line in every]
+    first, *rows = [f"| {' | '.join(map(str, line))} |" for line in (head, *lines)]
+    return [first, f"|{'---|' * len(head)}", *rows]
+
+
+def listed(rows: Mapping[str, Row]) -> list[str]:
+    """One line per row with its facts, whatever they are, as they are."""
+    facts = {name: {key: row[key] for key in row if key not in MADE} for name, row in rows.items()}
+    return [
+        f"* **{name}** — {'; '.join(f'{key}: {value}' for key, value in row.items()) or 'done'}"
+        for name, row in facts.items()
+    ]
 
 
 def made(rows: Mapping[str, Row]) -> list[str]:

@@ -37,7 +37,7 @@ def test_signs_scales_and_chances(tables):
 
 
 def test_a_table(tables):
-    assert tables.table(("a", "b"), [(1, "x")]) == ["| a | b |", "| --- | --- |", "| 1 | x |"]
+    assert tables.table(("a", "b"), [(1, "x")]) == ["| a | b |", "|---|---|", "| 1 | x |"]
 
 
 def test_rows_say_when_and_where_they_were_made(tables, tmp_path):
@@ -47,6 +47,22 @@ def test_rows_say_when_and_where_they_were_made(tables, tmp_path):
     rows = tables.rows_of(tmp_path)
     assert list(rows) == ["a", "b"]
     assert tables.made(rows)[-1] == "| b | 2026-01-02 | abc | 2 cores | 3.0 | – |"
+
+
+def test_facts_are_listed_as_they_are(tables):
+    rows = {"a": {"job": "a", "seconds": 1, "ratio": 2.5, "sides": ["x", "y"]}, "b": {"job": "b"}}
+    assert tables.listed(rows) == ["* **a** — ratio: 2.5; sides: ['x', 'y']", "* **b** — done"]
+
+
+@pytest.mark.parametrize("claim", ["inference", "medicine"])
+def test_pages_of_facts_alone(script, tmp_path, claim):
+    (tmp_path / "rows").mkdir()
+    facts = {"job": "x", "date": "2026-01-02", "commit": "abc", "machine": "2 cores", "seconds": 3.0}
+    (tmp_path / "rows" / "x.json").write_text(json.dumps(facts | {"ratio": 2.5}))
+    script(f"{claim}/results.py").write(tmp_path / "rows", tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text().splitlines()
+    assert "* **x** — ratio: 2.5" in page
+    assert page[-1] == "| x | 2026-01-02 | abc | 2 cores | 3.0 | – |"
 
 
 def test_the_page_of_the_main_road(script, tmp_path):
