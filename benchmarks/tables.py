@@ -88,11 +88,6 @@ def quality(rows: Mapping[str, Row]) -> list[str]:
     return table(head, lines) if lines else []
 
 
-def told(rows: Mapping[str, Row]) -> list[str]:
-    """Every row that was not scored, with its facts as they are."""
-    lines = []
-    for name, row in rows.items():
-        if "scores" not in row:
-            facts = "; ".join(f"{key}: {value}" for key, value in row.items() if key not in MADE)
-            lines.append(f"* **{name}** — {facts or 'done'}")
-    return lines
+def unscored(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows that ``quality`` leaves out."""
+    return {name: row for name, row in rows.items() if "scores" not in row}

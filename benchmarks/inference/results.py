@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tables import made, quality, rows_of, save, told
+from tables import listed, made, quality, rows_of, save, unscored
 
 
 def write(folder: Path, page: Path) -> None:
@@ -18,7 +18,7 @@ def write(folder: Path, page: Path) -> None:
         "",
         *quality(rows),
         "",
-        *told(rows),
+        *listed(unscored(rows)),
         "",
         *made(rows),
     ]

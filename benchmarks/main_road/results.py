@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tables import made, quality, rows_of, save, told
+from tables import listed, made, quality, rows_of, save, unscored
 
 
 def write(folder: Path, page: Path) -> None:
@@ -23,7 +23,7 @@ def write(folder: Path, page: Path) -> None:
         "",
         "## Other claims",
         "",
-        *told(rows),
+        *listed(unscored(rows)),
         "",
         "## When and where",
         "",
