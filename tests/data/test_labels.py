@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit.data.labels import COLOURS, class_ids, read_label, read_pixels, read_values
+from unetkit.data.labels import COLOURS, class_ids, raw_values, read_label, read_pixels, read_values
 from unetkit.errors import DataError
 from unetkit.records.case import Case
 from unetkit.records.plan import DataPlan
@@ -165,3 +165,16 @@ def test_a_dicom_label_is_laid_on_the_grid_of_its_image(tmp_path, write_series):
     values, grid = read_values(Case("a", (tmp_path / "image",), path, "a"))
     np.testing.assert_array_equal(values, labels)
     assert grid == read_pixels(Case("a", (tmp_path / "image",), None, "a"))[1]
+
+
+def test_raw_values_are_the_data_sets_own():
+    def data(*values):
+        names = tuple(f"k{i}" for i in range(len(values)))
+        return DataPlan(rank=2, channels=("c",), classes=names, label_values=values)
+
+    ids = np.array([[0, 1], [1, 0]], np.uint8)
+    assert raw_values(ids, data(0, 255)).tolist() == [[0, 255], [255, 0]]
+    assert raw_values(ids, data(0, 255)).dtype == np.uint8
+    assert raw_values(ids, data(1, 2)).tolist() == [[1, 2], [2, 1]]
+    assert raw_values(ids, data(0, 300)).dtype == np.uint16
+    assert raw_values(ids, data(-1, 255)).dtype == np.int16

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unetkit.errors import DataError, UsageError
-from unetkit.inference.predict import Predictor, raw_values
+from unetkit.inference.predict import Predictor
 from unetkit.records.case import Grid, Intensity, Placement, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, Normalization, PreparationPlan
 from unetkit.spatial.tiles import Tiling
@@ -329,19 +329,6 @@ def test_a_watchers_task_ends_where_the_network_fails():
 def test_other_channels_are_refused_with_what_to_do(channels, got, cure):
     with pytest.raises(DataError, match=rf"expected {channels} channel.*got {got}\. Do this: .*{cure}"):
         predictor(Pointwise(), channels=channels).array(np.zeros((got, 8, 8), np.uint8))
-
-
-def test_raw_values_are_the_data_sets_own():
-    def data(*values):
-        names = tuple(f"k{i}" for i in range(len(values)))
-        return DataPlan(rank=2, channels=("c",), classes=names, label_values=values)
-
-    ids = np.array([[0, 1], [1, 0]], np.uint8)
-    assert raw_values(ids, data(0, 255)).tolist() == [[0, 255], [255, 0]]
-    assert raw_values(ids, data(0, 255)).dtype == np.uint8
-    assert raw_values(ids, data(1, 2)).tolist() == [[1, 2], [2, 1]]
-    assert raw_values(ids, data(0, 300)).dtype == np.uint16
-    assert raw_values(ids, data(-1, 255)).dtype == np.int16
 
 
 def test_predicting_with_another_runtime_never_loads_torch(tmp_path):

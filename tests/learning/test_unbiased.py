@@ -157,7 +157,7 @@ def test_the_old_answers_are_compared_with_the_new_classes_as_background():
     assert found.item() == pytest.approx((total - entropy) / 36, rel=1e-5)
     same = soft_loss(network.logits[0], network.logits[0], temperature=1)
     assert same.item() == pytest.approx(0, abs=1e-7)
-    with pytest.raises(UsageError, match="the earlier model has 5 classes, this one 4"):
+    with pytest.raises(UsageError, match="the other model has 5 classes, this one 4"):
         build_objective(plan, Layout(), Past(Fixed((3, 4), classes=5))).terms(network, batch)
 
 

@@ -208,3 +208,23 @@ def _region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tu
         moved = moved + low * step * np.asarray(turn)
     origin = tuple(float(v) for v in moved)
     return np.ascontiguousarray(cut), replace(grid, origin_mm=origin, georeference=None)
+
+
+def raw_values(labels: np.ndarray, data: DataPlan) -> np.ndarray:
+    """Class ids as the values that the data set's own masks use.
+
+    Args:
+        labels: Class ids ``(*S)``.
+        data: The value of each class.
+
+    Returns:
+        ``(*S)`` in the smallest integer type that holds every class's value.
+
+    Example:
+        >>> data = DataPlan(rank=2, channels=("image",), classes=("background", "rim"), label_values=(0, 255))
+        >>> raw_values(np.array([[0, 1]], np.uint8), data)
+        array([[  0, 255]], dtype=uint8)
+    """
+    lowest, highest = min(data.label_values), max(data.label_values)
+    kind = np.promote_types(np.min_scalar_type(lowest), np.min_scalar_type(highest))
+    return np.array(data.label_values, dtype=kind)[labels]

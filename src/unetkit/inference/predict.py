@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.labels import read_pixels
-from unetkit.data.prepare import prepare, prepare_pixels
+from unetkit.data.prepare import prepare_pixels
 from unetkit.data.windows import WindowedSample
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
@@ -211,10 +211,8 @@ class Predictor:
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
-        pixels, grid = read_pixels(Case(id=id, images=paths, label=None, group=id), self.data)
-        self.check(pixels.shape, ", ".join(map(str, paths)))
-        sample = prepare_pixels(pixels, grid, self.preparation, id=id)
-        return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
+        case = Case(id=id, images=paths, label=None, group=id)
+        return self.case(case, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def case(
         self,
@@ -227,7 +225,7 @@ class Predictor:
         """Predict a case of a data set from its files.
 
         Args:
-            case: The address.
+            case: The address; its label is not looked at.
             mirror: As in ``sample``.
             probabilities: As in ``sample``.
             progress: As in ``sample``.
@@ -235,8 +233,10 @@ class Predictor:
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
-        prepared = prepare(case, self.data, self.preparation)
-        return self.sample(prepared, mirror=mirror, probabilities=probabilities, progress=progress)
+        pixels, grid = read_pixels(case, self.data)
+        self.check(pixels.shape, ", ".join(map(str, case.images)))
+        sample = prepare_pixels(pixels, grid, self.preparation, id=case.id)
+        return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def array(
         self,
@@ -387,23 +387,3 @@ def _counted(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.nda
     for band in bands:
         counts += np.bincount(band.ravel(), minlength=len(counts))
         yield band
-
-
-def raw_values(labels: np.ndarray, data: DataPlan) -> np.ndarray:
-    """Class ids as the values that the data set's own masks use.
-
-    Args:
-        labels: Class ids ``(*S)``.
-        data: The value of each class.
-
-    Returns:
-        ``(*S)`` in the smallest integer type that holds every class's value.
-
-    Example:
-        >>> data = DataPlan(rank=2, channels=("image",), classes=("background", "rim"), label_values=(0, 255))
-        >>> raw_values(np.array([[0, 1]], np.uint8), data)
-        array([[  0, 255]], dtype=uint8)
-    """
-    lowest, highest = min(data.label_values), max(data.label_values)
-    kind = np.promote_types(np.min_scalar_type(lowest), np.min_scalar_type(highest))
-    return np.array(data.label_values, dtype=kind)[labels]

@@ -33,13 +33,8 @@ _MASKED_BELOW = 0.75
 _SPARSE, _VERY_SPARSE, _RARE_CLASS = 0.02, 0.005, 0.005
 _SHORT_MINUTES, _FEW_PASSES, _TINY_SET = 60.0, 200.0, 50
 _MIXED = ("mixup", "mixup_alpha", "cutmix", "cutmix_alpha", "copy_paste")
-_CRF = (
-    "crf_smoothness_weight",
-    "crf_smoothness_pixels",
-    "crf_appearance_weight",
-    "crf_appearance_pixels",
-    "crf_appearance_contrast",
-)
+_CRF = tuple(key for key in InferencePlan.model_fields if key.startswith("crf_") and key != "crf_steps")
+_SCREEN = ("screen_factor", "screen_thresholds")
 _INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
 _WHOLE_PICTURE = 1_500_000
 _SAME = 1e-3
@@ -217,16 +212,14 @@ def optimise(
         "foreground_fraction": why_fraction,
         "class_balance": "A class that one case in a hundred has is looked for ten times as often as it "
         "occurs: enough to be learned, too little to be expected everywhere.",
-        "optimizer": why,
-        "learning_rate": why,
+        **dict.fromkeys(("optimizer", "learning_rate"), why),
         "weight_decay": decay,
         "clip_norm": f"Gradients beyond a norm of {clip:g} are scaled down, against odd batches.",
         "ema_decay": f"Averages the weights over about the last {1 / (1 - average):.0f} of {steps} steps.",
         "steps": _why_steps(choice, minutes),
         "minutes": "Your time budget." if minutes else "No time budget was given.",
         "memory_gb": "Your memory budget." if memory_gb else "No memory budget was given: what is free.",
-        "precision": "Measured at the start: whichever is faster on the device.",
-        "memory_format": "Measured at the start: whichever is faster on the device.",
+        **dict.fromkeys(("precision", "memory_format"), "Measured at the start: whichever is faster."),
         "select": "The averaged weights at the end: nothing was selected on the held-out cases.",
         "checkpoint_steps": "By the clock.",
         "validate_steps": "By the clock, 8 times over the run.",
@@ -273,6 +266,8 @@ def infer(
         **dict.fromkeys(_CRF, "Used where crf_steps is above 0."),
         "runtime": "The trained network itself.",
         "mode": "Overlapping tiles are averaged, which any network allows.",
+        **dict.fromkeys(("skip_tiles", "pyramid_levels"), "The default."),
+        **dict.fromkeys(_SCREEN, "Off: 'unet screen' measures whether a first look pays."),
         "stream_above_pixels": "What memory is free when an image comes decides.",
     }
     return plan, _under("inference", reasons)

@@ -15,7 +15,7 @@ from unetkit.records.case import Grid
 from unetkit.records.files import write_bytes
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
-from unetkit.spatial.regions import bounding_box, cut
+from unetkit.spatial.regions import bounding_box
 from unetkit.workflows.object_places import ObjectPlace, object_places
 from unetkit.workflows.pictures import factors_for, fullest, grey, is_colour, percentiles, png, reduced
 
@@ -269,8 +269,9 @@ def _small(shown: Shown, pixels: np.ndarray, most: int) -> _Cut:
     lead = 3 - rank  # a picture is one plane
     sides = [stop - start for start, stop in box]
     factors = (*(1,) * lead, *factors_for(sides[lead:], spacing[lead:], most))
+    inside = tuple(slice(*ends) for ends in box)  # the first axes: those of colours come last
     image, reference, prediction = (
-        None if each is None else reduced(cut(each, box), factors, labels=place > 0)
+        None if each is None else reduced(each[inside], factors, labels=place > 0)
         for place, each in enumerate(turned)
     )
     assert image is not None  # pixels are there

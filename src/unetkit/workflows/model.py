@@ -10,9 +10,10 @@ import numpy as np
 
 from unetkit.data.formats import DICOM, WindowedFormat, format_of, kind_of, stem_of
 from unetkit.data.formats.checks import smallest_unsigned
+from unetkit.data.labels import raw_values
 from unetkit.errors import UsageError
 from unetkit.inference.ensemble import Ensemble
-from unetkit.inference.predict import Predictor, raw_values
+from unetkit.inference.predict import Predictor
 from unetkit.lookup import pick
 from unetkit.networks.store import WEIGHTS, read_plan
 from unetkit.records.plan import Plan

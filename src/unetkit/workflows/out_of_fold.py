@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.formats import format_of
-from unetkit.data.labels import class_ids, read_label
+from unetkit.data.labels import class_ids, raw_values, read_label
 from unetkit.inference.cleanup import Believable, Objects, believable, cleaned, objects
-from unetkit.inference.predict import raw_values
 from unetkit.metrics.calibration import pooled
 from unetkit.metrics.score import summarise
 from unetkit.records.case import Case

@@ -10,6 +10,7 @@ from typing import TypeVar
 from unetkit.errors import UsageError
 from unetkit.networks.card import NOT_A_DEVICE, is_medical
 from unetkit.networks.store import SEAL, Seal
+from unetkit.records.ensemble import MEMBERS
 from unetkit.records.files import write_text
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.kept import UpdateFile
@@ -23,6 +24,7 @@ from unetkit.workflows.case_pictures import INDEX, CasePictures, PictureIndex
 from unetkit.workflows.cross_validation import as_html, read_cross_validation
 from unetkit.workflows.gallery import gallery, in_order
 from unetkit.workflows.kept_page import kept_section
+from unetkit.workflows.model_folder import is_ensemble
 from unetkit.workflows.report_origin import (
     data_facts,
     learning_curves,
@@ -102,6 +104,7 @@ def report(folder: Path | str, *, out: Path | str | None = None) -> ReportResult
 def _read(run: Run) -> _Material:
     index = _record(run.folder / "pictures" / INDEX, PictureIndex)
     fitted = run.model / "plan.json"
+    place = run.model / MEMBERS / "0" if is_ensemble(run.model) else run.model  # members are of one data set
     plan = fitted if fitted.is_file() else run.plan
     return _Material(
         run,
@@ -110,7 +113,7 @@ def _read(run: Run) -> _Material:
         _record(run.model / "scores.json", Scores),
         _record(run.manifest, Manifest),
         read_start(run),
-        _record(run.model / SEAL, Seal),
+        _record(place / SEAL, Seal),
         _record(run.update, UpdateFile),
         index.cases if index else (),
     )

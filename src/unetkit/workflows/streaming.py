@@ -10,9 +10,9 @@ import numpy as np
 
 from unetkit.data.formats import WindowedFormat, format_of
 from unetkit.data.formats.checks import LIMIT_BYTES, smallest_unsigned
+from unetkit.data.labels import raw_values
 from unetkit.data.windows import Source, open_source, prepare_source
 from unetkit.inference.ensemble import Ensemble
-from unetkit.inference.predict import raw_values
 from unetkit.planning.capacity import free_memory
 from unetkit.records.progress import Progress
 from unetkit.workflows.model import Model
