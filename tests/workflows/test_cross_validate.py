@@ -164,10 +164,10 @@ def test_volumes_with_their_geometry(volumes, tiny_volume_words, tmp_path):
 
 
 def test_pictures_of_the_worst_cases_come_from_all_folds(validated):
-    rows = json.loads((validated / "pictures" / "index.json").read_text())
+    rows = json.loads((validated / "pictures" / "cases.json").read_text())["cases"]
     assert len(rows) == 12
     assert {row["id"].split("-")[0] for row in rows} == {"wafer00", "wafer01", "wafer02"}
-    with Image.open(validated / "pictures" / rows[0]["slices"][0]["prediction"]) as picture:
+    with Image.open(validated / "pictures" / rows[0]["prediction"]) as picture:
         assert picture.size == (64, 64)
 
 

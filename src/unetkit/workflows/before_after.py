@@ -157,7 +157,7 @@ def _in_engine(both: Deployed, sizes: list[Size]) -> list[Size]:
     """The sizes, with files and times of the engine."""
     inference = both.before.plan.inference
     shape = (len(both.before.plan.data.channels), *inference.tile_size)
-    seconds = seconds_per_tile([both.before.predictor.runtime, both.after.predictor.runtime], shape)
+    seconds = seconds_per_tile([both.before.sole.runtime, both.after.sole.runtime], shape)
     return [
         size.model_copy(update={"weights_bytes": stored, "seconds_per_tile": time})
         for size, stored, time in zip(sizes, both.bytes, seconds, strict=True)

@@ -269,10 +269,10 @@ def look_at(
     for case in cases:
         try:
             pixels, grid = read_pixels(case, plan.data)
-            model.predictor.check(pixels.shape, str(case.images[0]))
+            model.sole.check(pixels.shape, str(case.images[0]))
             sample = prepare_pixels(pixels, grid, plan.preparation, id=case.id)
             affordable = pixels[0].size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
-            prediction = model.predictor.sample(sample, probabilities=affordable, progress=watch)
+            prediction = model.sole.sample(sample, probabilities=affordable, progress=watch)
             if case.label is not None:
                 truth, known, _ = read_label(case, plan.data)
                 rows.append(

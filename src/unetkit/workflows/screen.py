@@ -179,7 +179,7 @@ def _look(model: Model, cases: Sequence[Case], *, progress: Progress) -> list[_L
         sample = prepare(case, model.plan.data, model.plan.preparation)
         if sample.label is None:
             raise DataError("the case has no label", cure="add its mask", where=case.id)
-        boxes, scores = model.predictor.screen(sample)
+        boxes, scores = model.sole.screen(sample)
         present = np.array([_classes_in(sample.label[box], len(model.classes)) for box in boxes])
         looked.append(_Looked(case, groups.index(case.group) % 2, boxes, scores, present))
         progress.advance(1, case=case.id)
