@@ -23,7 +23,7 @@ SEQUENCES = {
     "steel_classes": tuple(name for name in METHODS if name != "interpolate"),
 }
 """Who takes part: two models of different classes cannot be interpolated."""
-DRIFT = ("lidc_nodules2d", "magnetic_tile")
+DRIFT = ("lidc_nodules2d", "neu_seg")
 
 
 def job(name: str, script: str, *words: str) -> Job:
