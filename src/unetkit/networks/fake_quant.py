@@ -104,10 +104,10 @@ def quantized_kernel(kernel: Tensor) -> Tensor:
 
 def _written(x: Tensor, scale: Tensor, zero_point: Tensor, *, axis: int = 1) -> Tensor:
     """``QuantizeLinear`` and ``DequantizeLinear`` of ONNX."""
-    symbolic, attributes = torch.onnx.ops.symbolic, {"axis": axis}
+    symbolic = torch.onnx.ops.symbolic
     steps = symbolic(
-        "QuantizeLinear", (x, scale, zero_point), attributes, dtype=zero_point.dtype, shape=x.shape
+        "QuantizeLinear", (x, scale, zero_point), {"axis": axis}, dtype=zero_point.dtype, shape=x.shape
     )
     return symbolic(
-        "DequantizeLinear", (steps, scale, zero_point), attributes, dtype=torch.float32, shape=x.shape
+        "DequantizeLinear", (steps, scale, zero_point), {"axis": axis}, dtype=torch.float32, shape=x.shape
     )
