@@ -13,8 +13,9 @@ from worklist import DATA, OURS, THEIRS, UNET, Job, work_off  # noqa: E402
 WORK = HERE / "work"
 PICTURES = ("dsb2018_nuclei", "isbi2012_em", "magnetic_tile", "neu_seg", "drive")
 VOLUMES = "hippocampus"
-FOLD = "1/5"
-"""Held out: not the first part, on which values of the recipe were compared."""
+FOLDS = {"drive": "2/5"}
+"""Held out: a part on which nothing of the recipe was chosen. The first served to compare values; how odd
+sizes are met was decided after a look at drive's second."""
 
 
 def ours(name: str, minutes: float) -> Job:
@@ -24,7 +25,7 @@ def ours(name: str, minutes: float) -> Job:
         f"{name}-unetkit",
         (
             (UNET, "train", f"{data}", "--out", f"{run}", "--minutes", f"{minutes:g}",
-             "--fold", FOLD, "--overwrite"),
+             "--fold", FOLDS.get(name, "1/5"), "--overwrite"),
             (OURS, f"{HERE}/predict_held_out.py", "--data", f"{data}", "--run", f"{run}",
              "--predictions", f"{WORK / name / 'ours'}"),
             (OURS, f"{HERE}/score.py", "--data", f"{data}", "--run", f"{run}",

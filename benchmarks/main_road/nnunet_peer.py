@@ -47,9 +47,9 @@ def prepare(data: Path, split: Path, work: Path) -> None:
         extract_fingerprints([DATASET], num_processes=2, check_dataset_integrity=False)
         plan_experiments([DATASET])
         preprocess([DATASET], configurations=["3d_fullres"], num_processes=[2])
-        (work / "preprocessed" / NAME / "splits_final.json").write_text(
-            json.dumps([{"train": parts["train"], "val": parts["held_out"]}])
-        )
+    (work / "preprocessed" / NAME / "splits_final.json").write_text(
+        json.dumps([{"train": parts["train"], "val": parts["held_out"]}])
+    )
 
 
 def trainer():  # noqa: ANN201 - nnU-Net's own class, imported late

@@ -20,7 +20,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--predictions", type=Path, required=True)
     given = parser.parse_args()
-    held_out = set(json.loads((given.run / "split.json").read_text())["held_out"])
+    split = json.loads((given.run / "split.json").read_text())
+    held_out = set(split["held_out"])
     shutil.rmtree(given.predictions, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         for case in find_cases(given.data).cases:
@@ -34,7 +35,11 @@ def main() -> None:
     steps = max((event.get("step", 0) for event in events), default=0)
     network = {key: plan["network"][key] for key in ("encoder", "widths")}
     training = {key: plan["training"][key] for key in ("patch_size", "batch_size")}
-    facts = {"cases": len(held_out), "predict_seconds": round(time.monotonic() - start, 1)}
+    facts = {
+        "split": split["how"],
+        "cases": len(held_out),
+        "predict_seconds": round(time.monotonic() - start, 1),
+    }
     print(json.dumps({"steps": steps, "network": network, "training": training, **facts}))
 
 

@@ -1,37 +1,59 @@
 """Prediction of one volume, nnU-Net's predictor against ours: the very same trained network, no mirroring.
 
-From an array in memory to labels, preparation included; volumes of 40×56×40 (held-out cases padded at the
-edges), the Dice of both against the same reference.
+From an array in memory to labels, preparation included; the Dice of both against the same reference. Volumes
+of 40×56×40 are held-out cases padded at the edges; larger ones (``--shape 256 256 256``) are held-out cases
+side by side. Peak memory is that of a side's process, network and data included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import nibabel
 import numpy as np
-from duel import duel, medians, serve
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from nnunet_peer import prepare, trainer
 
-SHAPE = (40, 56, 40)
+from duel import duel, medians, serve
+
+CASE = (40, 56, 40)
 
 
-def volumes(data: Path, split: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Held-out images and labels in (z, y, x), brought to 40×56×40, over and over."""
+def volumes(data: Path, split: Path, shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Held-out images and labels in (z, y, x), each brought to 40×56×40, side by side up to ``shape``."""
+    cases = cycle(pairs(data, split))
+    counts = [-(-size // case) for size, case in zip(shape, CASE, strict=True)]
+    crop = tuple(slice(0, size) for size in shape)
     while True:
-        for case in json.loads(split.read_text())["held_out"]:
-            pair = []
-            for folder in ("imagesTr", "labelsTr"):
-                array = np.asarray(nibabel.load(data / folder / f"{case}.nii.gz").dataobj).T
-                array = array[tuple(slice(0, size) for size in SHAPE)]
-                grow = [(0, size - have) for size, have in zip(SHAPE, array.shape, strict=True)]
-                pair.append(np.pad(array, grow, mode="edge"))
-            yield pair[0].astype(np.float32), pair[1].astype(np.uint8)
+        full = [n * size for n, size in zip(counts, CASE, strict=True)]
+        image, label = np.zeros(full, np.float32), np.zeros(full, np.uint8)
+        for place in np.ndindex(*counts):
+            at = tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, CASE, strict=True))
+            image[at], label[at] = next(cases)
+        yield image[crop], label[crop]
+
+
+def pairs(data: Path, split: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Image and label of every held-out case, brought to 40×56×40 at its ends."""
+    found = []
+    for case in json.loads(split.read_text())["held_out"]:
+        pair = []
+        for folder in ("imagesTr", "labelsTr"):
+            array = np.asarray(nibabel.load(data / folder / f"{case}.nii.gz").dataobj).T
+            array = array[tuple(slice(0, size) for size in CASE)]
+            grow = [(0, size - have) for size, have in zip(CASE, array.shape, strict=True)]
+            pair.append(np.pad(array, grow, mode="edge"))
+        found.append((pair[0].astype(np.float32), pair[1].astype(np.uint8)))
+    return found
 
 
 def dice(label: np.ndarray, predicted: np.ndarray) -> float:
@@ -40,7 +62,13 @@ def dice(label: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([2 * (a & b).sum() / max(1, a.sum() + b.sum()) for a, b in both]))
 
 
-def theirs(given: argparse.Namespace) -> Iterator[float]:
+def facts(label: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Dice, and the peak memory of this process so far in GB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"dice": dice(label, predicted), "peak_gb": round(peak, 3)}
+
+
+def theirs(given: argparse.Namespace) -> Iterator[dict[str, float]]:
     """nnU-Net's predictor around our network."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -61,18 +89,18 @@ def theirs(given: argparse.Namespace) -> Iterator[float]:
         "",
         None,
     )
-    for pixels, label in volumes(given.data, given.split):
+    for pixels, label in volumes(given.data, given.split, tuple(given.shape)):
         predicted = predictor.predict_single_npy_array(pixels[None], {"spacing": [1.0, 1.0, 1.0]})
-        yield dice(label, np.asarray(predicted))
+        yield facts(label, np.asarray(predicted))
 
 
-def ours(given: argparse.Namespace) -> Iterator[float]:
+def ours(given: argparse.Namespace) -> Iterator[dict[str, float]]:
     """Our model handle."""
     import unetkit as uk
 
     model = uk.load(given.run / "model")
-    for pixels, label in volumes(given.data, given.split):
-        yield dice(label, np.asarray(model.predict(pixels[None])))
+    for pixels, label in volumes(given.data, given.split, tuple(given.shape)):
+        yield facts(label, np.asarray(model.predict(pixels[None])))
 
 
 def main() -> None:
@@ -83,6 +111,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--shape", type=int, nargs=3, default=CASE)
     parser.add_argument("--side", choices=["nnunet", "unetkit"])
     given = parser.parse_args()
     if given.side:
@@ -91,11 +121,12 @@ def main() -> None:
         return
     prepare(given.data, given.split, given.work.resolve())
     sides = {name: [sys.executable, *sys.argv, "--side", name] for name in ("nnunet", "unetkit")}
-    rows = duel(sides, turns=given.turns)
-    scores = {
-        f"{name}_dice": round(statistics.mean(row["facts"] for row in side), 4) for name, side in rows.items()
-    }
-    print(json.dumps({**medians(rows, "volume"), **scores, "volumes_each": given.turns}))
+    rows = duel(sides, turns=given.turns, warmup=given.warmup)
+    told: dict[str, object] = {**medians(rows, "volume"), "volumes_each": given.turns}
+    for name, side in rows.items():
+        told[f"{name}_dice"] = round(statistics.mean(row["facts"]["dice"] for row in side), 4)
+        told[f"{name}_peak_gb"] = max(row["facts"]["peak_gb"] for row in side)
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -39,13 +39,13 @@ def crop(image: np.ndarray, label: np.ndarray, draw: np.random.Generator) -> tup
     return image.copy(), label.copy()
 
 
-def train(data: Path, cases: list[str], classes: int, minutes: float) -> tuple[torch.nn.Module, int]:
-    """Train until the minutes are over."""
+def train(
+    network: torch.nn.Module, data: Path, cases: list[str], minutes: float
+) -> tuple[torch.nn.Module, int]:
+    """Train until the minutes are over; the network in evaluation mode, and its steps."""
     start = time.monotonic()
     pairs = [load(data, case) for case in cases]
-    torch.manual_seed(0)
     draw = np.random.default_rng(0)
-    network = smp.Unet("resnet34", encoder_weights=None, classes=classes)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-4)
     dice = smp.losses.DiceLoss("multiclass", from_logits=True)
     steps = 0
@@ -85,7 +85,9 @@ def main() -> None:
     parts = json.loads(given.split.read_text())
     values = {int(v) for case in parts["train"] for v in np.unique(load(given.data, case)[1])}
     start = time.monotonic()
-    network, steps = train(given.data, parts["train"], max(values) + 1, given.minutes)
+    torch.manual_seed(0)
+    network = smp.Unet("resnet34", encoder_weights=None, classes=max(values) + 1)
+    network, steps = train(network, given.data, parts["train"], given.minutes)
     seconds = time.monotonic() - start
     given.predictions.mkdir(parents=True, exist_ok=True)
     for case in parts["held_out"]:

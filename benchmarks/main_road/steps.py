@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from duel import duel, medians, metered, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from nnunet_peer import prepare, trainer
 
+from duel import duel, medians, metered, serve
 from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import inspect
 from unetkit.data.patches import Batch, Batches
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--side", choices=["nnunet", "unetkit"])
     given = parser.parse_args()
     if given.side == "nnunet":

@@ -91,8 +91,10 @@ def _ask(process: subprocess.Popen[str]) -> dict:
 
 
 def medians(rows: dict[str, list[dict]], unit: str) -> dict[str, float]:
-    """Median seconds per unit of each side, and the ratio of the first to the second."""
+    """Median seconds per unit of each side, and how many times faster than the first the others are."""
     middle = {name: statistics.median(row["seconds"] for row in side) for name, side in rows.items()}
-    first, second = middle.values()
+    first, *others = middle
     facts = {f"{name}_seconds_per_{unit}": round(value, 4) for name, value in middle.items()}
-    return {**facts, "ratio": round(first / second, 2)}
+    if len(others) == 1:
+        return {**facts, "ratio": round(middle[first] / middle[others[0]], 2)}
+    return {**facts, **{f"{name}_ratio": round(middle[first] / middle[name], 2) for name in others}}

@@ -1,0 +1,87 @@
+"""The rows of large pictures and fast runtimes; see ``benchmarks/worklist.py`` for how they are worked off.
+
+``volume`` uses the hippocampus run of the main road: ``benchmarks/main_road/bench.py --only hippocampus``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from worklist import DATA, OURS, THEIRS, UNET, Job, work_off  # noqa: E402
+
+WORK, ROAD = HERE / "work", HERE.parent / "main_road"
+SET, FOLD, MINUTES = "neu_seg", "2/5", 10
+EDGES = (4096, 16384, 32768)
+
+
+def trained() -> list[Job]:
+    """Both networks for the same minutes on the same cases, the models exported, the large picture."""
+    data, run = DATA / SET, WORK / "run"
+    ours = Job(
+        "train-unetkit",
+        (
+            (UNET, "train", f"{data}", "--out", f"{run}", "--network", "mobile", "--minutes", f"{MINUTES}",
+             "--fold", FOLD, "--overwrite", "--set", "inference.tile_size=[512,512]",
+             "--set", "inference.overlap_fraction=0.125"),
+            *(
+                (UNET, "export", f"{run}", "--to", runtime, "--out", f"{WORK / runtime}", "--overwrite")
+                for runtime in ("onnx", "openvino")
+            ),
+            (OURS, f"{HERE}/mosaic.py", "--data", f"{data}", "--split", f"{run / 'split.json'}",
+             "--out", f"{WORK / 'picture'}"),
+        ),
+    )  # fmt: skip
+    theirs = Job(
+        "train-peer",
+        (
+            (THEIRS, f"{HERE}/mobile_peer.py", "--train", "--weights", f"{WORK / 'peer.pt'}", "--data",
+             f"{data}", "--split", f"{run / 'split.json'}", "--minutes", f"{MINUTES}"),
+        ),
+        needs=ours.name,
+    )  # fmt: skip
+    return [ours, theirs]
+
+
+def models() -> tuple[str, ...]:
+    """What the rows of speed compare, by name."""
+    folders = {"pytorch": WORK / "run", "onnx": WORK / "onnx", "openvino": WORK / "openvino"}
+    return tuple(word for name, folder in folders.items() for word in ("--model", f"{name}={folder}"))
+
+
+def jobs() -> list[Job]:
+    """Every claim, in the order they are run."""
+    picture = WORK / "picture"
+    frame = (
+        OURS, f"{HERE}/frame.py", "--image", f"{picture / 'image.png'}", "--label",
+        f"{picture / 'label.png'}", "--work", f"{WORK / 'frame'}", "--peer", f"{WORK / 'peer.pt'}", *models(),
+    )  # fmt: skip
+    rows = [
+        *trained(),
+        Job("frame", (frame,), needs="train-peer"),
+        Job("tiles", ((OURS, f"{HERE}/tiles.py", *models()),), needs="train-unetkit"),
+    ]
+    for edge in EDGES:
+        memory = (OURS, f"{HERE}/memory.py", "--work", f"{WORK / 'memory'}", "--width", f"{edge}")
+        rows.append(Job(f"memory-{edge}", (memory,)))
+    volumes = ROAD / "work" / "hippocampus"
+    volume = (
+        THEIRS, f"{ROAD}/predict_pair.py", "--data", f"{DATA / 'hippocampus'}", "--split",
+        f"{volumes / 'run' / 'split.json'}", "--work", f"{volumes / 'nnunet_work'}", "--run",
+        f"{volumes / 'run'}", "--shape", "256", "256", "256", "--turns", "2", "--warmup", "1",
+    )  # fmt: skip
+    return [*rows, Job("volume", (volume,))]
+
+
+def main() -> None:
+    """Work off what is asked for."""
+    from results import write
+
+    work_off(jobs(), HERE, write)
+
+
+if __name__ == "__main__":
+    main()
