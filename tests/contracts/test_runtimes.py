@@ -66,7 +66,7 @@ def made(name: str, network: torch.nn.Module, plan: Plan, folder):
 CASES = [
     *itertools.product(sorted(RUNTIMES), ["residual"], (2, 3)),
     ("onnx", "separable", 3),
-    ("openvino", "gates", 3),
+    ("openvino", "gates", 2),
 ]
 
 
