@@ -51,6 +51,9 @@ peers: .venv-peers/.ready
 bench: setup peers
 	$(BIN)/python benchmarks/main_road/bench.py
 	$(BIN)/python benchmarks/architectures/bench.py
+	$(BIN)/python benchmarks/inference/bench.py
+	$(BIN)/python benchmarks/medicine/bench.py
+	$(BIN)/python benchmarks/compression/bench.py
 	$(BIN)/python benchmarks/continual/bench.py
 
 soak: setup

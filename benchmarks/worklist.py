@@ -141,4 +141,5 @@ def work_off(jobs: Sequence[Job], here: Path, write: Callable[[Path, Path], None
             if given.again and job.kept is not None:
                 shutil.rmtree(job.kept, ignore_errors=True)
             row.write_text(json.dumps(run(job, here / "work"), indent=1) + "\n")
-    write(rows, here / "RESULTS.md")
+    if not given.list:
+        write(rows, here / "RESULTS.md")
