@@ -21,7 +21,7 @@ SIZES = {
 }
 ROWS = {
     "residual": {"encoder": "residual"},
-    "gates": {"fusion": "attention", "norm": "batch", "pyramid": "levels"},
+    "gates": {"fusion": "attention", "norm": "batch"},
     "separable": {"decoder": "fpn", "fusion": "scse", "norm": "group"},
 }
 """What hangs on the size: pooling, padding, cropping, resizing; ``test_networks`` exports every row."""
