@@ -33,6 +33,11 @@ def test_the_saved_predictions_are_those_of_the_fold_and_the_scores_are_theirs(v
     assert plan.inference.minimum_pixels == ()
     by_id = {case.id: case for case in scores.cases}
     assert len(by_id) == 12
+    paths = [validated / f"fold-{number}" / "model" / "scores.json" for number in range(3)]
+    folds = [Scores.from_json(path.read_bytes(), where=path) for path in paths]
+    for name in ("calibration", "calibration_objects"):
+        pixels = [sum(row[2] for row in getattr(each, name)) for each in (scores, *folds)]
+        assert pixels[0] == sum(pixels[1:]) > 0
     for number in range(3):
         model = load(validated / f"fold-{number}")
         one = model.sole

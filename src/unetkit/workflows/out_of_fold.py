@@ -82,6 +82,7 @@ def measure_folds(
         measured.append(scores)
         rows.append(found)
     bins = pooled([scores.calibration for scores in measured])
+    near = pooled([scores.calibration_objects for scores in measured])
     applied = False
     if fit:
         for place, fold in enumerate(folds):
@@ -99,6 +100,7 @@ def measure_folds(
         split=SPLIT,
         calibration=bins,
     )
+    scores = scores.model_copy(update={"calibration_objects": near})
     return OutOfFold(scores, tuple(measured), plan, applied)
 
 
