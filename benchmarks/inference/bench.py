@@ -16,23 +16,25 @@ from worklist import DATA, OURS, THEIRS, UNET, Job, work_off  # noqa: E402
 WORK, ROAD = HERE / "work", HERE.parent / "main_road"
 SET, FOLD, MINUTES = "neu_seg", "2/5", 10
 EDGES = (4096, 16384, 32768)
+EXPORTS = ("onnx", "openvino", "onnx_int8", "openvino_int8")
 
 
 def trained() -> list[Job]:
     """Both networks for the same minutes on the same cases, the models exported, the large picture."""
-    data, run = DATA / SET, WORK / "run"
+    data, run, calibration = DATA / SET, WORK / "run", WORK / "picture" / "calibration"
     ours = Job(
         "train-unetkit",
         (
             (UNET, "train", f"{data}", "--out", f"{run}", "--network", "mobile", "--minutes", f"{MINUTES}",
              "--fold", FOLD, "--overwrite", "--set", "inference.tile_size=[512,512]",
              "--set", "inference.overlap_fraction=0.125"),
-            *(
-                (UNET, "export", f"{run}", "--to", runtime, "--out", f"{WORK / runtime}", "--overwrite")
-                for runtime in ("onnx", "openvino")
-            ),
             (OURS, f"{HERE}/mosaic.py", "--data", f"{data}", "--split", f"{run / 'split.json'}",
              "--out", f"{WORK / 'picture'}"),
+            *(
+                (UNET, "export", f"{run}", "--to", name.removesuffix("_int8"), "--out", f"{WORK / name}",
+                 "--overwrite", *(("--int8", f"{calibration}") if name.endswith("_int8") else ()))
+                for name in EXPORTS
+            ),
         ),
     )  # fmt: skip
     theirs = Job(
@@ -48,7 +50,7 @@ def trained() -> list[Job]:
 
 def models() -> tuple[str, ...]:
     """What the rows of speed compare, by name."""
-    folders = {"pytorch": WORK / "run", "onnx": WORK / "onnx", "openvino": WORK / "openvino"}
+    folders = {"pytorch": WORK / "run", **{name: WORK / name for name in EXPORTS}}
     return tuple(word for name, folder in folders.items() for word in ("--model", f"{name}={folder}"))
 
 

@@ -1,13 +1,15 @@
 """One large picture and its labels from the held-out pictures of a data set, laid side by side.
 
 Large labelled pictures that may be passed on are rare; this one holds real surfaces at the scale they were
-trained at. Where the held-out pictures run out they begin again.
+trained at. Where the held-out pictures run out they begin again. Beside it some pictures of the training are
+laid out as a data set of their own, for exports to find the ranges of eight bits on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from itertools import cycle
 from pathlib import Path
 
@@ -27,17 +29,25 @@ def mosaic(folder: Path, names: list[str], edge: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Write ``image.png`` and ``label.png``."""
+    """Write ``image.png``, ``label.png`` and the folder ``calibration``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--edge", type=int, default=4096)
+    parser.add_argument("--calibration", type=int, default=8, help="Pictures of the training to lay out.")
     given = parser.parse_args()
-    names = json.loads(given.split.read_text())["held_out"]
+    split = json.loads(given.split.read_text())
+    train = split["train"][:: max(1, len(split["train"]) // given.calibration)][: given.calibration]
     given.out.mkdir(parents=True, exist_ok=True)
     for part, name in (("images", "image"), ("masks", "label")):
-        Image.fromarray(mosaic(given.data / part, names, given.edge)).save(given.out / f"{name}.png")
+        picture = mosaic(given.data / part, split["held_out"], given.edge)
+        Image.fromarray(picture).save(given.out / f"{name}.png")
+        folder = given.out / "calibration" / part
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for id in train:
+            shutil.copy(given.data / part / f"{id}.png", folder)
 
 
 if __name__ == "__main__":
