@@ -301,6 +301,17 @@ def test_brightness_multiplies_each_channel_within_its_range():
     assert not torch.allclose(factors[:, 0], factors[:, 1])
 
 
+def test_slices_of_a_channel_change_alike():
+    pixels, _ = batch_of((6, 6), batch=20, channels=6)
+    changed = pixels.clone()
+    change_intensities(changed, only(brightness=1.0), generator=torch.Generator().manual_seed(0), alike=3)
+    factors = (changed / pixels).flatten(2).mean(2)
+    for first in (0, 3):
+        torch.testing.assert_close(factors[:, first], factors[:, first + 1], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(factors[:, first], factors[:, first + 2], atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(factors[:, 0], factors[:, 3], atol=1e-2)
+
+
 @pytest.mark.parametrize("part", ["blur", "low_resolution"])
 @pytest.mark.parametrize("shape", [(16, 16), (8, 8, 8)])
 def test_blur_and_low_resolution_smooth_and_keep_constants(part, shape):

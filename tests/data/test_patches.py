@@ -15,6 +15,7 @@ from unetkit.data.patches import Batches
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Grid, Intensity, Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
+from unetkit.spatial.slices import Slices
 
 PLAIN = AugmentationPlan(
     rotation=0, scaling=0, noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0
@@ -439,3 +440,57 @@ def test_a_turned_patch_may_look_past_a_small_image(shape, patch, augmentation):
     blind = [item for batch in seen for item in (~batch.known).flatten(1).all(dim=1)]
     assert any(blind)
     assert not all(blind)
+
+
+def sliced(samples, axis, context, augmentation=PLAIN, *, patch=(6, 8), **training):
+    plan = TrainingPlan(**{"patch_size": patch, "batch_size": 4, **training})
+    slices = Slices(axis, context)
+    return Batches(samples, plan, augmentation, classes=2, device=torch.device("cpu"), slices=slices, ahead=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("context", [0, 2])
+def test_a_slice_comes_with_its_neighbours_as_channels(axis, context):
+    shape = (10, 11, 12)
+    volume = numbered("a", shape)
+    made, seen = sliced([volume], axis, context), set()
+    for step in range(20):
+        batch = made.at(step)
+        assert batch.pixels.shape == (4, 1 + 2 * context, 6, 8)
+        for pixels, target in zip(batch.pixels, batch.target, strict=True):
+            first = int(pixels[context, 0, 0])
+            start = np.array(np.unravel_index(first, shape))
+            place = tuple(
+                slice(begin, begin + 1) if a == axis else slice(begin, begin + size)
+                for a, (begin, size) in enumerate(zip(start, np.insert((6, 8), axis, 1), strict=True))
+            )
+            assert np.array_equal(target.numpy(), volume.label[place].reshape(6, 8))
+            for channel, shift in zip(pixels, range(-context, context + 1), strict=True):
+                near = int(np.clip(start[axis] + shift, 0, shape[axis] - 1))  # the outermost slices repeat
+                there = tuple(slice(near, near + 1) if a == axis else p for a, p in enumerate(place))
+                assert np.array_equal(channel.numpy(), volume.pixels[0][there].reshape(6, 8))
+            seen.add(int(start[axis]))
+    assert seen == set(range(shape[axis]))
+
+
+def test_slices_are_centred_on_classes_and_moved_as_pictures_are():
+    volume = sample("a", (10, 20, 24), classes=())
+    volume.label[7, 5, 6] = 1
+    volume = replace(volume, foreground=foreground(volume.label, None))
+    batch = sliced([volume], 0, 1, foreground_fraction=1.0).at(0)
+    assert (batch.target.flatten(1).sum(1) == 1).all()
+    moved = sliced([volume, sample("b", (4, 5, 6), seed=1)], 0, 1, EVERYTHING, patch=(16, 16))
+    one, again = moved.at(3), moved.at(3)
+    assert equal(one, again)
+    assert one.pixels.shape == (4, 3, 16, 16)
+
+
+def test_volumes_without_slices_are_refused_by_a_patch_of_the_plane():
+    with pytest.raises(
+        DataError, match=r"expected 3 axes as in training.patch_size, got the shape \(16, 16\)"
+    ):
+        sliced([sample("a", (16, 16))], 0, 1)
+    with pytest.raises(
+        DataError, match=r"expected 2 axes as in training.patch_size, got the shape \(8, 9, 9\)"
+    ):
+        batches([sample("a", (8, 9, 9))])

@@ -10,6 +10,7 @@ from unetkit.inference.embedding import embed
 from unetkit.networks.unet import build
 from unetkit.records.case import Grid, Intensity, Sample
 from unetkit.records.plan import EXAMPLE, NetworkPlan
+from unetkit.spatial.slices import Slices
 
 
 @pytest.mark.parametrize("pyramid", ["none", "input", "levels"])
@@ -35,3 +36,12 @@ def test_volumes_too():
     network = build(plan, rank=3, in_channels=2, classes=2).eval()
     sample = Sample("a", np.ones((2, 6, 9, 8), np.float32), Grid.plain(3))
     assert embed(network, sample, (4, 8, 8)).shape == (16,)
+
+
+def test_of_slices_the_one_in_the_middle():
+    torch.manual_seed(0)
+    network = build(NetworkPlan(**EXAMPLE["network"]), rank=2, in_channels=3, classes=2).eval()
+    pixels = np.random.default_rng(0).standard_normal((1, 7, 20, 16)).astype(np.float32)
+    found = embed(network, Sample("a", pixels, Grid.plain(3)), (16, 16), slices=Slices(0, 1))
+    picture = Sample("a", pixels[0, 2:5], Grid.plain(2))
+    np.testing.assert_allclose(found, embed(network, picture, (16, 16)), rtol=1e-6)

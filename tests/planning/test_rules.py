@@ -195,3 +195,40 @@ def test_real_data_sets(name, minutes, patch, widths):
     assert decided.training.patch_size == patch
     assert widths[0] <= decided.network.widths[0] <= widths[1]
     assert 2 <= decided.training.batch_size <= 8
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_plan_for_slices_is_one_for_the_plane(fingerprint, axis):
+    volume = fingerprint(3, shape=(40, 160, 120), spacings_mm=((5.0, 1.0, 1.0),) * 40)
+    data = DataPlan(
+        rank=3, channels=("image",), classes=volume.classes, label_values=(0, 1, 2),
+        slice_axis=axis, context_slices=2,
+    )  # fmt: skip
+    made = plan(volume, data, minutes=30, memory_gb=8, cost=COST)
+    assert made.data == data
+    assert len(made.training.patch_size) == len(made.inference.tile_size) == 2
+    assert all(len(stage) == 2 for stage in (*made.network.kernels, *made.network.strides))
+    assert made.preparation.spacing_mm[axis] == 0
+    assert made.objective.losses[0].options == {"batch": 1.0}
+    assert max(made.inference.mirror_axes) == 1
+    assert made.reasons["data.slice_axis"].startswith(f"Asked for: one slice along axis {axis}")
+    assert "5 channels in all" in made.reasons["data.context_slices"]
+    build(made.network, rank=2, in_channels=5, classes=3)
+
+
+def test_slices_are_not_chosen_but_named_where_an_axis_is_far_coarser(fingerprint):
+    data = DataPlan(rank=3, channels=("image",), classes=("background", "a", "b"), label_values=(0, 1, 2))
+    thick = fingerprint(3, spacings_mm=((5.0, 1.0, 1.0),) * 40)
+    for volume, named in ((thick, True), (fingerprint(3), False)):
+        made = plan(volume, data, minutes=30, memory_gb=8, cost=COST)
+        assert made.data.slice_axis is None
+        assert ("whether data.slice_axis=0 does better" in made.reasons["data.slice_axis"]) == named
+        assert "1 of 5 data sets" in made.reasons["data.context_slices"]
+
+
+def test_pictures_have_no_slices(fingerprint):
+    data = DataPlan(rank=2, channels=("image",), classes=("background", "a", "b"), label_values=(0, 1, 2))
+    made = plan(fingerprint(), data, minutes=30, memory_gb=8, cost=COST)
+    assert made.reasons["data.slice_axis"] == "None: pictures have no slices."
+    with pytest.raises(UsageError, match="the images have 2 axes and no slices"):
+        plan(fingerprint(), data.model_copy(update={"slice_axis": 0}), cost=COST)

@@ -1,8 +1,8 @@
 import pytest
 
 from unetkit.errors import UsageError
-from unetkit.records.plan import EXAMPLE, Plan
-from unetkit.workflows.asked import changed_given, given_plan, resumed_plan, wanted_split
+from unetkit.records.plan import EXAMPLE, DataPlan, Plan
+from unetkit.workflows.asked import asked_data, changed_given, given_plan, resumed_plan, wanted_split
 from unetkit.workflows.train import Wishes
 
 
@@ -82,3 +82,12 @@ def test_the_command_that_started_a_run_resumes_it_unchanged():
 def test_what_would_make_it_another_run_is_refused(said):
     with pytest.raises(UsageError, match=r"^r: a resumed run keeps its own plan.*--minutes and --set"):
         resumed_plan(plan_of(), Wishes(resume=True, **said), where="r")
+
+
+def test_slices_are_known_to_the_planner_before_it_plans():
+    seen = DataPlan(rank=3, channels=("CT",), classes=("no", "yes"), label_values=(0, 1))
+    asked = asked_data(seen, Wishes(changes={"data.slice_axis": "1", "data.context_slices": "2"}))
+    assert asked == seen.model_copy(update={"slice_axis": 1, "context_slices": 2})
+    assert asked_data(seen, Wishes(changes={"data.channels": '["MR"]', "training.steps": "3"})) == seen
+    with pytest.raises(UsageError, match=r"'data\.slice_axis'"):
+        asked_data(seen, Wishes(changes={"data.slice_axis": "7"}))

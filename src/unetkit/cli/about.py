@@ -35,6 +35,7 @@ def info(
     rows = [
         ("folder", found.folder),
         ("axes", data.rank),
+        ("seen by the network", data.sight),
         ("channels", ", ".join(data.channels)),
         (
             "classes",

@@ -135,7 +135,9 @@ def mirror(pixels: Tensor, coded: Tensor, moves: Moves) -> None:
         coded[item] = coded[item].flip(axes)
 
 
-def change_intensities(pixels: Tensor, plan: AugmentationPlan, *, generator: torch.Generator) -> None:
+def change_intensities(
+    pixels: Tensor, plan: AugmentationPlan, *, generator: torch.Generator, alike: int = 1
+) -> None:
     """Change, in place, the intensities of the items that draw a change.
 
     Each change has its own probability per item; its amount is drawn per item for noise, blur and
@@ -145,13 +147,15 @@ def change_intensities(pixels: Tensor, plan: AugmentationPlan, *, generator: tor
         pixels: ``(B, C, *S)`` float32, about zero mean and unit variance.
         plan: Probabilities and ranges.
         generator: On the CPU.
+        alike: Channels in a row that are slices of one channel, and change by the same amount.
 
     Reference:
         Isensee et al., nnU-Net, Nature Methods 2021, supplementary note on augmentation (order and kinds).
     """
     batch, channels = pixels.shape[:2]
     chance = torch.rand((batch, 7), generator=generator, dtype=torch.float64)
-    amounts = torch.rand((batch, channels, 6), generator=generator, dtype=torch.float64)
+    amounts = torch.rand((batch, channels // alike, 6), generator=generator, dtype=torch.float64)
+    amounts = amounts.repeat_interleave(alike, dim=1)
     parts = (plan.noise, plan.blur, plan.brightness, plan.contrast, plan.low_resolution, plan.gamma)
     for column, probability in enumerate(parts):
         items = torch.nonzero(chance[:, column] < probability)[:, 0]

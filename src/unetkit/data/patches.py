@@ -21,6 +21,7 @@ from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
 from unetkit.spatial.grid import mirrors_edges
 from unetkit.spatial.intensity import apply_intensity
+from unetkit.spatial.slices import Slices
 
 _TRIES = 16
 _RESIDENT_BYTES = 2 << 30
@@ -67,6 +68,8 @@ class Batches:
         augmentation: What happens to a patch.
         classes: Number of classes with the background.
         device: Where batches are augmented and handed over.
+        slices: How a network over the plane sees volumes: a patch is one slice and its neighbours; None: it
+            sees every axis.
         ahead: Batches that ``stream`` makes ahead in a background thread; None: 2 beside an accelerator, none
             on the CPU, where the network has every core already (two threads that each spread over all
             cores were measured to slow a step by half).
@@ -84,9 +87,10 @@ class Batches:
         *,
         classes: int,
         device: torch.device,
+        slices: Slices | None = None,
         ahead: int | None = None,
     ) -> None:
-        _refuse(samples, training, classes)
+        _refuse(samples, training, classes, slices)
         if mixes(augmentation) and training.batch_size < 2:
             raise UsageError(
                 "expected training.batch_size of at least 2 to mix patches with one another, got 1",
@@ -97,7 +101,9 @@ class Batches:
         self._augmentation = augmentation
         self._device = device
         self._ahead = ahead if ahead is not None else 0 if device.type == "cpu" else 2
-        self._patch = np.asarray(training.patch_size)
+        self._slices = slices
+        # Places are drawn in the volume, where the patch of a network over the plane is one slice thick.
+        self._patch = np.asarray(slices.in_volume(training.patch_size) if slices else training.patch_size)
         holders = {
             value: [s for s in samples if len(s.foreground.get(value, ()))] for value in range(1, classes)
         }
@@ -138,7 +144,8 @@ class Batches:
             source, source_ids, centres = self._sources([picks[item] for item in moves.moving], moves)
             move(image, ids, moves, sources=(self._put(source), self._put(source_ids)), centres=centres)
         mirror(image, ids, moves)
-        change_intensities(image, self._augmentation, generator=generator)
+        alike = self._slices.count if self._slices else 1
+        change_intensities(image, self._augmentation, generator=generator, alike=alike)
         cases = tuple(pick.sample.id for pick in picks)
         if not mixes(self._augmentation):
             return Batch(image, *decode(ids), cases)
@@ -194,15 +201,23 @@ class Batches:
                 begin = low + (np.asarray(u_start) * (high - low + 1)).astype(np.int64)
             else:
                 begin = np.clip(np.asarray(place) - self._patch // 2, low, high)
-            picks.append(_Pick(sample, begin))
+            picks.append(_Pick(sample, begin) if self._slices is None else self._slice(sample, begin))
         return picks
+
+    def _slice(self, sample: Sample, begin: np.ndarray) -> _Pick:
+        """The same place, in the one slice that it lies in."""
+        assert self._slices is not None
+        picture = self._slices.picture(sample, int(begin[self._slices.axis]))
+        self._release(sample)
+        return _Pick(picture, np.delete(begin, self._slices.axis))
 
     def _sources(self, picks: Sequence[_Pick], moves: Moves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The surroundings that the moving items look at: pixels, coded labels, where the middle lies."""
-        middle = np.stack([pick.start for pick in picks]) + (self._patch - 1) / 2
-        reach = moves.reach(self._training.patch_size)
+        patch = self._training.patch_size
+        middle = np.stack([pick.start for pick in picks]) + (np.asarray(patch) - 1) / 2
+        reach = moves.reach(patch)
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
-        if not mirrors_edges(len(self._patch)):
+        if not mirrors_edges(len(patch)):
             # A patch larger than the image may look past it altogether: one pixel stays, out of its sight.
             shapes = np.stack([pick.sample.pixels.shape[1:] for pick in picks])
             low = np.clip(low, 0, shapes - 1)
@@ -232,6 +247,9 @@ class Batches:
                 cure="run `unet check` on the data, and correct or leave out this case",
                 where=sample.id,
             )
+        self._release(sample)
+
+    def _release(self, sample: Sample) -> None:
         if self._let_go:
             for array in (sample.pixels, sample.label, sample.known):
                 _forget(array)
@@ -240,14 +258,14 @@ class Batches:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
 
 
-def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int) -> None:
+def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int, slices: Slices | None) -> None:
     if not samples:
         raise DataError("there is no case to train on", cure="add labelled cases, or choose fewer folds")
     for sample in samples:
-        if sample.pixels.ndim - 1 != len(training.patch_size):
+        axes = len(training.patch_size) + (slices is not None)
+        if sample.pixels.ndim - 1 != axes:
             raise DataError(
-                f"expected {len(training.patch_size)} axes as in training.patch_size, got the shape "
-                f"{sample.pixels.shape[1:]}",
+                f"expected {axes} axes as in training.patch_size, got the shape {sample.pixels.shape[1:]}",
                 cure="give training.patch_size one number per axis",
                 where=sample.id,
             )

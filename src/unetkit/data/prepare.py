@@ -26,6 +26,10 @@ CACHE_VERSION = 1
 """Raised whenever the same files and plan would be prepared into other numbers."""
 
 _ATTEMPTS = 3
+_OF_THE_NETWORK = {
+    "slice_axis",
+    "context_slices",
+}  # how a prepared volume is seen, which changes nothing in it
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class Cache:
             "labelled": case.label is not None,
             "label_kind": case.label_kind,
             "region": case.region,
-            "data": self._data.model_dump(mode="json"),
+            "data": self._data.model_dump(mode="json", exclude=_OF_THE_NETWORK),
             "preparation": self._preparation.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -10,15 +10,19 @@ import torch
 from unetkit.networks.unet import UNet
 from unetkit.records.case import Sample
 from unetkit.spatial.intensity import apply_intensity
+from unetkit.spatial.slices import Slices
 
 
-def embed(network: UNet, sample: Sample, patch_size: Sequence[int]) -> np.ndarray:
+def embed(
+    network: UNet, sample: Sample, patch_size: Sequence[int], *, slices: Slices | None = None
+) -> np.ndarray:
     """The encoder's coarsest stage on the middle of an image, mean over pixels.
 
     Args:
         network: In evaluation mode; on any device.
         sample: Pixels ``(C, *S)``, normalised or with the normalisation still to be applied.
         patch_size: Pixels per axis of the middle; the whole axis where it is shorter.
+        slices: How a network over the plane sees the volume, of which the slice in the middle is shown.
 
     Returns:
         ``(D,)`` float32, with ``D`` channels of that stage.
@@ -31,6 +35,8 @@ def embed(network: UNet, sample: Sample, patch_size: Sequence[int]) -> np.ndarra
         >>> embed(network, Sample("a", np.zeros((1, 50, 40), np.float32), Grid.plain(2)), (32, 32)).shape
         (16,)
     """
+    if slices is not None:
+        sample = slices.picture(sample, sample.pixels.shape[1 + slices.axis] // 2)
     middle = tuple(
         slice(max(0, (length - size) // 2), max(0, (length - size) // 2) + size)
         for length, size in zip(sample.pixels.shape[1:], patch_size, strict=True)

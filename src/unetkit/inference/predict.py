@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +16,23 @@ from unetkit.data.windows import WindowedSample
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
 from unetkit.inference.crf import refined_rows
-from unetkit.inference.exact import Reach, exact_rows, pieces, probe, shown_boxes
+from unetkit.inference.exact import Reach, probe
 from unetkit.inference.large import RollingRows, label_rows
+from unetkit.inference.layout import Finish, layout, refuse_unfit
 from unetkit.inference.objects import cleaned_rows
 from unetkit.inference.pipeline import ahead
 from unetkit.inference.restore import to_original
 from unetkit.inference.screen import blank, tile_scores, worth_computing
-from unetkit.inference.stream import Box, Rows, asked_once, finished_rows, mirrored, tile_logits, watched
+from unetkit.inference.stream import Box, asked_once, mirrored, tile_logits, watched
 from unetkit.records.case import Case, Grid, Intensity, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.runtimes import Runtime
 from unetkit.spatial.intensity import apply_intensity
-from unetkit.spatial.tiles import Tiling
+from unetkit.spatial.slices import Slices
 
 _BANDS_AHEAD = 2
-
-Finish = Callable[[Iterable[np.ndarray | None]], Iterator[Rows]]
-"""Answers for tiles, in order, None for one left out → finished rows."""
 
 
 class Predictor:
@@ -48,7 +45,8 @@ class Predictor:
         inference: Tiles, batches, mirrors.
 
     Raises:
-        UsageError: The tile size or a mirror axis does not fit the number of axes.
+        UsageError: The tile size or a mirror axis does not fit the number of axes the network sees, or slices
+            are asked for where there are none.
 
     Example:
         >>> from unetkit.records.plan import EXAMPLE, Plan
@@ -65,23 +63,8 @@ class Predictor:
     def __init__(
         self, runtime: Runtime, data: DataPlan, preparation: PreparationPlan, inference: InferencePlan
     ) -> None:
-        axes = range(data.rank)
-        if len(inference.tile_size) != data.rank or any(size < 1 for size in inference.tile_size):
-            raise UsageError(
-                f"inference.tile_size is {list(inference.tile_size)}, the images have {data.rank} axes",
-                cure=f"set inference.tile_size to {data.rank} numbers of pixels",
-            )
-        if any(axis not in axes for axis in inference.mirror_axes):
-            raise UsageError(
-                f"inference.mirror_axes is {list(inference.mirror_axes)}, the images have {data.rank} axes",
-                cure=f"use some of {list(axes)}",
-            )
-        if inference.screen_thresholds and len(inference.screen_thresholds) != len(data.classes) - 1:
-            raise UsageError(
-                f"inference.screen_thresholds has {len(inference.screen_thresholds)} numbers, "
-                f"the model has {len(data.classes) - 1} foreground classes",
-                cure="give one per class, as 'unet screen' finds them",
-            )
+        self._slices = Slices.of(data)
+        refuse_unfit(data, inference)
         self.runtime = runtime
         self.data = data
         self.preparation = preparation
@@ -341,13 +324,20 @@ class Predictor:
         scores: np.ndarray | None,
     ) -> Iterator[np.ndarray | None]:
         """Network inputs tile by tile; None for those that the plan leaves out."""
+        slices = self._slices
         wanted = np.ones(len(boxes), bool)
         if scores is not None:
             wanted = worth_computing(scores, self.inference.screen_thresholds)
 
         def shown(box: Box) -> np.ndarray | None:
-            part = read(box)
-            return None if blank(part, self.inference.skip_tiles) else apply_intensity(part, intensity)
+            seen = box if slices is None else slices.seen(box, boxes[-1][slices.axis].stop)
+            part = read(seen)
+            if blank(part, self.inference.skip_tiles):
+                return None
+            part = apply_intensity(part, intensity)
+            if slices is None:
+                return part
+            return slices.stack(part, box[slices.axis].start - seen[slices.axis].start)
 
         return (shown(box) if compute else None for box, compute in zip(boxes, wanted, strict=True))
 
@@ -367,19 +357,13 @@ class Predictor:
         self, shape: tuple[int, ...], run: Callable[[np.ndarray], np.ndarray], *, mirror: bool
     ) -> tuple[Sequence[Box], Finish]:
         """The tiles of a prepared image ``*S``, and what makes finished rows of the answers."""
-        sparse = self.inference.skip_tiles != "none" or self.inference.screen_factor > 0
-        classes = len(self.data.classes) if sparse else 0
-        tile = tuple(min(pair) for pair in zip(self.inference.tile_size, shape, strict=True))
-        if math.prod(shape) <= self.inference.whole_image_pixels:
-            tile = shape
-        if self.inference.mode == "blend" or tile == shape:
-            tiling = Tiling.over(shape, tile, self.inference.overlap_fraction)
-            return tiling.boxes, partial(finished_rows, tiling, classes=classes)
-        key = (shape, mirror)
-        if key not in self._reaches:
-            self._reaches[key] = probe(run, channels=len(self.data.channels), shape=shape)
-        axes = [pieces(*each) for each in zip(shape, tile, self._reaches[key], strict=True)]
-        return tuple(shown_boxes(axes)), partial(exact_rows, axes, classes=classes)
+
+        def reach(whole: tuple[int, ...]) -> tuple[Reach, ...]:
+            if (whole, mirror) not in self._reaches:
+                self._reaches[whole, mirror] = probe(run, channels=self.data.input_channels, shape=whole)
+            return self._reaches[whole, mirror]
+
+        return layout(shape, self.data, self.inference, reach=reach)
 
 
 def _counted(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:

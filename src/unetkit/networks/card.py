@@ -106,7 +106,11 @@ def _data(plan: Plan, facts: Mapping[str, str]) -> str:
     rows = [
         ("channels", _listed(plan.data.channels)),
         ("pixels of the training images", plan.data.pixels),
-        ("spacing (mm)", " × ".join(f"{step:g}" for step in spacing) if spacing else "as it comes"),
+        ("seen by the network", plan.data.sight),
+        (
+            "spacing (mm)",
+            " × ".join(f"{step:g}" if step else "any" for step in spacing) if spacing else "as it comes",
+        ),
         ("normalisation", _listed([channel.scheme for channel in plan.preparation.normalization])),
         *facts.items(),
     ]

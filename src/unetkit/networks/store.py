@@ -181,7 +181,7 @@ def load_model(folder: Path, *, prune_level: int = 0) -> tuple[UNet, Plan]:
     try:
         with torch.device("meta"):  # shapes only: the memory is the file's
             network = build(
-                plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes)
+                plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
             )
     except UsageError as wrong:
         raise DataError(wrong.problem, cure=wrong.cure, where=folder / PLAN) from wrong

@@ -25,6 +25,7 @@ from unetkit.planning.cost import BYTES_PER_WEIGHT, FIXED_BYTES
 from unetkit.planning.topology import divisors
 from unetkit.records.plan import LossTerm, NetworkPlan, ObjectivePlan, Plan
 from unetkit.runtimes.devices import Layout, pick_device
+from unetkit.spatial.slices import Slices
 
 __all__ = ["default_memory_gb", "fit_to_memory", "saved_bytes", "step_bytes"]
 
@@ -77,8 +78,8 @@ def step_bytes(plan: Plan, *, device: str = "cpu") -> int:
         device: ``cpu``, ``cuda``, …
     """
     data, network, training = plan.data, plan.network, plan.training
-    channels, classes = len(data.channels), len(data.classes)
-    known = {"rank": data.rank, "in_channels": channels, "classes": classes}
+    channels, classes = data.input_channels, len(data.classes)
+    known = {"rank": data.input_rank, "in_channels": channels, "classes": classes}
     saved = saved_bytes(network, **known, patch=training.patch_size, losses=plan.objective.losses)
     weights = _count(network, **known, losses=plan.objective.losses).weights
     pixels = math.prod(_padded(training.patch_size, network))
@@ -127,9 +128,11 @@ def check_sizes(plan: Plan) -> None:
         plan: The plan.
 
     Raises:
-        UsageError: One has not one positive number per axis, or the patch is below the network's stride.
+        UsageError: One has not one positive number per axis the network sees, the patch is below the
+            network's stride, or slices are asked for where there are none.
     """
-    rank, patch = plan.data.rank, plan.training.patch_size
+    Slices.of(plan.data)  # refuses slices where there are none
+    rank, patch = plan.data.input_rank, plan.training.patch_size
     for key, size in (("training.patch_size", patch), ("inference.tile_size", plan.inference.tile_size)):
         if len(size) != rank or min(size) < 1:
             raise UsageError(
@@ -192,9 +195,9 @@ def try_step(plan: Plan, device: torch.device) -> float:
 
 def _step(plan: Plan, device: torch.device) -> None:
     """One step as training makes it: forward, losses, backward, AdamW."""
-    channels, classes = len(plan.data.channels), len(plan.data.classes)
+    channels, classes = plan.data.input_channels, len(plan.data.classes)
     with torch.random.fork_rng(devices=[]):
-        network = build(plan.network, rank=plan.data.rank, in_channels=channels, classes=classes)
+        network = build(plan.network, rank=plan.data.input_rank, in_channels=channels, classes=classes)
     wanted = plan.training.precision
     half = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
     layout = Layout("bfloat16" if half else "float32", "channels_last")

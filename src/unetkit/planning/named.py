@@ -137,7 +137,7 @@ def of_model(plan: Plan, name: str) -> Wanted:
         name: How the model was named.
     """
     why = f"As in '{name}', the model whose weights training starts from."
-    return Wanted(name, why, lambda _: plan.network, {}, True, plan.data.rank)
+    return Wanted(name, why, lambda _: plan.network, {}, True, plan.data.input_rank)
 
 
 def known() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Everything but the size: normalisation, losses, augmentation, optimiser, inference; each with its reason.
+"""Everything but size and preparation: losses, augmentation, optimiser, inference; each with its reason.
 
 Every function answers with a slice of the plan and with the reasons of its values, by dotted key.
 """
@@ -8,28 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from unetkit.planning.budget import Choice, Terms
 from unetkit.planning.measure import is_tube
-from unetkit.planning.topology import coarse_axis, target_spacing
-from unetkit.records.fingerprint import ChannelFingerprint, Fingerprint
+from unetkit.planning.topology import coarse_axis
+from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import (
     AugmentationPlan,
     InferencePlan,
     LossTerm,
-    Normalization,
     ObjectivePlan,
-    PreparationPlan,
     TrainingPlan,
 )
-from unetkit.spatial.grid import resampled_shape
 
 Reasons = dict[str, str]
 DEFAULT_STEPS = 20_000
 _LONG_STEPS = 20_000
 _SHORT_STEPS = 10_000
-_MASKED_BELOW = 0.75
 _SPARSE, _VERY_SPARSE, _RARE_CLASS = 0.02, 0.005, 0.005
 _SHORT_MINUTES, _FEW_PASSES, _TINY_SET = 60.0, 200.0, 50
 _MIXED = ("mixup", "mixup_alpha", "cutmix", "cutmix_alpha", "copy_paste")
@@ -37,77 +31,18 @@ _CRF = tuple(key for key in InferencePlan.model_fields if key.startswith("crf_")
 _SCREEN = ("screen_factor", "screen_thresholds")
 _INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
 _WHOLE_PICTURE = 1_500_000
-_SAME = 1e-3
 
 
-def prepare_for(fingerprint: Fingerprint) -> tuple[PreparationPlan, Reasons]:
-    """Cropping, resampling and normalisation.
-
-    Args:
-        fingerprint: The data set.
-    """
-    spacing, why_spacing = _spacing(fingerprint)
-    separate = coarse_axis(spacing) if spacing else None
-    masked = fingerprint.rank == 3 and fingerprint.nonzero_share < _MASKED_BELOW
-    crop = fingerprint.rank == 3
-    schemes = [_normalization(channel, masked) for channel in fingerprint.channels]
-    share = f"{100 * fingerprint.nonzero_share:.0f} %"
-    plan = PreparationPlan(
-        spacing_mm=spacing,
-        crop_to_nonzero=crop,
-        normalization=tuple(scheme for scheme, _ in schemes),
-        separate_axis=separate,
-    )
-    if separate is not None:
-        apart = (
-            f"Axis {separate} is over 3 times coarser than the finest: interpolating across it would blur."
-        )
-    else:
-        apart = "No axis is over 3 times coarser than the finest." if spacing else "Nothing is resampled."
-    words = [f"{c.name}: {why}" for c, (_, why) in zip(fingerprint.channels, schemes, strict=True)]
-    if len({why for _, why in schemes}) == 1:
-        words = [f"Every channel: {schemes[0][1]}"]
-    reasons = {
-        "spacing_mm": why_spacing,
-        "crop_to_nonzero": f"Empty margins are cut off; {share} of a typical volume stay."
-        if crop
-        else "A zero in a picture is a dark pixel, not an empty one.",
-        "normalization": f"{'; '.join(words)}.",
-        "separate_axis": apart,
-        "order_image": "Cubic splines keep images sharp.",
-        "order_label": "Linear on one-hot labels, then the largest: no class appears between two.",
-    }
-    return plan, _under("preparation", reasons)
-
-
-def terms_of(fingerprint: Fingerprint, preparation: PreparationPlan) -> Terms:
-    """What the network has to cope with once the images are prepared.
-
-    Args:
-        fingerprint: The data set.
-        preparation: How its images are prepared.
-    """
-    shapes = fingerprint.shapes if preparation.crop_to_nonzero else fingerprint.original_shapes
-    spacings = fingerprint.spacings_mm
-    target = preparation.spacing_mm
-    if target:
-        shapes = tuple(resampled_shape(n, old, target) for n, old in zip(shapes, spacings, strict=True))
-    elif fingerprint.calibrated and fingerprint.rank == 3:
-        target = target_spacing(spacings, shapes)
-    else:
-        target = (1.0,) * fingerprint.rank
-    return Terms(target, _median(shapes), len(shapes), len(fingerprint.channels), len(fingerprint.classes))
-
-
-def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
+def lose(fingerprint: Fingerprint, *, sliced: bool = False) -> tuple[ObjectivePlan, Reasons]:
     """The loss: Dice with cross-entropy, or with focal loss where objects are small.
 
     Args:
         fingerprint: The data set.
+        sliced: Whether the network sees one slice of a volume at a time.
     """
     shares = class_shares(fingerprint)
     whole, rarest = sum(shares), min((share for share in shares if share > 0), default=0.0)
-    batch = 1.0 if fingerprint.rank == 2 else 0.0
+    batch = 1.0 if fingerprint.rank == 2 or sliced else 0.0
     dice = LossTerm(name="dice", options={"batch": batch})
     over = "the whole batch, as one picture may lack a class" if batch else "each volume patch"
     if whole < _SPARSE:
@@ -126,7 +61,7 @@ def lose(fingerprint: Fingerprint) -> tuple[ObjectivePlan, Reasons]:
         "losses": why,
         "wrappers": "None: there is no earlier model whose knowledge has to be kept.",
     }
-    return ObjectivePlan(losses=losses), _under("objective", reasons)
+    return ObjectivePlan(losses=losses), under("objective", reasons)
 
 
 def augment_for(terms: Terms, choice: Choice, *, minutes: float) -> tuple[AugmentationPlan, Reasons]:
@@ -166,7 +101,7 @@ def augment_for(terms: Terms, choice: Choice, *, minutes: float) -> tuple[Augmen
             else "Mirrored on every axis, as in nnU-Net."
         ),
     }
-    return plan, _under("augmentation", reasons)
+    return plan, under("augmentation", reasons)
 
 
 def optimise(
@@ -224,7 +159,7 @@ def optimise(
         "checkpoint_steps": "By the clock.",
         "validate_steps": "By the clock, 8 times over the run.",
     }
-    return plan, _under("training", reasons)
+    return plan, under("training", reasons)
 
 
 def infer(
@@ -270,7 +205,7 @@ def infer(
         **dict.fromkeys(_SCREEN, "Off: 'unet screen' measures whether a first look pays."),
         "stream_above_pixels": "What memory is free when an image comes decides.",
     }
-    return plan, _under("inference", reasons)
+    return plan, under("inference", reasons)
 
 
 def class_shares(fingerprint: Fingerprint) -> tuple[float, ...]:
@@ -292,45 +227,6 @@ def _tubes(fingerprint: Fingerprint) -> str:
         if is_tube(thick, long)
     ]
     return f" Looks like tubes: {', '.join(tubes)}; cldice beside it joins centre lines." if tubes else ""
-
-
-def _spacing(fingerprint: Fingerprint) -> tuple[tuple[float, ...], str]:
-    if fingerprint.rank == 2:
-        return (), "Pictures are never resampled."
-    if not fingerprint.calibrated:
-        return (), "Not every file states its spacing, so nothing is resampled."
-    target = target_spacing(fingerprint.spacings_mm, fingerprint.shapes)
-    words = " × ".join(f"{value:.4g}" for value in target)
-    alike = all(
-        math.isclose(own, wanted, rel_tol=_SAME)
-        for spacing in fingerprint.spacings_mm
-        for own, wanted in zip(spacing, target, strict=True)
-    )
-    if alike:
-        return target, f"Every volume has {words} mm already; one that differs is brought to it."
-    median = _median(fingerprint.spacings_mm)
-    finer = [axis for axis, (t, m) in enumerate(zip(target, median, strict=True)) if not math.isclose(t, m)]
-    rule = f", axis {finer[0]} at its 10th percentile, being far coarser than the others" if finer else ""
-    return target, f"The median of {len(fingerprint.spacings_mm)} volumes, {words} mm{rule}."
-
-
-def _normalization(channel: ChannelFingerprint, masked: bool) -> tuple[Normalization, str]:
-    name = channel.name.lower()
-    if name == "ct":
-        numbers = {"low": channel.low, "high": channel.high, "mean": channel.mean, "std": channel.std}
-        window = f"{channel.low:.4g} to {channel.high:.4g}"
-        return Normalization(
-            scheme="ct", **numbers
-        ), f"CT values mean the same in every scan, clipped to {window}"
-    if name == "nonorm":
-        return Normalization(scheme="none"), "named noNorm by the data set"
-    if name == "rgb_to_0_1":
-        return Normalization(scheme="zero_one", high=255.0), "named rgb_to_0_1 by the data set"
-    if masked:
-        return Normalization(scheme="masked_zscore"), (
-            f"z-score of the non-zero pixels, as over {100 * (1 - _MASKED_BELOW):.0f} % of a volume is empty"
-        )
-    return Normalization(scheme="zscore"), "z-score of each image, robust to exposure and gain"
 
 
 def _rotation(terms: Terms, patch: Sequence[int]) -> tuple[tuple[float, ...], str]:
@@ -383,13 +279,15 @@ def _passes(terms: Terms, choice: Choice) -> float:
     return seen / (terms.cases * math.prod(terms.median))
 
 
-def _median(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.median(np.asarray(rows, float), axis=0))
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
-def _under(prefix: str, reasons: Reasons) -> Reasons:
+def under(prefix: str, reasons: Reasons) -> Reasons:
+    """Reasons by dotted key.
+
+    Args:
+        prefix: Slice of the plan.
+        reasons: By key of that slice.
+    """
     return {f"{prefix}.{key}": why for key, why in reasons.items()}

@@ -19,17 +19,18 @@ from unetkit.planning.budget import (
     nnunet,
 )
 from unetkit.planning.cost import TRAINING_OPERATIONS, Cost
+from unetkit.planning.preparation import prepare_for, terms_of
 from unetkit.planning.recipe import (
     Reasons,
     augment_for,
     infer,
     lose,
     optimise,
-    prepare_for,
-    terms_of,
 )
+from unetkit.planning.topology import coarse_axis, target_spacing
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import DataPlan, Plan
+from unetkit.spatial.slices import Slices
 
 if TYPE_CHECKING:
     from unetkit.planning.named import Wanted
@@ -59,12 +60,14 @@ def plan(
         wanted: The network that was asked for; None for the planner's own.
 
     Raises:
-        UsageError: There is no training case, a budget is negative, or there is no such network here.
+        UsageError: There is no training case, a budget is negative, there is no such network here, or slices
+            are asked for where there are none.
     """
     _check(fingerprint, data, minutes, memory_gb)
-    device, cost, free_gb = _machine(device, cost, memory_gb, data.rank)
-    preparation, reasons = prepare_for(fingerprint)
-    terms = terms_of(fingerprint, preparation)
+    slices = Slices.of(data)
+    device, cost, free_gb = _machine(device, cost, memory_gb, data.input_rank)
+    preparation, reasons = prepare_for(fingerprint, slices)
+    terms = terms_of(fingerprint, preparation, slices)
     budget = Budget(
         seconds=60 * minutes,
         gb=memory_gb or free_gb,
@@ -73,7 +76,7 @@ def plan(
         bytes_per_value=4 if device.startswith("cpu") else 2,
     )
     choice = choose(terms, budget, make=wanted.maker() if wanted else candidate)
-    objective, more = lose(fingerprint)
+    objective, more = lose(fingerprint, sliced=slices is not None)
     reasons |= more
     augmentation, more = augment_for(terms, choice, minutes=minutes)
     reasons |= more
@@ -209,8 +212,32 @@ def _why_data(fingerprint: Fingerprint, data: DataPlan) -> Reasons:
         "label_values": f"{seen}.",
         "ignore_value": ignored,
         "pixels": f"{seen}: most files are {fingerprint.dtype}.",
+        **_why_slices(fingerprint, data),
     }
     return {f"data.{key}": why for key, why in reasons.items()}
+
+
+def _why_slices(fingerprint: Fingerprint, data: DataPlan) -> Reasons:
+    """Why the network sees volumes as it does."""
+    if data.slice_axis is not None:
+        context, seen = data.context_slices, f"{data.input_channels} channels in all"
+        return {
+            "slice_axis": f"Asked for: one slice along axis {data.slice_axis} at a time.",
+            "context_slices": f"Asked for: {context} neighbours on each side, {seen}."
+            if context
+            else "None: each slice is seen by itself.",
+        }
+    if data.rank == 2:
+        return dict.fromkeys(("slice_axis", "context_slices"), "None: pictures have no slices.")
+    why = "None: the network sees every axis."
+    coarse = coarse_axis(target_spacing(fingerprint.spacings_mm, fingerprint.shapes))
+    if coarse is not None:
+        why += (
+            f" Axis {coarse} is over 3 times coarser than the finest: whether data.slice_axis={coarse} does "
+            "better here is to be measured."
+        )
+    few = "neighbours helped in 1 of 5 data sets (Vu et al. 2020)"
+    return {"slice_axis": why, "context_slices": f"Not for a network that sees every axis; of slices, {few}."}
 
 
 def _by(sizes: tuple[int, ...]) -> str:

@@ -10,29 +10,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from unetkit.errors import UsageError, nearest
 from unetkit.records.augmentation import AugmentationPlan
+from unetkit.records.data import DataPlan
 from unetkit.records.saved import Saved, explain
 
 Axes = tuple[int, ...]
-
-
-class DataPlan(Saved):
-    """What goes in and what comes out.
-
-    Args:
-        rank: Spatial axes, 2 or 3.
-        channels: Channel names; their number is the network's input width.
-        classes: Class names, background first; their number is the network's output width.
-        label_values: Value in the label files of each class, e.g. ``(0, 255)``.
-        ignore_value: Value in the label files that means "not labelled", None when there is none.
-        pixels: Type of the training pictures, e.g. ``uint8``.
-    """
-
-    rank: Literal[2, 3]
-    channels: tuple[str, ...] = Field(min_length=1)
-    classes: tuple[str, ...] = Field(min_length=2)
-    label_values: tuple[int, ...]
-    ignore_value: int | None = None
-    pixels: str = "uint8"
 
 
 class Normalization(Saved):
@@ -59,7 +40,8 @@ class PreparationPlan(Saved):
     """From a file to a network input.
 
     Args:
-        spacing_mm: Target spacing per axis; resampled only where a case differs. Empty: never resample.
+        spacing_mm: Target spacing per axis; resampled only where a case differs, and on no axis where it is
+            0. Empty: never resample.
         crop_to_nonzero: Crop to the bounding box of non-zero pixels first.
         normalization: One per channel.
         separate_axis: Axis resampled with order 0 because it is far coarser, None when none is.
@@ -175,7 +157,7 @@ class TrainingPlan(Saved):
     """The loop.
 
     Args:
-        patch_size: Pixels per axis the network sees.
+        patch_size: Pixels per axis the network sees; those of the plane where it sees slices.
         batch_size: Patches per step.
         steps: Optimiser steps; 0 means as many as ``minutes`` allow, counted at the start.
         minutes: Time budget for planning, preparation and training together; 0 for none.
@@ -241,7 +223,7 @@ class InferencePlan(Saved):
         tile_size: Pixels per axis of one network call.
         overlap_fraction: Share of a tile that the next one repeats.
         batch_size: Tiles per network call.
-        mirror_axes: Axes mirrored for test-time augmentation when it is asked for.
+        mirror_axes: Axes of a tile mirrored for test-time augmentation when it is asked for.
         whole_image_pixels: Up to this many pixels an image is predicted in one piece, without tiles.
         minimum_pixels: Pixels that an object needs to stay, one number per foreground class; empty: fitted
             after training on ``fit_cases`` training cases, and every object stays until then.

@@ -194,7 +194,7 @@ def example_shape(plan: Plan) -> tuple[int, ...]:
     for axis, steps in enumerate(zip(*plan.network.strides, strict=True)):
         stride = math.prod(steps)
         lengths.append(stride * max(3 + axis, -(-(12 + 4 * axis) // stride)) - 1)
-    return (2, len(plan.data.channels), *lengths)
+    return (2, plan.data.input_channels, *lengths)
 
 
 def _package(name: str) -> ModuleType:

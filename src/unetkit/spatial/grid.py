@@ -24,7 +24,7 @@ def resampled_shape(
     Args:
         shape: Pixels per axis.
         old_spacing_mm: Spacing now, mm.
-        new_spacing_mm: Spacing wanted, mm.
+        new_spacing_mm: Spacing wanted, mm; 0 for that of now.
 
     Reference:
         Isensee et al., nnU-Net, Nature Methods 2021 (`compute_new_shape`).
@@ -34,7 +34,7 @@ def resampled_shape(
         (20, 160, 2)
     """
     rows = zip(shape, old_spacing_mm, new_spacing_mm, strict=True)
-    return tuple(max(1, round(old / new * length)) for length, old, new in rows)
+    return tuple(max(1, round(old / new * length)) if new else length for length, old, new in rows)
 
 
 def resample(

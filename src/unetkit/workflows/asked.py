@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unetkit.errors import UsageError
 from unetkit.networks.store import read_plan
-from unetkit.records.plan import EXAMPLE, Plan, TrainingPlan
+from unetkit.records.plan import EXAMPLE, DataPlan, Plan, TrainingPlan
 from unetkit.records.run import Run
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.starting import refuse_other_start
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DIVISION = ("training.fold", "training.folds", "training.seed")
 """What decides which cases are held out."""
+_SLICES = ("data.slice_axis", "data.context_slices")
 AGAIN = "Asked for when the run was resumed."
 _FIXED = (*DIVISION, "training.optimizer")
 FITTED = ("training.batch_size", "training.patch_size", "training.memory_gb", "inference.tile_size")
@@ -78,6 +79,21 @@ def wanted_split(wishes: Wishes, given: Plan | None) -> TrainingPlan:
     """
     said = {key: text for key, text in wishes.every_change().items() if key in DIVISION}
     return (given or Plan.model_validate(EXAMPLE)).with_values(said).training
+
+
+def asked_data(seen: DataPlan, wishes: Wishes) -> DataPlan:
+    """What was seen of a data set, with the slices that were asked for: the network is planned for these.
+
+    Args:
+        seen: Axes, channels and classes.
+        wishes: What was asked for.
+
+    Raises:
+        UsageError: A value does not fit.
+    """
+    said = {key: text for key, text in wishes.every_change().items() if key in _SLICES}
+    example = Plan.model_validate(EXAMPLE).model_copy(update={"data": seen})
+    return example.with_values(said).data
 
 
 def changed_given(given: Plan, wishes: Wishes) -> Plan:

@@ -101,8 +101,8 @@ def size_of(plan: Plan, weights_bytes: int, *, seconds: float | None = None) -> 
     """
     counted = count(
         plan.network,
-        rank=plan.data.rank,
-        in_channels=len(plan.data.channels),
+        rank=plan.data.input_rank,
+        in_channels=plan.data.input_channels,
         classes=len(plan.data.classes),
         patch=plan.inference.tile_size,
     )
@@ -124,7 +124,7 @@ def _places(chain: Chain) -> list[Path]:
 def _steps(chain: Chain, models: list[Model], before: Scores) -> tuple[Step, ...]:
     """Every model with its size, its time for a tile of the first one, and what it lost."""
     inference = models[0].plan.inference
-    shape = (len(models[0].plan.data.channels), *inference.tile_size)
+    shape = (models[0].plan.data.input_channels, *inference.tile_size)
     plain = [model for model in models if model.plan.network.quantization == "none"]
     timed = dict(
         zip(map(id, plain), seconds_per_tile([each.sole.runtime for each in plain], shape), strict=True)
@@ -156,7 +156,7 @@ def _stored(model: Model) -> int:
 def _in_engine(both: Deployed, sizes: list[Size]) -> list[Size]:
     """The sizes, with files and times of the engine."""
     inference = both.before.plan.inference
-    shape = (len(both.before.plan.data.channels), *inference.tile_size)
+    shape = (both.before.plan.data.input_channels, *inference.tile_size)
     seconds = seconds_per_tile([both.before.sole.runtime, both.after.sole.runtime], shape)
     return [
         size.model_copy(update={"weights_bytes": stored, "seconds_per_tile": time})

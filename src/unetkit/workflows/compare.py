@@ -232,8 +232,8 @@ def _compared(
     training = plan.training
     found = count(
         plan.network,
-        rank=plan.data.rank,
-        in_channels=len(plan.data.channels),
+        rank=plan.data.input_rank,
+        in_channels=plan.data.input_channels,
         classes=len(plan.data.classes),
         patch=training.patch_size,
     )
@@ -263,7 +263,7 @@ def _steps_per_second(run: TrainedRun) -> float:
 def _tiles_per_second(run: TrainedRun) -> float:
     """How fast the trained network answers: the median of a few tiles of zeros, after one to warm up."""
     plan, runtime = run.plan, run.model.sole.runtime
-    tile = np.zeros((1, len(plan.data.channels), *plan.inference.tile_size), np.float32)
+    tile = np.zeros((1, plan.data.input_channels, *plan.inference.tile_size), np.float32)
     runtime.run(tile)
     spent: list[float] = []
     while len(spent) < _TILES and sum(spent) < _SECONDS:

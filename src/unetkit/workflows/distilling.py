@@ -132,7 +132,7 @@ def _of_file(teacher: Plan, path: Path) -> Plan:
 def _of_name(teacher: Plan, name: str) -> Plan:
     from unetkit.planning.named import completed, find, fitted
 
-    wanted, rank = find(name), teacher.data.rank
+    wanted, rank = find(name), teacher.data.input_rank
     if wanted.rank not in (0, rank):
         raise UsageError(f"'{name}' is for {wanted.rank} axes, the model has {rank}", cure="choose another")
     whole = teacher.network if wanted.whole is None else wanted.whole(rank)
@@ -159,8 +159,8 @@ def _parameters(plan: Plan) -> int:
     data = plan.data
     return count(
         plan.network,
-        rank=data.rank,
-        in_channels=len(data.channels),
+        rank=data.input_rank,
+        in_channels=data.input_channels,
         classes=len(data.classes),
         patch=plan.training.patch_size,
     ).parameters

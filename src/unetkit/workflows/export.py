@@ -190,7 +190,7 @@ def _counted(
 def _record(
     found: Description, plan: Plan, part: Path, runtime: type[FileRuntime], parity: Parity
 ) -> Exported:
-    data, axes = plan.data, "B, {}, " + ", ".join(f"S{axis}" for axis in range(plan.data.rank))
+    data, axes = plan.data, "B, {}, " + ", ".join(f"S{axis}" for axis in range(plan.data.input_rank))
     scores = found.scores
     return Exported(
         runtime=plan.inference.runtime,
@@ -202,7 +202,8 @@ def _record(
         channels=data.channels,
         classes=data.classes,
         label_values=data.label_values,
-        image=f"({axes.format(len(data.channels))}) float32, normalised and resampled as plan.json says",
+        image=f"({axes.format(data.input_channels)}) float32, normalised and resampled as plan.json says, "
+        f"seen {data.sight}",
         logits=f"({axes.format(len(data.classes))}) float32",
         stride=tuple(math.prod(steps) for steps in zip(*plan.network.strides, strict=True)),
         size_rule=SIZE_RULE,

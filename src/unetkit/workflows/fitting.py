@@ -23,6 +23,7 @@ from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout, fastest_layout, keep_memory, pick_device, ran_out, use_threads
 from unetkit.runtimes.pytorch import PytorchRuntime
+from unetkit.spatial.slices import Slices
 from unetkit.training.checkpoint import seconds_spent
 from unetkit.training.loop import Outcome, Task, fit
 from unetkit.training.objective import build_objective
@@ -82,8 +83,17 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     device = pick_device(wishes.device)
     torch.manual_seed(plan.training.seed)
     data = plan.data
-    network = build(plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
-    batches = Batches(ready.train, plan.training, plan.augmentation, classes=len(data.classes), device=device)
+    network = build(
+        plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
+    )
+    batches = Batches(
+        ready.train,
+        plan.training,
+        plan.augmentation,
+        classes=len(data.classes),
+        device=device,
+        slices=Slices.of(data),
+    )
     images = (batches.at(step).pixels.cpu() for step in range(SETTLING_STEPS))
     start_network(network, plan, run, images=images, resume=wishes.resume, progress=progress)
     layout = _layout(network, plan, run, device, resume=wishes.resume)
@@ -167,7 +177,7 @@ def _layout(network: nn.Module, plan: Plan, run: Run, device: torch.device, *, r
             if event.get("device") == device.type and agree:
                 return Layout(*measured)
     training = plan.training
-    shape = (training.batch_size, len(plan.data.channels), *training.patch_size)
+    shape = (training.batch_size, plan.data.input_channels, *training.patch_size)
     layout = fastest_layout(
         network,
         shape,

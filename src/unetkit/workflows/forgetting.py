@@ -254,7 +254,9 @@ def _untrained(trained: Trained) -> Model:
 
     plan, data = trained.ready.plan, trained.ready.plan.data
     torch.manual_seed(plan.training.seed)
-    network = build(plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+    network = build(
+        plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
+    )
     trained.layout.place(network.eval(), trained.device)
     runtime = PytorchRuntime(network, trained.device, trained.layout)
     predictor = Predictor(runtime, data, plan.preparation, plan.inference)

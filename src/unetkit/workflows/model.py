@@ -267,7 +267,7 @@ def _layout(network: UNet, plan: Plan, device: torch.device, facts: Mapping[str,
     same = facts.get(DEVICE, "").partition(":")[0] == device.type
     if same and saved.precision in PRECISIONS and saved.memory_format in MEMORY_FORMATS:
         return saved
-    shape = (plan.inference.batch_size, len(plan.data.channels), *plan.inference.tile_size)
+    shape = (plan.inference.batch_size, plan.data.input_channels, *plan.inference.tile_size)
     return fastest_layout(
         network,
         shape,

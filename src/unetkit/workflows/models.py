@@ -102,7 +102,7 @@ class _Bench:
     def __init__(self, patch: Axes, plan: Plan | None) -> None:
         self.patch = patch
         self.batch = plan.training.batch_size if plan else _BATCH
-        self.channels = len(plan.data.channels) if plan else 1
+        self.channels = plan.data.input_channels if plan else 1
         self.classes = len(plan.data.classes) if plan else 2
         self.network = plan.network if plan else _plain(patch)
 
@@ -159,7 +159,7 @@ def _plain(patch: Axes) -> NetworkPlan:
 
 
 def _check(patch: Axes, plan: Plan | None) -> None:
-    axes = (plan.data.rank,) if plan else (2, 3)
+    axes = (plan.data.input_rank,) if plan else (2, 3)
     if len(patch) not in axes or min(patch) < 1:
         wanted = " or ".join(map(str, axes))
         raise UsageError(

@@ -16,6 +16,7 @@ from unetkit.records.files import sha256, write_text
 from unetkit.records.prediction import Prediction
 from unetkit.records.scores import Scores
 from unetkit.spatial.regions import components
+from unetkit.spatial.slices import Slices
 from unetkit.workflows.gallery import case_dice
 from unetkit.workflows.model import Model
 
@@ -151,7 +152,7 @@ def _embedding(model: Model, sample: Sample) -> np.ndarray | None:
         return None
     from unetkit.inference.embedding import embed
 
-    found = embed(network, sample, model.plan.inference.tile_size)
+    found = embed(network, sample, model.plan.inference.tile_size, slices=Slices.of(model.plan.data))
     if len(found) > _COLUMNS:
         turn = np.random.Generator(np.random.Philox(len(found))).normal(size=(len(found), _COLUMNS))
         found = found @ turn / np.sqrt(len(found))

@@ -148,7 +148,7 @@ def generated_tiles(plan: Plan) -> list[np.ndarray]:
         [(1, 1, 32, 32), (2, 1, 21, 21), (3, 1, 11, 11)]
     """
     random = np.random.default_rng(0)
-    channels, tile = len(plan.data.channels), plan.inference.tile_size
+    channels, tile = plan.data.input_channels, plan.inference.tile_size
     wanted = [tile, tuple(size * 2 // 3 | 1 for size in tile), tuple(size // 3 | 1 for size in tile)]
     return [
         random.standard_normal((batch, channels, *size)).astype(np.float32)

@@ -52,7 +52,7 @@ def decide(
     """
     from unetkit.planning.rate import measure_rate
 
-    cost = measure_rate(device, rank=data.rank)
+    cost = measure_rate(device, rank=data.input_rank)
     return rules.plan(
         fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost, wanted=wanted
     )

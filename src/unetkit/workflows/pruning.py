@@ -73,7 +73,7 @@ class Pruning:
 
         data = plan.data
         network = build(
-            plan.network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes)
+            plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
         )
         return plan.model_copy(update={"network": narrowed(network, self.share)})
 

@@ -80,7 +80,7 @@ class Quantizing:
 
         network, data = eight_bits(plan.network, whole=self.whole), plan.data
         with torch.device("meta"):  # what cannot be done so is refused here
-            build(network, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+            build(network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes))
         changes = {"training.precision": "float32"}
         made = plan.with_values(changes, reason="Steps of eight bits are lost in bfloat16.")
         reasons = {**made.reasons, "network.quantization": "Asked for: convolutions count in eight bits."}

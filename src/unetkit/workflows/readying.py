@@ -24,6 +24,7 @@ from unetkit.records.run import Run
 from unetkit.records.split import SplitFile
 from unetkit.workflows.asked import (
     FITTED,
+    asked_data,
     changed_given,
     given_plan,
     resumed_plan,
@@ -151,12 +152,13 @@ def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | N
     fingerprint = measure(seen)
     assert inspection.data is not None  # refused otherwise
     if given is None:
-        if network and network.rank not in (0, inspection.data.rank):
+        data = asked_data(inspection.data, wishes)
+        if network and network.rank not in (0, data.input_rank):
             progress.say(f"warning: {network.name} is for {network.rank} axes; a network is planned anew")
             network = None
         made = decide(
             fingerprint,
-            inspection.data,
+            data,
             minutes=wishes.minutes,
             memory_gb=wishes.memory_gb,
             device=wishes.device,

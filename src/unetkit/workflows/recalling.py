@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unetkit.spatial.slices import Slices
 from unetkit.workflows.starting import read_start, refuse_changed
 from unetkit.workflows.teaching import load_teachers, read_teachers, unlabelled_batches
 
@@ -61,7 +62,8 @@ def recall_past(ready: Ready, device: torch.device, layout: Layout) -> Past:
         samples = [ready.cache.get(each.case) for each in kept]
         training = plan.training.model_copy(update={"seed": plan.training.seed + SEED_APART})
         classes = len(plan.data.classes)
-        memory = Batches(samples, training, plan.augmentation, classes=classes, device=device)
+        slices = Slices.of(plan.data)
+        memory = Batches(samples, training, plan.augmentation, classes=classes, device=device, slices=slices)
     teachers: list[nn.Module] = []
     unlabelled = None
     if (taught := read_teachers(run)) is not None:

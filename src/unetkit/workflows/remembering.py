@@ -16,6 +16,7 @@ from unetkit.records.case import Case
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress
+from unetkit.spatial.slices import Slices
 from unetkit.workflows.growing import named_ids, refuse_other
 from unetkit.workflows.readying import Ready
 from unetkit.workflows.run_folder import safe_name
@@ -165,6 +166,7 @@ def importance(ready: Ready, network: UNet, cases: Sequence[Case]) -> dict[str, 
         plan.augmentation.still,
         classes=len(plan.data.classes),
         device=next(network.parameters()).device,
+        slices=Slices.of(plan.data),
     )
     count = -(-FISHER_IMAGES // plan.training.batch_size)
     return fisher(network, (batches.at(step) for step in range(count)), Layout())
@@ -176,7 +178,8 @@ def _features(ready: Ready, model: Path, every: Sequence[Candidate]) -> np.ndarr
     from unetkit.networks.store import load_model
 
     network, plan = load_model(model)
-    return np.stack([embed(network, ready.cache.get(each.case), plan.training.patch_size) for each in every])
+    slices, size = Slices.of(plan.data), plan.training.patch_size
+    return np.stack([embed(network, ready.cache.get(each.case), size, slices=slices) for each in every])
 
 
 def of_training(ready: Ready, *, domain: str) -> tuple[Candidate, ...]:

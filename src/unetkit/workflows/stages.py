@@ -13,6 +13,7 @@ from unetkit.networks.store import read_plan
 from unetkit.records.case import Case
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress, Quiet
+from unetkit.spatial.slices import Slices
 from unetkit.workflows.train import TrainedRun, Wishes, train
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Chain:
             plan.augmentation.still,
             classes=len(plan.data.classes),
             device=device,
+            slices=Slices.of(plan.data),
         )
         return [made.at(step) for step in range(count)]
 

@@ -63,8 +63,8 @@ class Target:
         data = plan.data
         found = count(
             network,
-            rank=data.rank,
-            in_channels=len(data.channels),
+            rank=data.input_rank,
+            in_channels=data.input_channels,
             classes=len(data.classes),
             patch=plan.inference.tile_size,
         )
@@ -97,7 +97,7 @@ class Target:
                 runtime = row.load({name: (Path(folder) / name).read_bytes() for name in row.FILES})
         else:
             runtime = row(network, pick_device(self.device), Layout())
-        shape = (len(plan.data.channels), *plan.inference.tile_size)
+        shape = (plan.data.input_channels, *plan.inference.tile_size)
         return 1000 * seconds_per_tile([runtime], shape)[0]
 
 
@@ -247,7 +247,9 @@ class Targeting:
         bound = target.below * (1 - MARGIN if target.runtime else 1)
 
         def cost(goal: NetworkPlan) -> float:
-            made = build(goal, rank=data.rank, in_channels=len(data.channels), classes=len(data.classes))
+            made = build(
+                goal, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
+            )
             return target.measure(made.eval(), plan.model_copy(update={"network": goal}))
 
         whole = cost(network.plan)

@@ -17,6 +17,7 @@ from unetkit.records.files import sha256, write_text
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
+from unetkit.spatial.slices import Slices
 from unetkit.workflows.model_folder import trained_folder
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def refuse_unlike(teacher: Plan, student: Plan, *, where: Path) -> None:
     Raises:
         UsageError: They do not go together.
     """
-    for key in ("rank", "channels", "classes", "label_values"):
+    for key in ("rank", "channels", "slice_axis", "context_slices", "classes", "label_values"):
         mine, theirs, word = getattr(student.data, key), getattr(teacher.data, key), key.replace("_", " ")
         if mine != theirs:
             raise UsageError(
@@ -210,7 +211,14 @@ def unlabelled_batches(
             )
     samples = [cache.get(by_id[id]) for id in file.unlabelled]
     training = plan.training.model_copy(update={"seed": plan.training.seed + SEED_APART})
-    return Batches(samples, training, plan.augmentation, classes=len(plan.data.classes), device=device)
+    return Batches(
+        samples,
+        training,
+        plan.augmentation,
+        classes=len(plan.data.classes),
+        device=device,
+        slices=Slices.of(plan.data),
+    )
 
 
 def _digest(case: Case) -> str:
