@@ -304,7 +304,7 @@ def test_brightness_multiplies_each_channel_within_its_range():
 def test_slices_of_a_channel_change_alike():
     pixels, _ = batch_of((6, 6), batch=20, channels=6)
     changed = pixels.clone()
-    change_intensities(changed, only(brightness=1.0), generator=torch.Generator().manual_seed(0), alike=3)
+    change_intensities(changed, only(brightness=1.0), generator=seeded(0), alike=3)
     factors = (changed / pixels).flatten(2).mean(2)
     for first in (0, 3):
         torch.testing.assert_close(factors[:, first], factors[:, first + 1], atol=1e-3, rtol=1e-3)

@@ -454,7 +454,7 @@ def test_a_slice_comes_with_its_neighbours_as_channels(axis, context):
     shape = (10, 11, 12)
     volume = numbered("a", shape)
     made, seen = sliced([volume], axis, context), set()
-    for step in range(20):
+    for step in range(40):
         batch = made.at(step)
         assert batch.pixels.shape == (4, 1 + 2 * context, 6, 8)
         for pixels, target in zip(batch.pixels, batch.target, strict=True):

@@ -267,6 +267,21 @@ def test_a_case_without_label_is_cached_too(world, tmp_path):
     assert cache.key(bare) != cache.key(world.case)
 
 
+def test_how_the_network_sees_a_volume_changes_nothing_in_the_cache(world, tmp_path):
+    sliced = DATA.model_copy(update={"slice_axis": 0, "context_slices": 2})
+    keys = {Cache(tmp_path / "cache", data, ZSCORE).key(world.case) for data in (DATA, sliced)}
+    assert len(keys) == 1
+
+
+def test_an_axis_of_no_planned_spacing_is_not_resampled():
+    pixels = np.random.default_rng(0).standard_normal((1, 5, 8, 8)).astype(np.float32)
+    place = Grid((4.0, 1.0, 1.0), (0.0,) * 3, Grid.plain(3).direction)
+    found = prepare_pixels(pixels, place, plan("none", spacing_mm=(0.0, 2.0, 2.0), order_image=1), id="x")
+    assert found.pixels.shape == (1, 5, 4, 4)
+    assert found.grid.spacing_mm == (4.0, 2.0, 2.0)
+    np.testing.assert_allclose(found.pixels[0, :, 0, 0], pixels[0, :, :2, :2].mean((1, 2)), atol=1e-5)
+
+
 def test_the_key_follows_content_plan_region_and_version(world, tmp_path, monkeypatch):
     def key(preparation=ZSCORE, data=DATA, case=world.case):
         return Cache(tmp_path / "cache", data, preparation).key(case)

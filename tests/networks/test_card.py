@@ -50,6 +50,14 @@ def test_it_says_what_it_is_how_to_use_it_and_what_it_is_not():
     assert "| `training.patch_size` | [32, 32] |  |" in card
 
 
+def test_what_the_network_sees_of_a_volume_is_said():
+    assert "| seen by the network | along every axis |" in model_card(PLAN, None, {})
+    said = {"data.rank": "3", "data.slice_axis": "0", "data.context_slices": "1"}
+    card = model_card(PLAN.with_values({**said, "preparation.spacing_mm": "[0, 1.5, 1]"}), None, {})
+    assert "| seen by the network | slice by slice along axis 0 with 1 neighbours on each side |" in card
+    assert "| spacing (mm) | any × 1.5 × 1 |" in card
+
+
 def test_a_medical_model_is_asked_for_more():
     facts = {FORMAT: "dicom", "training cases": "40", "split": "5 parts by group"}
     card = model_card(PLAN, scores(), facts)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from unetkit.networks.checklist import CHAI, CLAIM, Known
@@ -38,6 +40,15 @@ def test_every_answer_is_a_text_whatever_is_known(scores):
         here = known(scores=scores, **facts)
         for say in (*(say for rows in CHAI.values() for say in rows.values()), *(say for _, say in CLAIM)):
             assert isinstance(say(here), str)
+
+
+def test_slices_are_owned_up_to():
+    said = {"data.rank": "3", "data.slice_axis": "1", "preparation.spacing_mm": "[2, 0, 1]"}
+    here = dataclasses.replace(known(), plan=PLAN.with_values(said))
+    answers = [say(here) for _, say in CLAIM]
+    wanted = "seen slice by slice along axis 1, brought to 2 × any × 1 mm"
+    assert any(wanted in answer for answer in answers)
+    assert not any("slice by slice" in say(known()) for _, say in CLAIM)
 
 
 def test_people_answer_what_only_people_know():

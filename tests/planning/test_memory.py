@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from unetkit.errors import ResourceError, UsageError
 from unetkit.networks.unet import build
 from unetkit.planning import memory
-from unetkit.planning.memory import fit_to_memory, saved_bytes, smaller, step_bytes, try_step
+from unetkit.planning.memory import check_sizes, fit_to_memory, saved_bytes, smaller, step_bytes, try_step
 from unetkit.planning.topology import divisors, network_for, topology
 from unetkit.records.plan import (
     DataPlan,
@@ -219,3 +219,16 @@ def test_a_size_that_the_network_cannot_work_on_is_refused(changes, told):
 def test_the_least_patch_is_the_networks_stride():
     plan = a_plan().with_values({"training.patch_size": "[4,4]"})
     assert fit_to_memory(plan, budget_gb=4, step=False).training.patch_size == (4, 4)
+
+
+def test_a_patch_of_the_plane_is_asked_where_the_network_sees_slices():
+    plan = a_plan()
+    sliced = plan.model_copy(
+        update={"data": plan.data.model_copy(update={"rank": 3, "slice_axis": 0, "context_slices": 1})}
+    )
+    check_sizes(sliced)
+    assert step_bytes(sliced) > step_bytes(plan)
+    with pytest.raises(UsageError, match=r"training.patch_size is .*, 2 positive numbers were expected"):
+        check_sizes(sliced.with_values({"training.patch_size": "[8, 32, 32]"}))
+    with pytest.raises(UsageError, match=r"the images have 2 axes and no slices"):
+        check_sizes(plan.with_values({"data.slice_axis": "0"}))

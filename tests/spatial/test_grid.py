@@ -87,6 +87,7 @@ def test_labels_are_copied_unchanged_and_one_class_stays_one():
 def test_resampled_shape_rounds_half_to_even_and_never_to_nothing():
     assert resampled_shape((5, 7), (1.0, 1.0), (2.0, 2.0)) == (2, 4)
     assert resampled_shape((1, 100), (0.1, 1.0), (1.0, 0.5)) == (1, 200)
+    assert resampled_shape((9, 100), (4.0, 1.0), (0.0, 0.5)) == (9, 200)
 
 
 @pytest.mark.parametrize("rank", [2, 3])

@@ -56,3 +56,18 @@ def test_a_plan_made_for_another_fold_is_said_to_be_one(wafers, tiny):
     assert len(said) == 1
     assert said[0].startswith("warning: ")
     assert "unet plan DATA --fold 1/3 --seed 0" in said[0]
+
+
+def test_slices_are_planned_for_the_plane(volumes, tiny):
+    changes = {**tiny, "data.slice_axis": "0", "data.context_slices": "1"}
+    seen = look(volumes, Wishes(fold=(0, 3), changes=changes), progress=Quiet())
+    plan = seen.plan
+    assert (plan.data.rank, plan.data.input_rank, plan.data.input_channels) == (3, 2, 3)
+    assert len(plan.training.patch_size) == len(plan.inference.mirror_axes) == 2
+    assert plan.preparation.spacing_mm == (0.0, 1.0, 1.0)
+    again = look(volumes, Wishes(plan=plan, fold=(0, 3)), progress=Quiet())
+    assert again.plan == plan
+    told = Told()
+    named = look(volumes, Wishes(network="unet_2015", fold=(0, 3), changes=changes), progress=told)
+    assert not any("planned anew" in text for text in told.said)
+    assert named.plan.network.fusion == "concat"

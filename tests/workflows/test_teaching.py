@@ -112,5 +112,9 @@ def test_teachers_of_other_pixels_or_classes_are_refused(finished):
     other = plan.with_values({"data.channels": '["red"]'})
     with pytest.raises(UsageError, match=r"share their channels: expected .*, got \('red',\)"):
         refuse_unlike(other, plan, where=finished)
+    sliced = plan.with_values({"data.rank": "3", "data.slice_axis": "0"})
+    whole = plan.with_values({"data.rank": "3"})
+    with pytest.raises(UsageError, match="share their slice axis: expected 0, got None"):
+        refuse_unlike(whole, sliced, where=finished)
     with pytest.raises(UsageError, match="there is no model here"):
         asked_teachers(["nowhere"])

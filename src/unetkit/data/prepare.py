@@ -26,10 +26,8 @@ CACHE_VERSION = 1
 """Raised whenever the same files and plan would be prepared into other numbers."""
 
 _ATTEMPTS = 3
-_OF_THE_NETWORK = {
-    "slice_axis",
-    "context_slices",
-}  # how a prepared volume is seen, which changes nothing in it
+# How the network sees a prepared volume, which changes nothing in it.
+_OF_THE_NETWORK = {"slice_axis", "context_slices"}
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def prepare_for(fingerprint: Fingerprint, slices: Slices | None = None) -> tuple
         apart = (
             f"Axis {separate} is over 3 times coarser than the finest: interpolating across it would blur."
         )
+    elif spacing and slices is not None:
+        apart = "Nothing is resampled across slices."
     else:
         apart = "No axis is over 3 times coarser than the finest." if spacing else "Nothing is resampled."
     words = [f"{c.name}: {why}" for c, (_, why) in zip(fingerprint.channels, schemes, strict=True)]
