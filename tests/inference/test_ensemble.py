@@ -199,3 +199,19 @@ def test_memory_is_two_sets_of_probabilities_however_many_members():
     stated = BYTES_PER_SHARE * classes * edge**2
     assert all(stated < peak < 1.4 * stated for peak in peaks)
     assert peaks[1] < 1.02 * peaks[0]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_network_over_the_plane_and_one_over_the_volume_answer_together(axis):
+    volume = np.random.default_rng(5).integers(0, 255, (1, 6, 14, 20)).astype(np.uint8)
+    rank = {"data.rank": "3"}
+    slices = predictor(1, **rank, **{"data.slice_axis": str(axis)})
+    whole = predictor(1, **rank, **{"inference.tile_size": "[16,16,16]"})
+    alone = [each.array(volume, probabilities=True).probabilities for each in (slices, whole)]
+    np.testing.assert_allclose(*alone, atol=1e-5)  # pixel by pixel both compute the same
+    other = predictor(2, **rank, **{"inference.tile_size": "[16,16,16]"})
+    found = ensemble(slices, other, **rank, **{"data.slice_axis": str(axis)}).array(
+        volume, probabilities=True
+    )
+    wanted = (alone[1] + other.array(volume, probabilities=True).probabilities) / 2
+    np.testing.assert_allclose(found.probabilities, wanted, atol=1e-5)
