@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from unetkit.records.case import Grid, Sample
 from unetkit.records.plan import DataPlan
 from unetkit.spatial.intensity import apply_intensity
 
+T = TypeVar("T")
 Box = tuple[slice, ...]
 
 
@@ -78,8 +80,8 @@ class Slices:
         """
         return (*size[: self.axis], 1, *size[self.axis :])
 
-    def in_plane(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """A size in the volume without its slice axis.
+    def in_plane(self, size: tuple[T, ...]) -> tuple[T, ...]:
+        """A size, or a spacing, of the volume without its slice axis.
 
         Args:
             size: One entry per axis of the volume.
