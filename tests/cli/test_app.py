@@ -82,7 +82,7 @@ def test_every_verb_has_json_and_quiet_and_every_writer_has_dry_run(capsys):
     verbs = dict(command.commands)
     verbs |= {f"registry {name}": verb for name, verb in verbs.pop("registry").commands.items()}
     at_once = ("registry list", "registry rollback", "registry verify")
-    reading = ("screen", "info", "models", "doctor", "registry list", "registry verify")
+    reading = ("info", "models", "doctor", "registry list", "registry verify")
     for name, verb in verbs.items():
         known = {word for each in verb.params for word in each.opts}
         assert "--json" in known, name

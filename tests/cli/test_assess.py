@@ -170,3 +170,21 @@ def test_screen_says_what_a_first_look_misses_and_saves(finished, wafers, capsys
     assert json.loads(capsys.readouterr().out)["split"] == "held-out"
     assert main(["screen", str(finished), str(wafers), "--recall", "2"]) == 2
     assert "expected a recall above 0" in capsys.readouterr().err
+
+
+def test_a_first_look_is_kept_and_taken(finished, wafers, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    words = ["screen", str(run), str(wafers), "--factor", "2", "--keep"]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert f"would write {run / 'model' / 'screen.json'}" in told
+    assert not (run / "model" / "screen.json").exists()
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert f"wrote {run / 'model' / 'screen.json'}" in told
+    assert told.rstrip().endswith("--out DIR --screen")
+    image = str(wafers / "images" / "wafer00-0.png")
+    assert main(["predict", str(run), image, "--out", str(tmp_path / "out"), "--screen"]) == 0
+    assert (tmp_path / "out" / "wafer00-0.png").exists()
+    assert main(["predict", str(finished), image, "--out", str(tmp_path / "other"), "--screen"]) == 2
+    assert "no first look was measured for this model" in capsys.readouterr().err

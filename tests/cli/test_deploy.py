@@ -28,6 +28,13 @@ def test_export_compares_and_predict_takes_what_it_wrote(finished, wafers, tmp_p
     assert "there is an exported model already" in capsys.readouterr().err
 
 
+def test_bytes_in_and_classes_out_are_asked_for_and_refused_where_they_cannot_be(finished, tmp_path, capsys):
+    words = ["export", str(finished), "--to", "onnx", "--out", str(tmp_path / "x"), "--dry-run"]
+    assert main([*words, "--classes"]) == 0
+    assert main([*words, "--uint8"]) == 2
+    assert "the same for every image, got 'zscore'" in capsys.readouterr().err
+
+
 def test_a_dry_run_and_a_wrong_runtime(finished, tmp_path, capsys):
     words = ["export", str(finished), "--out", str(tmp_path / "x")]
     assert main([*words, "--to", "onnx", "--dry-run"]) == 0

@@ -11,10 +11,13 @@ import torch
 from unetkit.compression.quantize import quantized
 from unetkit.lookup import pick
 from unetkit.networks.decoders import DECODERS
+from unetkit.networks.ends import with_ends
 from unetkit.networks.fusions import FUSIONS
 from unetkit.networks.unet import build
+from unetkit.records.case import Intensity
 from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
 from unetkit.runtimes import RUNTIMES
+from unetkit.spatial.intensity import apply_intensity, stored_pixels
 
 ENGINES = [name for name in sorted(RUNTIMES) if name != "pytorch"]
 PARTS = [
@@ -101,3 +104,26 @@ def test_every_convolution_of_an_engine_is_integer(name, rank, changes):
         apart = np.abs(engine.run(tile.numpy()) - wanted)
         assert apart.mean() < 0.005 * np.abs(wanted).max()
         assert apart.max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ENGINES)
+def test_stored_pixels_go_into_eight_bits_too(name, tmp_path):
+    runtime = pick("runtime", RUNTIMES, name)
+    for package in runtime.PACKAGES:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    rule = (Intensity(-np.inf, np.inf, 127.0, 1 / 12),)
+    pixels = stored_pixels(np.random.default_rng(0).standard_normal((1, 1, 24, 31)))
+    ready = torch.from_numpy(apply_intensity(pixels[0], rule))[None]
+    made = quantized(network_of(), [ready])
+    ends = {"network_input": "uint8", "network_output": "classes"}
+    inference = {**EXAMPLE["inference"], **ends}
+    plan = Plan.model_validate({**EXAMPLE, "network": made.plan.model_dump(), "inference": inference})
+    whole = with_ends(made, plan.inference, rule)
+    assert not whole.network.folded
+    runtime.export(whole, plan, tmp_path)
+    files = {file: (tmp_path / file).read_bytes() for file in runtime.FILES}
+    assert runtime.convolutions(files) == {"integer": len(made.quantization.in_use(made)), "float": 0}
+    with torch.no_grad():
+        wanted = made(ready).argmax(1).numpy()
+    assert (runtime.load(files).run(pixels) == wanted).mean() > 0.97

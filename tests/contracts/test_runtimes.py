@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from unetkit.errors import UsageError
 from unetkit.lookup import pick
+from unetkit.networks.ends import with_ends
 from unetkit.networks.unet import build
+from unetkit.records.case import Intensity
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.runtimes import RUNTIMES
 from unetkit.runtimes.devices import Layout
 from unetkit.runtimes.pytorch import PytorchRuntime
+from unetkit.spatial.intensity import apply_intensity
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -85,3 +89,31 @@ def test_it_answers_as_torch_for_any_batch_and_size(name, row, rank, tmp_path):
         np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4, err_msg=str(size))
     if hasattr(runtime, "FILES"):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(runtime.FILES)
+
+
+ENDS = [("onnx", 2, "logits"), ("onnx", 3, "classes"), ("openvino", 2, "classes")]
+RULES = (Intensity(20.0, 240.0, 97.0, 1 / 31), Intensity(-np.inf, np.inf, 0.0, 1 / 255))
+
+
+@pytest.mark.parametrize(("name", "rank", "output"), ENDS)
+def test_pixels_as_stored_go_in_and_classes_may_come_out(name, rank, output, tmp_path):
+    plan = plan_of("residual", rank)
+    inference = plan.inference.model_copy(update={"network_input": "uint8", "network_output": output})
+    plan = plan.model_copy(update={"inference": inference})
+    network = network_of(plan)
+    runtime = made(name, with_ends(network, inference, RULES), plan, tmp_path)
+    reference = PytorchRuntime(network, torch.device("cpu"), Layout())
+    random = np.random.default_rng(1)
+    for batch, size in enumerate(SIZES[rank], start=1):
+        pixels = random.integers(0, 256, (batch, 2, *size), dtype=np.uint8)
+        wanted = reference.run(np.stack([apply_intensity(each, RULES) for each in pixels]))
+        got = runtime.run(pixels)
+        if output == "logits":
+            np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4, err_msg=str(size))
+            continue
+        assert (got.dtype, got.shape) == (np.uint8, (batch, *size))
+        sure = np.abs(wanted[:, 1] - wanted[:, 0]) > 1e-3
+        assert np.array_equal(got[sure], wanted.argmax(axis=1)[sure])
+        assert sure.mean() > 0.9
+    with pytest.raises(UsageError, match="takes uint8 pixels, the plan gives it float32"):
+        runtime.run(np.zeros((1, 2, *(8,) * rank), np.float32))

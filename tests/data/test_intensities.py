@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from unetkit.data import intensities
-from unetkit.data.intensities import measured_intensities, slab_rows
+from unetkit.data.intensities import fixed_intensities, measured_intensities, slab_rows
+from unetkit.errors import UsageError
 from unetkit.records.plan import Normalization
 
 ZSCORE, MASKED = Normalization(scheme="zscore"), Normalization(scheme="masked_zscore")
@@ -44,3 +45,13 @@ def test_slabs_hold_about_as_many_numbers_whatever_the_shape():
     assert slab_rows((10, 10)) >= 10
     assert slab_rows((32768, 32768)) == 128
     assert slab_rows((3, 1 << 30)) == 1
+
+
+def test_fixed_rules_are_those_that_are_measured_on_nothing():
+    rules = tuple(
+        Normalization(scheme=scheme, low=-5, high=9, mean=2, std=4) for scheme in ("ct", "zero_one", "none")
+    )
+    assert fixed_intensities(rules) == measured(np.zeros((3, 4, 4), np.uint8), *rules)
+    for rule in (ZSCORE, MASKED):
+        with pytest.raises(UsageError, match=f"the same for every image, got '{rule.scheme}'"):
+            fixed_intensities((rules[0], rule))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unetkit.networks.folding import fold_batch_norms
+from unetkit.networks.folding import fold_batch_norms, fold_scale
 from unetkit.networks.unet import build
 from unetkit.records.plan import EXAMPLE, NetworkPlan
 
@@ -87,3 +87,33 @@ def test_a_backbone_keeps_the_activation_its_norm_brings():
     with torch.no_grad():
         wanted, got = network(image), folded(image)
     assert (got - wanted).abs().max() < 1e-3 * wanted.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "done"),
+    [
+        ({}, True),
+        ({"encoder": "residual"}, True),
+        ({"encoder": "convnext", "expansion": (2, 2)}, True),  # its stem is a matrix product
+        ({"pyramid": "input"}, False),
+        ({"pyramid": "levels"}, False),
+        ({"norm": "batch", "quantization": "int8"}, False),
+    ],
+)
+def test_a_factor_is_folded_where_only_convolutions_see_the_image(changes, done):
+    network = network_of(**changes)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded = copy.deepcopy(network)
+    assert fold_scale(folded, torch.tensor([0.25])) is done
+    if not done:
+        torch.testing.assert_close(folded.state_dict(), before, rtol=0, atol=0, equal_nan=True)
+        return
+    image = torch.randn(2, 1, 9, 11)
+    torch.testing.assert_close(folded(4 * image), network(image), rtol=1e-5, atol=1e-6)
+
+
+def test_a_kernel_that_sees_more_than_the_image_is_left_alone():
+    network = network_of(widths=(1, 8))
+    first, second = network.encoder.stages[0]
+    second.conv.weight = first.conv.weight
+    assert not fold_scale(network, torch.tensor([0.5]))

@@ -54,10 +54,70 @@ def test_an_answer_stays_when_the_next_one_comes(files):
 def test_a_stale_answer_is_refused(files):
     runtime = OpenvinoRuntime.load(files)
     stale = np.zeros((1, 4, 16, 12), np.float32)
-    runtime._compiled = lambda batch: [stale]
+    runtime._ask = lambda part: stale
     assert runtime.run(np.zeros((1, 1, 16, 12), np.float32)) is stale
     with pytest.raises(DataError, match="cannot compute a tile of 16×11 pixels"):
         runtime.run(np.zeros((1, 1, 16, 11), np.float32))
+
+
+def test_memory_that_runs_out_halves_the_batch_and_is_told(tmp_path):
+    """For real: a process that may take no more memory than a few of the sixteen tiles need."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    engine = pytest.importorskip("openvino", reason="openvino is not installed")
+    wide, narrow = (
+        onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+        for name, shape in (("wide", (32, 1, 3, 3)), ("narrow", (1, 32, 1, 1)))
+    )
+    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("Conv", ["image", "wide"], ["hidden"], pads=[1, 1, 1, 1]),
+            node("Conv", ["hidden", "narrow"], ["logits"]),
+        ],
+        "network",
+        [value("image", onnx.TensorProto.FLOAT, ["a", 1, "c", "d"])],
+        [value("logits", onnx.TensorProto.FLOAT, ["a", 1, "c", "d"])],
+        [wide, narrow],
+    )
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "network.onnx")
+    engine.save_model(
+        engine.Core().read_model(tmp_path / "network.onnx"), tmp_path / "network.xml", compress_to_fp16=False
+    )
+    code = (
+        "import resource\nfrom pathlib import Path\nimport numpy as np\n"
+        "from unetkit.runtimes.openvino import OpenvinoRuntime\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "files = {name: (folder / name).read_bytes() for name in OpenvinoRuntime.FILES}\n"
+        "runtime = OpenvinoRuntime.load(files)\n"
+        "tiles = np.zeros((16, 1, 512, 512), np.float32)\n"
+        "tiles[:, 0, 5, 5] = np.arange(16)\n"
+        "runtime.run(tiles[:1, :, :64, :64])\n"
+        "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
+        "limit = pages * resource.getpagesize() + (400 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "logits = runtime.run(tiles)\n"
+        "assert logits[:, 0, 4, 6].tolist() == list(range(0, 512, 32))\n"
+        "print(logits.shape, runtime.notes)\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("(16, 1, 512, 512) ['cpu ran out of memory: batches of 8 from now on'")
+
+
+def test_an_engine_that_runs_out_is_asked_for_half(files):
+    tiles = np.random.default_rng(0).standard_normal((5, 1, 16, 12)).astype(np.float32)
+    runtime = OpenvinoRuntime.load(files)
+    wanted, ask = runtime.run(tiles), runtime._ask
+
+    def full(part):
+        if len(part) > 2:
+            raise RuntimeError("Failed to allocate 9 bytes of memory")
+        return ask(part)
+
+    runtime._ask = full
+    np.testing.assert_allclose(runtime.run(tiles), wanted, atol=1e-5)
+    assert runtime.notes == ["cpu ran out of memory: batches of 2 from now on"]
 
 
 def test_nothing_is_sent_anywhere(files, tmp_path):

@@ -27,6 +27,15 @@ def test_a_wrong_key_shows_with_a_given_plan_too():
             given_plan(Wishes(plan=plan, changes={"training.steps": "many"}))
 
 
+def test_the_ends_of_an_exported_network_are_none_of_a_training():
+    for key, value in (("network_input", "uint8"), ("network_output", "classes")):
+        odd = plan_of().with_values({f"inference.{key}": value})
+        for wishes in (Wishes(plan=odd), Wishes(changes={f"inference.{key}": value})):
+            with pytest.raises(UsageError, match="are those of an exported network") as refused:
+                given_plan(wishes)
+            assert "unet export" in refused.value.cure
+
+
 def test_the_split_is_the_one_asked_for_however_it_is_asked():
     def split(given=None, **said):
         wanted = wanted_split(Wishes(**said), given)

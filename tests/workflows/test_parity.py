@@ -104,3 +104,28 @@ def test_dice_is_that_of_the_labelled_images(wafers, exported, finished):
     assert parity.dice_before == parity.dice_after == wanted
     assert parity.images == 2
     assert parity.tiles > 3
+
+
+class Ids(Bright):
+    """The same, but it answers classes."""
+
+    def run(self, batch):
+        ids = super().run(batch).argmax(axis=1).astype(np.uint8)
+        return ids if self.size is None else ids[..., :4]
+
+
+def test_where_classes_come_out_only_they_are_compared():
+    plan = PLAN.with_values({"inference.network_output": "classes"})
+    parity = found(Ids(), plan=plan)
+    assert (parity.max_difference, parity.label_agreement, parity.faults()) == (None, 1, ())
+    (fault,) = found(Ids(0.5), plan=plan).faults()
+    assert fault.startswith("expected the same class for 99.9% of the pixels")
+    assert any("logits were expected" in fault for fault in found(Ids(size=4), plan=plan).faults())
+
+
+def test_where_stored_pixels_go_in_the_trials_are_such():
+    plan = PLAN.with_values({"inference.network_input": "uint8"})
+    tiles = generated_tiles(plan)
+    assert {tile.dtype for tile in tiles} == {np.dtype(np.uint8)}
+    assert [tile.shape for tile in tiles] == [tile.shape for tile in generated_tiles(PLAN)]
+    assert tiles[0].min() < 100 < 156 < tiles[0].max()

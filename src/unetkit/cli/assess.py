@@ -87,6 +87,12 @@ def predict(
             help="Also write uncertainty/: entropy per pixel, 0 to 255; with --tta also disagreement/.",
         ),
     ] = False,
+    screen: Annotated[
+        bool,
+        typer.Option(
+            "--screen", help="Leave out tiles that a first look rules out; see 'unet screen --keep'."
+        ),
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,6 +120,7 @@ def predict(
         tta=tta,
         probabilities=probabilities,
         uncertainty=uncertainty,
+        screen=screen,
         changes=changes(set_),
         device=device,
         resume=resume,
@@ -148,14 +155,25 @@ def screen(
     factor: Annotated[
         int, typer.Option("--factor", help="Pixels per axis that become one in the first look.")
     ] = 4,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Write it into the model folder, for 'unet predict --screen'."),
+    ] = False,
     device: Device = "auto",
+    dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Find out which tiles a first look at low resolution may leave out, what it misses and what it saves."""
+    from unetkit.workflows.kept_screen import SCREEN, keep_screen, refuse_kept
+    from unetkit.workflows.model_folder import model_folder
     from unetkit.workflows.screen import screen as work
 
+    if keep:
+        refuse_kept(model_folder(model))  # before any work
     result = work(model, data, recall=recall, factor=factor, device=device, progress=watcher(quiet=quiet))
+    if keep and not dry_run:
+        keep_screen(result.model, result, source=str(data))
     if as_json:
         give_json(result.model_dump(mode="json"))
         return
@@ -177,6 +195,9 @@ def screen(
         f"{counted(result.tiles, 'tile')} computed, {result.cost:.1%} of the pixels with the first look"
     )
     words = " ".join(f"--set '{key}={value}'" for key, value in result.values.items())
+    if keep:
+        give_line(f"{'would write' if dry_run else 'wrote'} {result.model / SCREEN}")
+        words = "--screen"
     give_line(f"to use it: {program()} predict {model} IMAGES --out DIR {words}")
 
 

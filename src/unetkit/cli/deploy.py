@@ -32,6 +32,14 @@ def export(
             help="Count in eight bits, calibrated on images of this data set or folder.",
         ),
     ] = None,
+    uint8: Annotated[
+        bool,
+        typer.Option("--uint8", help="The files' own bytes go in; the network normalises them itself."),
+    ] = False,
+    classes: Annotated[
+        bool,
+        typer.Option("--classes", help="Class ids come out, not logits; overlapping tiles vote then."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the exported model there.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -46,6 +54,8 @@ def export(
         out,
         data=data,
         int8=int8,
+        uint8=uint8,
+        classes=classes,
         overwrite=overwrite,
         dry_run=dry_run,
         progress=watcher(quiet=quiet),
@@ -76,9 +86,14 @@ def _show_parity(parity: Parity, to: str) -> None:
         ),
     ]
     give_table("Before and after", ("what", "pytorch float32", f"{to} {parity.precision}"), rows)
+    logits = ""
+    if parity.max_difference is not None:
+        logits = (
+            f"logits differ by at most {parity.max_difference:.1e} "
+            f"(allowed {parity.allowed_difference:.1e}), "
+        )
     give_line(
         f"compared on {counted(parity.tiles, 'network call')} of sizes "
-        f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): logits differ by at most "
-        f"{parity.max_difference:.1e} (allowed {parity.allowed_difference:.1e}), "
+        f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): {logits}"
         f"{parity.label_agreement:.4%} of the pixels have the same class"
     )

@@ -16,6 +16,7 @@ from unetkit.metrics.paired import difference
 from unetkit.metrics.score import MEAN
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
+from unetkit.spatial.intensity import stored_pixels
 
 METRICS = ("dice", "hd95")
 """What is compared."""
@@ -169,14 +170,19 @@ class Runs(Protocol):
         ...
 
 
-def seconds_per_tile(runtimes: Sequence[Runs], shape: Sequence[int]) -> tuple[float, ...]:
+def seconds_per_tile(
+    runtimes: Sequence[Runs], shape: Sequence[int], *, stored: bool = False
+) -> tuple[float, ...]:
     """How long each takes for one tile: medians, in turns, so that a busy machine slows all of them.
 
     Args:
         runtimes: What to time.
         shape: ``(C, *S)`` of the tile.
+        stored: Whether they take pixels of one byte, not normalised ones.
     """
     tile = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
+    if stored:
+        tile = stored_pixels(tile)
     for each in runtimes:  # the first call of each pays for what later ones find ready
         each.run(tile)
     spent: list[list[float]] = [[] for _ in runtimes]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from unetkit.errors import UsageError
 from unetkit.records.case import Intensity
 from unetkit.records.plan import Normalization
 
@@ -57,6 +58,30 @@ def measured_intensities(
 
     moments = _moments(values) if wanted else {}
     return tuple(_intensity(rule, *moments.get(at, (0.0, 1.0))) for at, rule in enumerate(rules))
+
+
+def fixed_intensities(rules: tuple[Normalization, ...]) -> tuple[Intensity, ...]:
+    """Each channel's normalisation, where it is the same for every image.
+
+    Args:
+        rules: One per channel.
+
+    Raises:
+        UsageError: One is measured on each image.
+
+    Example:
+        >>> fixed_intensities((Normalization(scheme="zero_one", high=255),))[0].scale * 255
+        1.0
+    """
+    measured = [rule.scheme for rule in rules if "zscore" in rule.scheme]
+    if measured:
+        raise UsageError(
+            f"expected a normalisation that is the same for every image, got '{measured[0]}', which is "
+            "measured on each",
+            cure='train with --set \'preparation.normalization=[{"scheme": "zero_one", "high": 255}]\', '
+            "one entry per channel",
+        )
+    return tuple(_intensity(rule, 0.0, 1.0) for rule in rules)
 
 
 def _intensity(rule: Normalization, mean: float, std: float) -> Intensity:

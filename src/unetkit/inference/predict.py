@@ -16,6 +16,7 @@ from unetkit.data.windows import WindowedSample
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
 from unetkit.inference.crf import refined_rows
+from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, tile_input, votes
 from unetkit.inference.exact import Reach, probe
 from unetkit.inference.large import RollingRows, label_rows
 from unetkit.inference.layout import Finish, layout, refuse_unfit
@@ -29,7 +30,7 @@ from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.runtimes import Runtime
-from unetkit.spatial.intensity import apply_intensity
+from unetkit.spatial.intensity import stored_pixels
 from unetkit.spatial.slices import Slices
 
 _BANDS_AHEAD = 2
@@ -45,8 +46,8 @@ class Predictor:
         inference: Tiles, batches, mirrors.
 
     Raises:
-        UsageError: The tile size or a mirror axis does not fit the number of axes the network sees, or slices
-            are asked for where there are none.
+        UsageError: The tile size or a mirror axis does not fit the number of axes the network sees, slices
+            are asked for where there are none, or something needs more than what the network answers.
 
     Example:
         >>> from unetkit.records.plan import EXAMPLE, Plan
@@ -65,6 +66,7 @@ class Predictor:
     ) -> None:
         self._slices = Slices.of(data)
         refuse_unfit(data, inference)
+        refuse_without_logits(inference)
         self.runtime = runtime
         self.data = data
         self.preparation = preparation
@@ -97,7 +99,10 @@ class Predictor:
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
             ResourceError: The image is too large for the random field that the plan asks for.
+            UsageError: Probabilities are wanted of a network that answers classes.
         """
+        if probabilities:
+            refuse_probabilities(self.inference)
         self.check(prepared.pixels.shape, prepared.id)
         pixels, run = prepared.pixels, self._asker(mirror)
         boxes, finish = self._layout(pixels.shape[1:], run, mirror=mirror)
@@ -334,7 +339,7 @@ class Predictor:
             part = read(seen)
             if blank(part, self.inference.skip_tiles):
                 return None
-            part = apply_intensity(part, intensity)
+            part = tile_input(part, intensity, self.inference)
             if slices is None:
                 return part
             return slices.stack(part, box[slices.axis].start - seen[slices.axis].start)
@@ -351,16 +356,20 @@ class Predictor:
     def _asker(self, mirror: bool) -> Callable[[np.ndarray], np.ndarray]:
         """What answers a batch of tiles."""
         axes = tuple(axis + 2 for axis in self.inference.mirror_axes) if mirror else ()
-        return asked_once(lambda batch: mirrored(self.runtime.run, batch, axes))
+        classes = len(self.data.classes) if self.inference.network_output == "classes" else 0
+        ask = (lambda batch: votes(self.runtime.run(batch), classes)) if classes else self.runtime.run
+        return asked_once(lambda batch: mirrored(ask, batch, axes))
 
     def _layout(
         self, shape: tuple[int, ...], run: Callable[[np.ndarray], np.ndarray], *, mirror: bool
     ) -> tuple[Sequence[Box], Finish]:
         """The tiles of a prepared image ``*S``, and what makes finished rows of the answers."""
+        stored = self.inference.network_input == "uint8"
+        ask = (lambda strip: run(stored_pixels(strip))) if stored else run
 
         def reach(whole: tuple[int, ...]) -> tuple[Reach, ...]:
             if (whole, mirror) not in self._reaches:
-                self._reaches[whole, mirror] = probe(run, channels=self.data.input_channels, shape=whole)
+                self._reaches[whole, mirror] = probe(ask, channels=self.data.input_channels, shape=whole)
             return self._reaches[whole, mirror]
 
         return layout(shape, self.data, self.inference, reach=reach)

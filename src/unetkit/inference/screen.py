@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from unetkit.errors import UsageError
+from unetkit.inference.ends import tile_input
 from unetkit.inference.large import RollingRows
 from unetkit.inference.stream import Box, Rows, finished_rows, softmax, tile_logits, watched
 from unetkit.records.case import Intensity
 from unetkit.records.plan import InferencePlan
 from unetkit.records.progress import Progress
-from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.tiles import Tiling
 
 
@@ -79,7 +79,8 @@ def tile_scores(
         run: ``(B, C, *P)`` → ``(B, K, *P)``.
         shape: ``*S`` of the image.
         intensity: How it is normalised.
-        plan: Tile, overlap, batch and ``screen_factor``.
+        plan: Tile, overlap, batch and ``screen_factor``; means are rounded for a network that takes
+            the pixels of the files.
         progress: Who watches.
 
     Returns:
@@ -88,8 +89,14 @@ def tile_scores(
     factor = plan.screen_factor
     small = tuple(-(-length // factor) for length in shape)
     tiling = Tiling.over(small, plan.tile_size, plan.overlap_fraction)
-    band = RollingRows(lambda start, stop: shrunk(rows(factor * start, min(factor * stop, shape[0])), factor))
-    tiles = (apply_intensity(band(box), intensity) for box in tiling.boxes)
+
+    def shrunk_rows(start: int, stop: int) -> np.ndarray:
+        part = rows(factor * start, min(factor * stop, shape[0]))
+        means = shrunk(part, factor)
+        return means if plan.network_input == "float32" else np.rint(means).astype(part.dtype)
+
+    band = RollingRows(shrunk_rows)
+    tiles = (tile_input(band(box), intensity, plan) for box in tiling.boxes)
     progress.begin("first look", len(tiling.boxes))
     try:
         answers = watched(tile_logits(tiles, run, batch_size=plan.batch_size), progress)

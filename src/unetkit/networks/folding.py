@@ -44,6 +44,61 @@ def fold_batch_norms(network: UNet) -> int:
     return len(pairs)
 
 
+def fold_scale(network: UNet, scale: Tensor) -> bool:
+    """Fold a factor per channel of the image into the convolutions that see it.
+
+    That is exact: a convolution is linear and what it pads with, 0, times the factor is 0. An offset would
+    not be: the border would have to be padded with what the offset makes 0.
+
+    Args:
+        network: In evaluation mode; changed in place where it is done.
+        scale: ``(C,)``.
+
+    Returns:
+        Whether it was done. It is not where anything but a convolution with a kernel of its own sees the
+        image (a pyramid, a padding of another kind, a standardised kernel, a grid of eight bits).
+
+    Example:
+        >>> from unetkit.networks.unet import build
+        >>> from unetkit.records.plan import EXAMPLE, NetworkPlan
+        >>> network = build(NetworkPlan(**EXAMPLE["network"]), rank=2, in_channels=1, classes=2)
+        >>> fold_scale(network, torch.tensor([1 / 255]))
+        True
+    """
+    if network.quantization is not None:
+        return False
+    seen: list[Operation] = []
+    others: list[Tensor] = []
+    with torch.no_grad(), all_heads(network) as image:
+
+        def note(op: Operation) -> Any:  # noqa: ANN401 - whatever the operation answers
+            answer, kernel = op(), op.given(1, "weight")
+            if isinstance(answer, Tensor) and any(given is image for given in op.tensors()):
+                seen.append(op)
+            elif isinstance(kernel, Tensor):
+                others.append(kernel)
+            return answer
+
+        with watched(network, note):
+            network(image)
+    kernels = {op.module: op.given(1, "weight") for op in seen if op.kind == "conv"}
+    weights = [getattr(network.get_submodule(name), "weight", None) for name in kernels]
+    own = all(
+        isinstance(weight, Tensor)
+        and weight.data_ptr() == kernel.data_ptr()  # the same numbers, be it with axes of length 1 more
+        and weight.numel() == kernel.numel()
+        and weight.shape[1] == len(scale)
+        and not any(weight.data_ptr() == other.data_ptr() for other in others)
+        for weight, kernel in zip(weights, kernels.values(), strict=True)
+    )
+    if not own or len(kernels) != len(seen) or not seen:
+        return False
+    for name in kernels:
+        weight: Any = network.get_submodule(name).weight
+        weight.data = weight.data * scale.to(weight).reshape(1, -1, *[1] * (weight.ndim - 2))
+    return True
+
+
 def _pairs(network: UNet) -> dict[str, tuple[str, int]]:
     """Name of a batch norm → name of the convolution before it, and the axis of its kernel that answers."""
     made: dict[int, tuple[Tensor, Operation]] = {}

@@ -200,6 +200,7 @@ def infer(
         "crf_steps": "None: a random field over the prediction is worth it only where measuring says so.",
         **dict.fromkeys(_CRF, "Used where crf_steps is above 0."),
         "runtime": "The trained network itself.",
+        **dict.fromkeys(("network_input", "network_output"), "As trained; 'unet export' may change it."),
         "mode": "Overlapping tiles are averaged, which any network allows.",
         **dict.fromkeys(("skip_tiles", "pyramid_levels"), "The default."),
         **dict.fromkeys(_SCREEN, "Off: 'unet screen' measures whether a first look pays."),

@@ -17,7 +17,8 @@ class Parity(Saved):
         tiles: Network calls that were compared, those of the images and the generated ones.
         sizes: Different sizes ``*S`` among these, as ``37×41``.
         largest_logit: The largest absolute logit of the network before.
-        max_difference: The largest absolute difference of two logits.
+        max_difference: The largest absolute difference of two logits; None where the network after answers
+            classes.
         label_agreement: Share of pixels that both give the same class.
         dice_before: Class → mean Dice on the labelled images, before; empty where no label was given.
         dice_after: The same after.
@@ -43,7 +44,7 @@ class Parity(Saved):
     tiles: int
     sizes: tuple[str, ...]
     largest_logit: float
-    max_difference: float
+    max_difference: float | None
     label_agreement: float
     dice_before: dict[str, float | None] = Field(default_factory=dict)
     dice_after: dict[str, float | None] = Field(default_factory=dict)
@@ -67,10 +68,10 @@ class Parity(Saved):
         """What is beyond tolerance, in words; empty where nothing is."""
         found = []
         _, agreement, dice = self.tolerances
-        if not self.max_difference <= self.allowed_difference:  # written so that NaN is a fault
+        apart = self.max_difference
+        if apart is not None and not apart <= self.allowed_difference:  # written so that NaN is a fault
             found.append(
-                f"logits were expected to differ by at most {self.allowed_difference:.2g}, "
-                f"got {self.max_difference:.2g}"
+                f"logits were expected to differ by at most {self.allowed_difference:.2g}, got {apart:.2g}"
             )
         if not self.label_agreement >= agreement:
             found.append(

@@ -29,7 +29,11 @@ class Runtime(Protocol):
         ...
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """``(B, C, *S)`` float32 → logits ``(B, K, *S)`` float32, for any size ``*S``."""
+        """``(B, C, *S)`` float32 → logits ``(B, K, *S)`` float32, for any size ``*S``.
+
+        A row that runs files takes uint8, or answers class ids ``(B, *S)``, where its file does: the plan's
+        ``inference.network_input`` and ``inference.network_output`` say so.
+        """
         ...
 
 
@@ -49,7 +53,10 @@ class FileRuntime(Runtime, Protocol):
 
     @staticmethod
     def export(network: nn.Module, plan: Plan, folder: Path) -> None:
-        """Write ``FILES`` for a network in evaluation mode on the CPU, for images of any size."""
+        """Write ``FILES`` for a network in evaluation mode on the CPU, for images of any size.
+
+        Its ends are those that the plan says: see ``networks.ends``.
+        """
         ...
 
     @classmethod

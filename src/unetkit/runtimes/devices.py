@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unetkit.errors import ResourceError, UsageError, nearest
+from unetkit.runtimes.batches import no_memory
 from unetkit.runtimes.cgroups import thread_count
 from unetkit.spatial.memory_format import arrange_weights, arranged
 
@@ -31,7 +32,6 @@ _TRIAL_PIXELS_ACCELERATOR = 1 << 21
 _STEP_SECONDS = 1.0
 _TRIAL_SECONDS = 4.0
 _TRIAL_ROUNDS = 5
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -348,4 +348,4 @@ def ran_out(wrong: BaseException) -> bool:
     """
     if isinstance(wrong, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(wrong, RuntimeError) and any(words in str(wrong) for words in _NO_MEMORY)
+    return isinstance(wrong, RuntimeError) and no_memory(wrong)

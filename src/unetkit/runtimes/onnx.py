@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unetkit.errors import DataError, MissingPackageError, UsageError
+from unetkit.runtimes.batches import Batches, required
 from unetkit.runtimes.cgroups import engine_threads
 from unetkit.runtimes.qdq import counted, finish
 
@@ -26,8 +27,9 @@ NETWORK = "network.onnx"
 OPSET = 20
 """Operators of ONNX 1.15: the newest that every engine in use reads."""
 
-_INPUT, _OUTPUT = "image", "logits"
-_WARNINGS_ONLY = 3
+_INPUT = "image"
+_STORED = "tensor(uint8)"
+_WARNINGS_ONLY, _SILENT = 3, 4
 _REFUSALS = (
     "Fail",
     "InvalidArgument",
@@ -39,13 +41,13 @@ _REFUSALS = (
 
 
 class OnnxRuntime:
-    """Tiles in, logits out, through onnxruntime in float32.
+    """Tiles in, logits out (or class ids, where they are what the file answers), through onnxruntime.
 
     Args:
         network: The content of an ONNX file.
 
     Attributes:
-        notes: Empty: nothing is done differently from what was asked.
+        notes: What was done differently from what was asked: smaller batches after memory ran out.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
@@ -73,7 +75,11 @@ class OnnxRuntime:
                 cure="export the model anew",
                 where=NETWORK,
             ) from wrong
-        self.notes: list[str] = []
+        self._kind = np.uint8 if self._session.get_inputs()[0].type == _STORED else np.float32
+        self._quietly = engine.RunOptions()
+        self._quietly.log_severity_level = _SILENT  # what it would print is raised as well
+        self._batches = Batches("cpu", caught=(MemoryError, RuntimeError, known.Fail, known.RuntimeException))
+        self.notes = self._batches.notes
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> OnnxRuntime:
@@ -85,16 +91,23 @@ class OnnxRuntime:
         return cls(files[NETWORK])
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Logits of a batch.
+        """Logits of a batch; when memory does not suffice, of half of it at a time.
 
         Args:
-            batch: ``(B, C, *S)`` float32.
+            batch: ``(B, C, *S)`` float32, or uint8 where that is what the file takes.
 
         Returns:
-            ``(B, K, *S)`` float32, C-contiguous.
+            ``(B, K, *S)`` float32, C-contiguous; or class ids ``(B, *S)``.
+
+        Raises:
+            ResourceError: One tile alone does not fit.
+            UsageError: The pixels are of another type than the file takes.
         """
-        (logits,) = self._session.run([_OUTPUT], {_INPUT: np.require(batch, np.float32, ["C"])})
-        return logits
+        return self._batches.run(required(batch, self._kind), self._forward)
+
+    def _forward(self, part: np.ndarray) -> np.ndarray:
+        (answer,) = self._session.run(None, {_INPUT: part}, self._quietly)
+        return answer
 
     @staticmethod
     def export(network: nn.Module, plan: Plan, folder: Path) -> None:
@@ -135,7 +148,7 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True
 
     Args:
         network: In evaluation mode, on the CPU; not changed.
-        plan: Its plan.
+        plan: Its plan; the type that goes in and the name of what comes out are those of its inference.
         path: The file.
         moves: See ``qdq.finish``; for a network that counts in eight bits.
 
@@ -147,7 +160,8 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True
         _package(name)
     import torch
 
-    example = torch.zeros(example_shape(plan))
+    ends = plan.inference
+    example = torch.zeros(example_shape(plan), dtype=getattr(torch, ends.network_input))
     free = dict.fromkeys((0, *range(2, example.ndim)), torch.export.Dim.DYNAMIC)
     try:
         with warnings.catch_warnings():
@@ -160,7 +174,7 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True
                 path,
                 dynamo=True,
                 input_names=[_INPUT],
-                output_names=[_OUTPUT],
+                output_names=[ends.network_output],
                 opset_version=OPSET,
                 dynamic_shapes=(free,),
                 external_data=False,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetkit.errors import DataError, MissingPackageError
+from unetkit.runtimes.batches import Batches, no_memory, required
 from unetkit.runtimes.cgroups import engine_threads
 from unetkit.runtimes.onnx import NETWORK, write_onnx
 
@@ -27,7 +28,7 @@ _CONVOLUTIONS = ("Convolution", "Deconvolution", "GroupConvolution")
 
 
 class OpenvinoRuntime:
-    """Tiles in, logits out, through OpenVINO in float32.
+    """Tiles in, logits out (or class ids, where they are what the file answers), through OpenVINO in float32.
 
     Left alone OpenVINO computes in bfloat16 where the processor can, with other digits; ``float32`` is asked
     for. Its threads are those of the container, not pinned to cores, which may be somebody else's.
@@ -37,7 +38,7 @@ class OpenvinoRuntime:
         weights: The content of ``network.bin``.
 
     Attributes:
-        notes: Empty: nothing is done differently from what was asked.
+        notes: What was done differently from what was asked: smaller batches after memory ran out.
 
     Raises:
         MissingPackageError: openvino is not installed.
@@ -65,7 +66,10 @@ class OpenvinoRuntime:
             raise DataError(
                 f"OpenVINO cannot read this network ({text})", cure="export the model anew", where=GRAPH
             ) from wrong
-        self.notes: list[str] = []
+        self._request = self._compiled.create_infer_request()
+        self._kind: type[np.generic] = self._compiled.input(0).get_element_type().to_dtype().type
+        self._batches = Batches("cpu")
+        self.notes = self._batches.notes
 
     @property
     def precision(self) -> str:
@@ -82,28 +86,41 @@ class OpenvinoRuntime:
         return cls(files[GRAPH], files[WEIGHTS])
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Logits of a batch.
+        """Logits of a batch; when memory does not suffice, of half of it at a time.
 
         Args:
-            batch: ``(B, C, *S)`` float32.
+            batch: ``(B, C, *S)`` float32, or uint8 where that is what the file takes.
 
         Returns:
-            ``(B, K, *S)`` float32, C-contiguous.
+            ``(B, K, *S)`` float32, C-contiguous; or class ids ``(B, *S)``.
 
         Raises:
-            DataError: OpenVINO has no answer for this size; it then gives the previous one, which is refused.
+            DataError: OpenVINO has no answer for this size.
+            ResourceError: One tile alone does not fit.
+            UsageError: The pixels are of another type than the file takes.
         """
+        return self._batches.run(required(batch, self._kind), self._forward)
+
+    def _forward(self, part: np.ndarray) -> np.ndarray:
         try:
-            logits = self._compiled(np.require(batch, np.float32, ["C"]))[0]
-        except RuntimeError:
-            logits = np.empty(0)
-        if logits.shape[:1] + logits.shape[2:] != batch.shape[:1] + batch.shape[2:]:
-            size = "×".join(map(str, batch.shape[2:]))
+            answer = self._ask(part)
+        except RuntimeError as wrong:
+            if no_memory(wrong):
+                raise
+            answer = np.empty(0)
+        if answer.shape[:1] + answer.shape[2 - part.ndim :] != part.shape[:1] + part.shape[2:]:
+            size = "×".join(map(str, part.shape[2:]))
             raise DataError(
                 f"OpenVINO cannot compute a tile of {size} pixels with this network",
                 cure="predict this image with the model folder itself, or export to onnx",
             )
-        return logits
+        return answer
+
+    def _ask(self, part: np.ndarray) -> np.ndarray:
+        """What OpenVINO answers; not by ``infer``, which loses errors and gives the previous answer then."""
+        self._request.start_async({0: part}, share_inputs=True)
+        self._request.wait()
+        return np.array(self._request.get_output_tensor(0).data)
 
     @classmethod
     def convolutions(cls, files: Mapping[str, bytes]) -> dict[str, int]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from unetkit.errors import ResourceError
+from unetkit.runtimes.batches import Batches, required
 from unetkit.runtimes.devices import Layout, ran_out
 
 
@@ -31,8 +31,13 @@ class PytorchRuntime:
         self.network = layout.place(network, device)
         self.device = device
         self.layout = layout
-        self.notes: list[str] = []
-        self._largest: int | None = None
+        self._batches = Batches(
+            str(device),
+            ran_out=ran_out,
+            cure="set a smaller inference.tile_size, or use the device 'cpu'",
+            freed=self._free,
+        )
+        self.notes = self._batches.notes
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits of a batch; when a device's memory does not suffice, of half of it at a time.
@@ -47,38 +52,23 @@ class PytorchRuntime:
 
         Raises:
             ResourceError: One tile alone does not fit.
+            UsageError: The pixels are not normalised.
         """
         was_training = self.network.training
         if was_training:
             self.network.eval()
         try:
-            return self._run(torch.from_numpy(np.require(batch, np.float32, ["C", "W"])))
+            return self._batches.run(required(batch, np.float32, writeable=True), self._forward)
         finally:
             if was_training:
                 self.network.train()
 
-    def _run(self, batch: Tensor) -> np.ndarray:
-        size = min(len(batch), self._largest or len(batch))
-        while True:
-            try:
-                parts = [self._forward(part) for part in batch.split(max(1, size))]
-                return parts[0] if len(parts) == 1 else np.concatenate(parts)
-            except (MemoryError, RuntimeError) as wrong:
-                if not ran_out(wrong):
-                    raise
-                if size <= 1:
-                    tile = "×".join(map(str, batch.shape[2:]))
-                    raise ResourceError(
-                        f"one tile of {tile} pixels does not fit into the memory of '{self.device}'",
-                        cure="set a smaller inference.tile_size, or use the device 'cpu'",
-                    ) from None
-            # Outside the handler: there, the traceback would keep the failed pass's tensors alive.
-            size = self._largest = size // 2
-            if self.device.type != "cpu":
-                torch.accelerator.memory.empty_cache()
-            self.notes.append(f"{self.device} ran out of memory: batches of {size} from now on")
+    def _free(self) -> None:
+        if self.device.type != "cpu":
+            torch.accelerator.memory.empty_cache()
 
-    def _forward(self, batch: Tensor) -> np.ndarray:
+    def _forward(self, part: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(part)
         with torch.inference_mode(), self.layout.autocast(self.device):
             logits = self.network(self.layout.arrange(batch.to(self.device, non_blocking=True)))
         return logits.float().contiguous().cpu().numpy()

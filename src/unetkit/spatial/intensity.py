@@ -9,6 +9,22 @@ import numpy as np
 from unetkit.records.case import Intensity
 
 
+def stored_pixels(noise: np.ndarray) -> np.ndarray:
+    """Noise around 0 as pixels of one byte, up to ten of its units to either side.
+
+    Args:
+        noise: Of any shape.
+
+    Returns:
+        The same shape, uint8: what trials are made of for a network that takes such pixels.
+
+    Example:
+        >>> stored_pixels(np.array([-20.0, -1.0, 0.0, 1.0, 20.0])).tolist()
+        [0, 116, 128, 140, 255]
+    """
+    return np.clip(np.rint(128 + 12 * np.asarray(noise)), 0, 255).astype(np.uint8)
+
+
 def apply_intensity(pixels: np.ndarray, intensity: tuple[Intensity, ...]) -> np.ndarray:
     """Normalise the channels: ``(clip(v, low, high) - shift) * scale``.
 

@@ -36,11 +36,20 @@ def given_plan(wishes: Wishes) -> Plan | None:
         UsageError: The plan cannot be read, or a key or value does not fit.
     """
     if wishes.plan is None:
-        Plan.model_validate(EXAMPLE).with_values(wishes.every_change())
+        _refuse_exported(Plan.model_validate(EXAMPLE).with_values(wishes.every_change()))
         return None
     plan = wishes.plan if isinstance(wishes.plan, Plan) else saved_plan(Path(wishes.plan))
-    plan.with_values(wishes.every_change())
+    _refuse_exported(plan.with_values(wishes.every_change()))
     return plan
+
+
+def _refuse_exported(plan: Plan) -> None:
+    """A network in training takes normalised pixels and answers logits, whatever its export will do."""
+    if (plan.inference.network_input, plan.inference.network_output) != ("float32", "logits"):
+        raise UsageError(
+            "inference.network_input and inference.network_output are those of an exported network",
+            cure="leave them as they are by default; 'unet export --uint8 --classes' sets them",
+        )
 
 
 def wanted_network(wishes: Wishes) -> Wanted | None:

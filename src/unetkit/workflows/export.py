@@ -8,9 +8,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from unetkit.errors import GateError, UsageError
+from unetkit.errors import GateError, UsageError, nearest
 from unetkit.networks.card import model_card
 from unetkit.networks.store import CARD, SCORES, Description, describe, load_model
 from unetkit.records.case import Case
@@ -21,6 +21,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.runtimes import FileRuntime
 from unetkit.workflows.calibrating import calibrated
+from unetkit.workflows.ends import Normalised, intensities_in, plan_with_ends
 from unetkit.workflows.exported import PLAN, RECORD, file_runtime
 from unetkit.workflows.model_folder import is_exported, trained_folder
 from unetkit.workflows.parity import compare, some_cases
@@ -51,16 +52,33 @@ class ExportResult(Saved):
     planned: tuple[Path, ...] = ()
 
 
+class ExportSettings(TypedDict, total=False):
+    """What the exported network is.
+
+    Args:
+        int8: A data set, a folder of images or an image to calibrate on, at most 8 images of it: the exported
+            network counts in eight bits, but for convolutions without which a class would lose more than half
+            a point of Dice on the labelled ones.
+        uint8: The network takes the files' own bytes and normalises them itself, where the normalisation is
+            the same for every image.
+        classes: It answers class ids, not logits. Overlapping tiles and mirrored images then vote.
+    """
+
+    int8: str | Path | None
+    uint8: bool
+    classes: bool
+
+
 def export(
     model: str | Path,
     to: str,
     out: str | Path,
     *,
     data: str | Path | None = None,
-    int8: str | Path | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    **settings: Unpack[ExportSettings],
 ) -> ExportResult:
     """Write a model as a folder that predicts without torch, and prove that it answers as before.
 
@@ -72,24 +90,27 @@ def export(
         out: The folder to make; ``unet predict`` takes it as a model.
         data: A data set, a folder of images or an image to compare on, at most 8 images of it; generated
             tiles are compared in any case.
-        int8: A data set, a folder of images or an image to calibrate on, at most 8 images of it: the exported
-            network counts in eight bits, but for convolutions without which a class would lose more than half
-            a point of Dice on the labelled ones.
         overwrite: Replace an exported model that is there.
         dry_run: Write nothing; say what would be written.
         progress: Who watches.
+        settings: See ``ExportSettings``.
 
     Raises:
-        UsageError: There is no such runtime or no model, ``out`` is taken, or the network cannot be exported.
+        UsageError: There is no such runtime or no model, ``out`` is taken, or the network cannot be exported
+            so.
         MissingPackageError: What the runtime needs is not installed.
         DataError: The model is damaged, or an image is refused.
         GateError: Both do not answer alike; nothing was published.
         ResourceError: The disk is full or cannot be written.
     """
+    _refuse_unknown(settings)
     runtime = file_runtime(to)
     place, target = trained_folder(model), Path(out)
     found = describe(place)
     _refuse_taken(target, overwrite)
+    uint8, classes = settings.get("uint8", False), settings.get("classes", False)
+    plan_with_ends(found.plan, uint8=uint8, classes=classes)  # before any work
+    int8 = settings.get("int8")
     names = (*runtime.FILES, PLAN, *((SCORES,) if found.scores else ()), CARD, RECORD)
     if dry_run:
         planned = tuple(target / name for name in names)
@@ -102,6 +123,7 @@ def export(
         seen = some_cases(Path(int8), target, found.plan)
         network, plan, more = calibrated(network, plan, seen, progress=progress or Quiet())
         facts |= more
+    plan = plan_with_ends(plan, uint8=uint8, classes=classes)
     with atomic_folder(target) as part:
         (part / PLAN).write_text(plan.to_json(), encoding="utf-8")
         parity, counted = _write_network(
@@ -120,6 +142,12 @@ def export(
         record = _record(found, plan, part, runtime, parity).model_copy(update=more)
         write_text(part / RECORD, record.to_json())
     return ExportResult(model=place, out=target, runtime=to, record=record)
+
+
+def _refuse_unknown(settings: Mapping[str, object]) -> None:
+    for name in settings:
+        if name not in (known := ExportSettings.__optional_keys__):
+            raise UsageError(f"export has no option '{name}'", cure=nearest(name, known))
 
 
 def _refuse_taken(target: Path, overwrite: bool) -> None:
@@ -151,19 +179,21 @@ def _write_network(
     """Write the network's files, read them back as a user would, and compare; count what is integer."""
     import torch
 
+    from unetkit.networks.ends import with_ends
     from unetkit.runtimes.devices import Layout, keep_memory, use_threads
     from unetkit.runtimes.pytorch import PytorchRuntime
 
-    watch = progress or Quiet()
+    watch, intensity = progress or Quiet(), intensities_in(plan)
     keep_memory()
     use_threads()
     watch.begin(f"writing {runtime.FILES[0]}")
-    runtime.export(network, plan, part)
+    runtime.export(with_ends(network, plan.inference, intensity), plan, part)
     watch.end()
     files = {name: (part / name).read_bytes() for name in runtime.FILES}
     counted = {} if network.quantization is None else _counted(network, runtime, files, watch)
+    before = PytorchRuntime(network, torch.device("cpu"), Layout())
     parity = compare(
-        PytorchRuntime(network, torch.device("cpu"), Layout()),
+        Normalised(before, intensity) if intensity else before,
         runtime.load(files),
         plan,
         cases,
@@ -202,9 +232,16 @@ def _record(
         channels=data.channels,
         classes=data.classes,
         label_values=data.label_values,
-        image=f"({axes.format(data.input_channels)}) float32, normalised and resampled as plan.json says, "
-        f"seen {data.sight}",
-        logits=f"({axes.format(len(data.classes))}) float32",
+        image=f"({axes.format(data.input_channels)}) "
+        + (
+            "uint8, as in the files; the network normalises"
+            if plan.inference.network_input == "uint8"
+            else "float32, normalised and resampled as plan.json says"
+        )
+        + f", seen {data.sight}",
+        logits=f"({axes.replace(' {},', '')}) class ids"
+        if plan.inference.network_output == "classes"
+        else f"({axes.format(len(data.classes))}) float32",
         stride=tuple(math.prod(steps) for steps in zip(*plan.network.strides, strict=True)),
         size_rule=SIZE_RULE,
         tile_size=plan.inference.tile_size,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DEVICE, PRECISION, MEMORY_FORMAT = "device", "precision", "memory format"
 """Facts of a saved model: how it computed when it was measured."""
+_MADE = ("inference.runtime", "inference.network_input", "inference.network_output")
+"""Values of a plan's inference that are part of what was made."""
 KEPT_SHARE = 0.25
 """Share of the free memory up to which the weights of an ensemble's members stay loaded, all of them."""
 
@@ -165,7 +167,7 @@ def changed_inference(plan: Plan, changes: Mapping[str, str]) -> Plan:
     Raises:
         UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
     """
-    odd = [key for key in changes if not key.startswith("inference.") or key == "inference.runtime"]
+    odd = [key for key in changes if not key.startswith("inference.") or key in _MADE]
     if odd:
         raise UsageError(
             f"'{odd[0]}' was decided when the model was made",

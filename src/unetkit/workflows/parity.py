@@ -21,6 +21,7 @@ from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.scores import CaseScores
 from unetkit.runtimes import Runtime
+from unetkit.spatial.intensity import stored_pixels
 from unetkit.workflows.predict import find_inputs
 
 IMAGES = 8
@@ -32,7 +33,7 @@ class Both:
 
     Args:
         before: The reference.
-        after: What is compared with it.
+        after: What is compared with it; where it answers class ids, these alone are.
 
     Example:
         >>> class Same:
@@ -63,13 +64,14 @@ class Both:
         self.sizes.add(batch.shape[2:])
         self._pixels += len(batch) * math.prod(batch.shape[2:])
         self.largest_logit = max(self.largest_logit, float(np.abs(logits).max()))
-        if others.shape != logits.shape:
+        ids = others.ndim < logits.ndim
+        if others.shape != (logits[:, 0] if ids else logits).shape:
             self.difference = math.inf
             return logits
-        # np.maximum, not max: a NaN has to stay one
-        self.difference = float(np.maximum(self.difference, np.abs(logits - others).max()))
+        if not ids:  # np.maximum, not max: a NaN has to stay one
+            self.difference = float(np.maximum(self.difference, np.abs(logits - others).max()))
         for one, other in zip(logits, others, strict=True):
-            self._alike += int((largest(one)[0] == largest(other)[0]).sum())
+            self._alike += int((largest(one)[0] == (other if ids else largest(other)[0])).sum())
         return logits
 
 
@@ -85,9 +87,9 @@ def compare(
     """Compare two runtimes on generated tiles of several sizes and on given images.
 
     Args:
-        before: The reference.
+        before: The reference; it takes what ``after`` takes, and answers logits.
         after: What is compared with it.
-        plan: The plan of both.
+        plan: The plan of ``after``.
         cases: Given images; of one with a label, the Dice is compared too.
         sizes: Bytes of the network before and after.
         progress: Who watches.
@@ -105,7 +107,11 @@ def compare(
     for tile in tiles:
         both.run(tile)
         watch.advance(1)
-    pair = [Predictor(runtime, plan.data, plan.preparation, plan.inference) for runtime in (both, after)]
+    logits = plan.inference.model_copy(update={"network_output": "logits"})
+    pair = [
+        Predictor(runtime, plan.data, plan.preparation, inference)
+        for runtime, inference in ((both, logits), (after, plan.inference))
+    ]
     rows: list[list[CaseScores]] = [[], []]
     for case in cases:
         prepared = prepare(case, plan.data, plan.preparation)
@@ -115,13 +121,14 @@ def compare(
         watch.advance(1, case=case.id)
     watch.end()
     dice = [mean_dice(each, plan) for each in rows]
-    seconds = seconds_per_tile((before, after), tiles[0].shape[1:])
+    stored, ids = plan.inference.network_input == "uint8", plan.inference.network_output == "classes"
+    seconds = seconds_per_tile((before, after), tiles[0].shape[1:], stored=stored)
     return Parity(
         images=len(cases),
         tiles=both.tiles,
         sizes=tuple("×".join(map(str, size)) for size in sorted(both.sizes)),
         largest_logit=both.largest_logit,
-        max_difference=both.difference,
+        max_difference=None if ids and not both.difference else both.difference,
         label_agreement=both.agreement,
         dice_before=dice[0],
         dice_after=dice[1],
@@ -140,7 +147,7 @@ def generated_tiles(plan: Plan) -> list[np.ndarray]:
         plan: The plan.
 
     Returns:
-        Batches ``(B, C, *S)`` float32; the same ones each time.
+        Batches ``(B, C, *S)`` float32, or uint8 where the network takes that; the same ones each time.
 
     Example:
         >>> from unetkit.records.plan import EXAMPLE
@@ -150,10 +157,11 @@ def generated_tiles(plan: Plan) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     channels, tile = plan.data.input_channels, plan.inference.tile_size
     wanted = [tile, tuple(size * 2 // 3 | 1 for size in tile), tuple(size // 3 | 1 for size in tile)]
-    return [
+    noise = [
         random.standard_normal((batch, channels, *size)).astype(np.float32)
         for batch, size in enumerate(wanted, start=1)
     ]
+    return noise if plan.inference.network_input == "float32" else [stored_pixels(each) for each in noise]
 
 
 def some_cases(source: Path, out: Path, plan: Plan) -> list[Case]:

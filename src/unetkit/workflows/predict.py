@@ -20,6 +20,7 @@ from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.batch import Batch, work_of
+from unetkit.workflows.kept_screen import kept_screen
 from unetkit.workflows.model import Model, changed_inference, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 from unetkit.workflows.streaming import predict_rows
@@ -110,12 +111,15 @@ class PredictSettings(TypedDict, total=False):
             probabilities, 0 (certain) to 255 (every class equally likely). With ``tta``: of their mean over
             mirrored images, and ``disagreement/<stem>``: the share of mirrored images that give another
             class, 0 to 255.
+        screen: Take the first look that ``unet screen --keep`` found for this model: tiles in which it rules
+            every class out are not computed.
         changes: Other values of the plan's inference, such as ``{"inference.pyramid_levels": "4"}``.
     """
 
     tta: bool
     probabilities: bool
     uncertainty: bool
+    screen: bool
     changes: Mapping[str, str]
 
 
@@ -148,7 +152,7 @@ def predict(
 
     Raises:
         UsageError: There is no model, a label file would overwrite its image, or a setting does not fit.
-        DataError: There is no image.
+        DataError: There is no image, or what the model folder holds is not its own.
         ResourceError: The output cannot be written.
     """
     for name in settings:
@@ -156,8 +160,8 @@ def predict(
             known = PredictSettings.__optional_keys__
             raise UsageError(f"predict has no option '{name}'", cure=nearest(name, known))
     watch, target = progress or Quiet(), Path(out)
-    changes = settings.get("changes", {})
     place = model.folder if isinstance(model, Model) else model_folder(model)
+    changes = {**(kept_screen(place) if settings.get("screen") else {}), **settings.get("changes", {})}
     plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
     inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
     batch = Batch(target, work_of(place, plan, settings, device=device))
