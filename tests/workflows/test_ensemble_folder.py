@@ -61,6 +61,33 @@ def test_it_predicts_the_mean_of_its_members(validated, wafers, tmp_path):
     np.testing.assert_allclose(saved["probabilities"], wanted, atol=1e-3)
 
 
+def test_values_of_one_call_reach_every_member(validated, wafers, tmp_path):
+    import tifffile
+
+    said = {"inference.overlap_fraction": "0.25", "inference.tile_size": "[16,16]"}
+    image = wafers / "images" / "wafer01-2.png"
+    changed = uk.load(validated).with_values({**said, "inference.minimum_pixels": "[5,5,5]"})
+    members = [member().inference for member in changed.predictor.members]
+    assert {(one.overlap_fraction, one.tile_size, one.minimum_pixels) for one in members} == {
+        (0.25, (16, 16), ())
+    }
+    assert changed.predictor.inference.minimum_pixels == (5, 5, 5)
+    found = changed.predict(image, probabilities=True)
+    parts = [
+        uk.load(validated / f"fold-{n}").with_values(said).predict(image, probabilities=True)
+        for n in range(3)
+    ]
+    wanted = np.mean([part.probabilities.astype(np.float64) for part in parts], axis=0)
+    np.testing.assert_allclose(found.probabilities, wanted, atol=1e-6)
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((40, 50), np.uint8))
+    levels = {"inference.pyramid_levels": "1"}
+    result = uk.predict(validated, tmp_path / "x.tif", tmp_path / "out", changes=levels)
+    with tifffile.TiffFile(result.written[0].path) as file:
+        assert [level.shape for level in file.series[0].levels] == [(40, 50), (20, 25)]
+    with pytest.raises(UsageError, match="this model is an ensemble, and this needs a single network"):
+        uk.load(validated).with_values({"inference.screen_factor": "4"})
+
+
 def test_one_network_at_a_time_answers_alike(validated, wafers, monkeypatch):
     image = wafers / "images" / "wafer00-1.png"
     kept, loads = uk.load(validated), []
@@ -185,8 +212,7 @@ def test_an_image_for_rows_is_predicted_as_a_whole_and_said(validated, tmp_path)
 
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "x.tif", pixels)
-    model = uk.load(validated)
-    model.plan = model.plan.with_values({"inference.stream_above_pixels": "1"})
+    model = uk.load(validated).with_values({"inference.stream_above_pixels": "1"})
     said = []
 
     class Watch:

@@ -97,6 +97,20 @@ def test_probabilities_agree_with_the_labels_and_tta_runs(finished, wafers, tmp_
     assert one.pixels["scratch"] == (labels == 1).sum()
 
 
+def test_mirrors_that_a_model_does_not_have_are_said(finished, wafers, tmp_path):
+    said = []
+
+    class Watch(Quiet):
+        def say(self, text):
+            said.append(text)
+
+    model = load(finished).with_values({"inference.mirror_axes": "[]"})
+    image = wafers / "images" / "wafer00-0.png"
+    predict(model, image, tmp_path / "out", tta=True, dry_run=True, progress=Watch())
+    predict(model, image, tmp_path / "out", dry_run=True, progress=Watch())
+    assert said == ["warning: this model was not trained on mirrored images: --tta changes nothing"]
+
+
 def test_a_single_image_tells_its_tiles_and_several_tell_both(finished, wafers, tmp_path):
     class Watcher(Quiet):
         def __init__(self):

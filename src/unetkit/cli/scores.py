@@ -103,7 +103,7 @@ def _show_objects(scores: Scores) -> None:
 def _show_calibration(scores: Scores) -> None:
     from unetkit.metrics.calibration import calibration_error
 
-    kinds = ("all pixels", scores.calibration), ("pixels of objects", scores.calibration_objects)
+    kinds = ("all pixels", scores.calibration), ("pixels it calls an object", scores.calibration_objects)
     gaps = [(name, gap) for name, rows in kinds if (gap := calibration_error(rows)) is not None]
     if gaps:
         listed = ", ".join(f"{gap:.4f} over {name}" for name, gap in gaps)

@@ -148,7 +148,7 @@ class Scores(Saved):
         cases: One row per case.
         summary: Class name (or ``mean`` for the mean over foreground classes) → metric → Summary.
         calibration: Rows ``(mean confidence, share right, pixels)`` per confidence bin; may be empty.
-        calibration_objects: The same, of pixels that the reference or the prediction calls an object.
+        calibration_objects: The same, of pixels that the prediction calls an object.
         convention: How missed and empty cases count, in words.
         objects: Class name → its objects over all cases: all sizes first, then by size.
         froc: Class name → rows ``(false alarms per image, share of the objects found)``.

@@ -86,6 +86,8 @@ def evaluate(
             cases, model.plan.data, also=metrics, tolerance_mm=tolerance_mm, progress=watch
         )
         scores = score_model(model, cases, split=split, measures=measures, tta=tta, progress=watch)
+    elif tta:
+        raise UsageError("label files cannot be mirrored", cure="leave --tta out, or name a model")
     else:
         scores = folder_scores(
             Path(first), Path(second), tolerance_mm=tolerance_mm, metrics=metrics, progress=watch
@@ -131,7 +133,7 @@ def score_model(
     plan = model.plan
     rows: list[CaseScores] = []
     bins: tuple[Row, ...] = ()
-    near = bins  # the same, of pixels of objects
+    near = bins  # the same, of pixels that are said to be an object
     suggested: list[list[Candidates]] = []
     watch.begin("measuring", len(cases))
     for case in cases:
@@ -156,8 +158,9 @@ def score_model(
         )
         if (shares := prediction.probabilities) is not None:
             bins = calibration(shares, reference, known, before=bins)
-            either = (reference > 0) | (prediction.labels > 0)
-            near = calibration(shares, reference, either if known is None else either & known, before=near)
+            # told by the prediction alone: where the label has a say, an honest model looks dishonest
+            said = prediction.labels > 0
+            near = calibration(shares, reference, said if known is None else said & known, before=near)
             if "object_f1" in measures.metrics:
                 rest = range(1, len(shares))
                 suggested.append([candidates(shares[k], reference == k, known) for k in rest])

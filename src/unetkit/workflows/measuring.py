@@ -30,6 +30,7 @@ from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
 from unetkit.workflows.observing import Observation, observe, save_reference, with_scores
 from unetkit.workflows.predict import OUTPUT_SUFFIX
+from unetkit.workflows.proposal import measures_for
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
 from unetkit.workflows.starting import read_start
@@ -99,7 +100,13 @@ def _measure(trained: Trained, model: Model, *, progress: Progress) -> tuple[Sco
         observed.append(observe(model, pixels, ready.cache.get(case), prediction))
 
     scores = score_model(
-        model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get
+        model,
+        ready.held_out,
+        split="held-out",
+        measures=measures_for(ready.held_out, model.plan.data, progress=progress),
+        seen=seen,
+        progress=progress,
+        sample=ready.cache.get,
     )
     return scores, observed
 

@@ -159,6 +159,8 @@ def predict(
     changes = settings.get("changes", {})
     place = model.folder if isinstance(model, Model) else model_folder(model)
     plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
+    if settings.get("tta") and not plan.inference.mirror_axes:
+        watch.say("warning: this model was not trained on mirrored images: --tta changes nothing")
     inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
     batch = Batch(target, work_of(place, plan, settings, device=device))
     kept = {each.target: row for each in inputs if resume and (row := _kept(batch, each))}
