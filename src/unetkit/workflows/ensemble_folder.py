@@ -17,6 +17,7 @@ from unetkit.records.files import atomic_folder, sha256, write_text
 from unetkit.records.plan import InferencePlan, Plan
 from unetkit.records.scores import Scores
 from unetkit.workflows.manifest import package_versions
+from unetkit.workflows.seen import copy_seen
 
 _PACKAGES = ("unetkit", "torch", "numpy", "safetensors")
 _COPIED = (PLAN, WEIGHTS, SEAL)
@@ -83,6 +84,7 @@ def _copy(run: str, source: Path, part: Path, number: int) -> Member:
     (part / name).mkdir(parents=True)
     for file in _COPIED:
         shutil.copyfile(source / file, part / name / file)
+    copy_seen(source, part / name)
     seal = read_seal(part / name)
     digest = sha256(part / name / WEIGHTS)
     sealed_plan(part / name, seal.plan_sha256)

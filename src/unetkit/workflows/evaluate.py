@@ -27,12 +27,11 @@ from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
-from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
-from unetkit.records.split import SplitFile
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
 from unetkit.workflows.proposal import PLAIN, Measures, measures_for
+from unetkit.workflows.seen import relation
 
 CALIBRATION_BYTES = 1 << 28
 
@@ -180,27 +179,6 @@ def score_model(
     curves = zip(scores.classes, map(froc, zip(*suggested, strict=True)), strict=False) if whole else ()
     more = {"reasons": dict(measures.reasons), "froc": dict(curves), "calibration_objects": near}
     return scores.model_copy(update=more)
-
-
-def relation(folder: Path, digests: Mapping[str, str]) -> str:
-    """Whether the model has seen these images, told by the hashes its run has kept.
-
-    Args:
-        folder: The model folder.
-        digests: Case id to the hash of its pixels.
-
-    Returns:
-        ``training``, ``held-out`` or ``unknown``.
-    """
-    file = Run(folder.parent).split
-    if not file.is_file():
-        return "unknown"
-    split = SplitFile.from_json(file.read_bytes(), where=file)
-    trained = {split.digests.get(id) for id in split.train}
-    held_out = {split.digests.get(id) for id in split.held_out}
-    if any(digest in trained for digest in digests.values()):
-        return "training"
-    return "held-out" if all(digest in held_out for digest in digests.values()) else "unknown"
 
 
 def folder_scores(

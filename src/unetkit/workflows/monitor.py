@@ -282,7 +282,7 @@ def look_at(
 def _answered(
     model: Model, id: str, pixels: np.ndarray, grid: Grid, *, progress: Progress
 ) -> tuple[Prediction, Sample | None]:
-    """What a model makes of an image, and the image as it was prepared: several networks each have their own."""
+    """What a model makes of an image, and the image as it was prepared; None where several prepare it."""
     plan = model.plan
     affordable = pixels[0].size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
     if isinstance(model.predictor, Ensemble):
