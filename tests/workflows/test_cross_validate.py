@@ -182,3 +182,27 @@ def test_asked_to_stop_while_joining_it_joins_next_time(wafers, quick, validated
     assert not (folder / "model").exists()
     done = uk.cross_validate(wafers, folder, folds=3, changes=quick)
     assert done.scores.model_dump(mode="json") == json.loads((validated / "model/scores.json").read_text())
+
+
+def test_a_log_of_several_runs_names_cases_and_no_file(wafers, validated, tmp_path):
+    """Hospitals write patients into file names, and logs travel."""
+    data, rows = tmp_path / "data", ["id,image,label,group"]
+    data.mkdir()
+    for path in sorted((wafers / "images").iterdir()):
+        shutil.copy(path, data / f"Canary-{path.name}")
+        shutil.copy(wafers / "masks" / path.name, data / f"Canary-mask-{path.name}")
+        group = path.name.partition("-")[0]
+        rows.append(f"{path.stem},Canary-{path.name},Canary-mask-{path.name},{group}")
+    table = data / "cases.csv"
+    table.write_text("\n".join(rows) + "\n")
+    broken = data / "Canary-wafer00-1.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    for verb_called, out in (
+        (lambda out: uk.cross_validate(table, out, folds=3), tmp_path / "c"),
+        (lambda out: uk.ensemble([validated], out, data=table), tmp_path / "e"),
+    ):
+        with pytest.raises(DataError, match=broken.name):  # the person who is there has to find it
+            verb_called(out)
+        log = (out / "log.txt").read_text()
+        assert "<image of wafer00-1>" in log
+        assert "Canary" not in log
