@@ -133,7 +133,10 @@ def compress(
         give_json(found.model_dump(mode="json"))
         return
     _show(found)
-    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=telling.quiet)
+    from unetkit.workflows.model_folder import engine_folder
+
+    place = engine_folder(Path(found.folder)) or found.folder
+    tell(f"next: {program()} predict {place} IMAGES --out predictions", quiet=telling.quiet)
 
 
 def _show(found: Compressed) -> None:

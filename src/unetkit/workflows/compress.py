@@ -175,6 +175,7 @@ def compress(
     """
     from unetkit.compression.parity import raise_if_lost
     from unetkit.workflows.before_after import before_and_after
+    from unetkit.workflows.report import report
     from unetkit.workflows.stages import Chain
 
     asked, target, watch = _asked(prune, max_loss, settings), Path(out), progress or Quiet()
@@ -200,6 +201,7 @@ def compress(
     write_text(work / PAGE, as_html(found, pictures))
     raise_if_lost(found.changes, max_loss, where=work, kept=still_good(found))
     _publish(work, last.folder, target)
+    report(target)  # once more: it tells where the model lies, and with what to predict
     return found
 
 
