@@ -69,7 +69,7 @@ def test_a_smaller_model_takes_its_place_as_an_ordinary_run(learned, squares, tm
     assert found.stages == ("50% of the channels cut",)
     page = (out / "report.html").read_text()
     assert f"unet predict {out / 'model'} image.png" in page
-    assert "small.work" not in page
+    assert "small.work/run" not in page
     network, plan = load_model(out / "model")
     assert plan.network == network.plan
     assert "cut, the least by l1" in plan.reasons["network.widths"]
