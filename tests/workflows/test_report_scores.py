@@ -37,6 +37,15 @@ def test_objects_and_curves_stand_below_the_classes():
     assert "unet train" in class_table(None)
 
 
+def test_why_a_metric_is_measured_is_said_once():
+    why = "x: 2 objects per case; <small> ones."
+    text = class_table(scores(reasons={"object_recall": why, "object_f1": why}))
+    assert (
+        text.count("object recall, object f1: measured because of x: 2 objects per case; &lt;small&gt;") == 1
+    )
+    assert "measured because" not in class_table(scores())
+
+
 def test_both_calibrations_are_shown_with_the_numbers_of_the_table():
     random = np.random.default_rng(0)
     shares = random.random((2, 40, 40))

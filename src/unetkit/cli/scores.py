@@ -27,9 +27,8 @@ def show_scores(scores: Scores) -> None:
             rows.append((name, scores.heading(metric), _mean(one), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
     give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
-    for why in dict.fromkeys(scores.reasons.values()):
-        named = ", ".join(metric for metric, reason in scores.reasons.items() if reason == why)
-        give_line(f"{named}: measured because of {why}")
+    for why, metrics in scores.explained.items():
+        give_line(f"{', '.join(metrics)}: measured because of {why}")
     _show_objects(scores)
     _show_calibration(scores)
     cases = []

@@ -174,6 +174,14 @@ class Scores(Saved):
         """What distances are in: ``mm``, ``px`` (no file states a spacing), or ``mm or px``."""
         return " or ".join(sorted({case.unit for case in self.cases})) or "mm"
 
+    @property
+    def explained(self) -> dict[str, tuple[str, ...]]:
+        """Each of the ``reasons`` → the metrics that it stands for."""
+        rows = dict.fromkeys(self.reasons.values())
+        return {
+            why: tuple(metric for metric, reason in self.reasons.items() if reason == why) for why in rows
+        }
+
     def heading(self, metric: str, name: str = "") -> str:
         """A metric with what it is measured in.
 
