@@ -80,10 +80,9 @@ def class_table(scores: Scores | None) -> str:
         scores.heading(metric, _NAMES.get(metric, metric.replace("_", " "))) for metric in scores.metrics
     ]
     table = page.table(head, rows, numbers=range(1, len(head)))
-    table += "".join(
-        f'<p class="soft">{escape(", ".join(metrics).replace("_", " "))}: measured because of {escape(why)}</p>'
-        for why, metrics in scores.explained.items()
-    )
+    for why, metrics in scores.explained.items():
+        named = ", ".join(metrics).replace("_", " ")
+        table += f'<p class="soft">{escape(named)}: measured because of {escape(why)}</p>'
     return (
         f'{table}<p class="soft">Mean over cases; below it the 95 % bootstrap interval, groups resampled.</p>'
         f'<details><summary>How missed and empty cases count</summary><p class="soft">'
