@@ -111,7 +111,7 @@ class Ensemble:
         Raises:
             DataError: A file is missing or damaged, or does not have the members' channels or axes.
         """
-        case = Case(id=id, images=paths, label=None, group=id)
+        case = Case.unlabelled(id, paths)
         return self.case(case, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def array(

@@ -211,7 +211,7 @@ class Predictor:
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
-        case = Case(id=id, images=paths, label=None, group=id)
+        case = Case.unlabelled(id, paths)
         return self.case(case, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def case(

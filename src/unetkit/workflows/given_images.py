@@ -27,7 +27,7 @@ def given_images(source: Path, data: DataPlan, *, out: Path = Path("predictions"
         catalog = find_cases(source)
         return [*catalog.cases, *catalog.unlabelled]
     inputs = find_inputs(source, out, channels=data.channels, rank=data.rank)
-    return [Case(each.id, each.paths, None, each.id) for each in inputs]
+    return [Case.unlabelled(each.id, each.paths) for each in inputs]
 
 
 def is_data_set(source: Path) -> bool:
