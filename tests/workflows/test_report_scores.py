@@ -71,7 +71,7 @@ def test_the_headline_tells_how_sure_and_how_right_it_is(tmp_path):
     assert "over the pixels it calls an object; the gap (ECE) is 20.0 points" in text
     assert "Dice, mean over classes" in text
     for none in ((), ((0.0, 0.0, 0),)):
-        assert "sure" not in headline(Run(tmp_path), scores(calibration_objects=none), None)
+        assert "Its confidence" not in headline(Run(tmp_path), scores(calibration_objects=none), None)
     assert headline(Run(tmp_path), None, None) == '<div class="cards"></div>'
 
 
