@@ -40,12 +40,15 @@ def test_a_dry_run_shows_what_is_left_and_writes_nothing(finished, wafers, tmp_p
         (["--distill", "residual", "--teacher", "nowhere"], "there is no model here"),
     ],
 )
-def test_a_dry_run_refuses_what_the_command_would_refuse(finished, wafers, tmp_path, capsys, words, told):
-    command = ["compress", str(finished), str(wafers), "--out", str(tmp_path / "s"), *words]
+def test_a_dry_run_refuses_what_the_command_would_refuse(wafers, tmp_path, capsys, words, told):
+    (tmp_path / "m").mkdir()
+    for name in ("weights.safetensors", "plan.json"):
+        (tmp_path / "m" / name).touch()
+    command = ["compress", str(tmp_path / "m"), str(wafers), "--out", str(tmp_path / "s"), *words]
     for extra in (["--dry-run"], []):
         assert main([*command, *extra]) == 2
         assert told in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 
 def test_the_words_reach_the_work_and_the_tables_are_shown(finished, wafers, tmp_path, capsys):

@@ -151,6 +151,22 @@ def test_without_specks_there_is_no_rule(world):
     assert found.scores.summary["defect"]["dice"].mean == 1
 
 
+def test_several_objects_in_every_label_are_counted_with_and_without_rules(world):
+    for fold in world.folds:
+        for case in fold.cases:
+            mask = np.asarray(Image.open(case.label)).copy()
+            mask[24:30, 24:30] = 1
+            Image.fromarray(mask).save(case.label)
+    for specks in ((), [f"c{n:02}" for n in range(16)]):
+        world.specks.update(specks)
+        found = measured(world)
+        assert found.rules_by_fold is bool(specks)
+        assert found.scores.reasons["object_f1"].startswith("defect: 2 objects per case")
+        assert found.scores.summary["defect"]["object_recall"].mean == 1
+        assert found.scores.objects["defect"][0].found == 32
+        assert found.scores.summary["defect"]["object_precision"].mean == 1
+
+
 def test_what_was_set_by_hand_stays_and_one_fold_fits_nothing(world):
     world.specks.update(f"c{n:02}" for n in range(16))
     own = world.plan.with_values({"inference.largest_only": "[true]"})

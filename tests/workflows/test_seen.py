@@ -3,90 +3,89 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import unetkit as uk
 from unetkit.data.facts import digest_of
 from unetkit.records.case import Case
 from unetkit.records.files import write_text
 from unetkit.records.run import Run
 from unetkit.records.seen import SEEN, SeenFile
 from unetkit.records.split import SplitFile
-from unetkit.workflows.seen import note_seen, read_seen, relation
-from unetkit.workflows.starting import asked_start
+from unetkit.workflows.seen import copy_seen, note_seen, read_seen, relation
+from unetkit.workflows.starting import Start
+from unetkit.workflows.teaching import Teacher, TeachersFile
 
 
-def split_of(run):
-    return SplitFile.from_json(run.split.read_bytes(), where=run.split)
+def hashed(*letters):
+    return {letter: letter * 64 for letter in letters}
 
 
 @pytest.fixture
-def sides(finished):
-    """Digests of the training and of the held-out cases."""
-    split = split_of(Run(finished))
-    return tuple({id: split.digests[id] for id in ids} for ids in (split.train, split.held_out))
+def run(tmp_path):
+    """A run that was trained on a and b, and held c out."""
+    made = Run(tmp_path / "run")
+    file = SplitFile(source="s", train=("a", "b"), held_out=("c",), how="h", digests=hashed(*"abc"))
+    write_text(made.split, file.to_json())
+    note_seen(made)
+    return made
 
 
-def test_it_holds_hashes_and_no_name(finished, sides):
-    seen = read_seen(finished / "model")
-    assert [set(each) for each in (seen.trained_on, seen.held_out)] == [set(s.values()) for s in sides]
-    text = (finished / "model" / SEEN).read_text()
-    assert "wafer" not in text
-    assert seen.trained_on == tuple(sorted(seen.trained_on))
+def test_it_holds_hashes_and_no_name(run):
+    seen = read_seen(run.model)
+    assert seen == SeenFile(trained_on=("a" * 64, "b" * 64), held_out=("c" * 64,))
+    assert "source" not in (run.model / SEEN).read_text()
 
 
-def test_it_goes_where_the_model_goes(finished, exported, sides, tmp_path):
-    alone = shutil.copytree(finished / "model", tmp_path / "alone")
-    version = uk.Registry(tmp_path / "registry").add(finished).folder
-    trained, held_out = sides
-    for place in (finished / "model", alone, exported, Path(version)):
-        assert relation(place, trained) == relation(place, {**trained, **held_out}) == "training"
-        assert relation(place, held_out) == "held-out"
-        assert relation(place, {**held_out, "other": "0" * 64}) == "unknown"
+def test_it_goes_where_the_model_goes(run, tmp_path):
+    alone = shutil.copytree(run.model, tmp_path / "alone")
+    (tmp_path / "exported").mkdir()
+    copy_seen(run.model, tmp_path / "exported")
+    for place in (run.model, alone, tmp_path / "exported"):
+        assert relation(place, hashed("a")) == relation(place, hashed("a", "c", "x")) == "training"
+        assert relation(place, hashed("c")) == "held-out"
+        assert relation(place, hashed("c", "x")) == "unknown"
+    assert relation(tmp_path, hashed("a")) == "unknown"
 
 
-def test_an_ensemble_has_seen_what_any_member_has_seen(validated, tmp_path):
-    digests = split_of(Run(validated)).digests
-    alone = shutil.copytree(validated / "model", tmp_path / "alone")
-    assert set(read_seen(alone).trained_on) == set(digests.values())
-    assert read_seen(alone).held_out == ()
-    for number in range(3):
-        part = split_of(Run(validated / f"fold-{number}"))
-        held_out = {id: part.digests[id] for id in part.held_out}
-        assert relation(alone / "members" / str(number), held_out) == "held-out"
-        assert relation(alone, held_out) == "training"
+def test_an_ensemble_has_seen_what_any_member_has_seen(tmp_path):
+    for number, (train, held_out) in enumerate((("ab", "c"), ("ac", "b"))):
+        part = Run(tmp_path / f"fold-{number}")
+        file = SplitFile(source="s", train=tuple(train), held_out=(held_out,), how="", digests=hashed(*"abc"))
+        write_text(part.split, file.to_json())
+        note_seen(part)
+        shutil.copytree(part.model, tmp_path / "e" / "members" / str(number))
+    for name in ("model.json", "plan.json"):
+        (tmp_path / "e" / name).touch()
+    assert read_seen(tmp_path / "e") == SeenFile(trained_on=tuple(sorted(hashed(*"abc").values())))
+    assert relation(tmp_path / "e" / "members" / "1", hashed("b")) == "held-out"
+    assert relation(tmp_path / "e", hashed("b")) == "training"
 
 
-def test_a_folder_from_before_is_told_by_its_run(finished, sides, tmp_path):
-    run = shutil.copytree(finished, tmp_path / "run")
-    (run / "model" / SEEN).unlink()
-    assert [relation(run / "model", each) for each in sides] == ["training", "held-out"]
-    shutil.move(run / "model", tmp_path / "moved")
-    assert read_seen(tmp_path / "moved") is None
-    assert relation(tmp_path / "moved", sides[0]) == "unknown"
+def test_a_folder_from_before_is_told_by_its_run(run, tmp_path):
+    (run.model / SEEN).unlink()
+    assert [relation(run.model, hashed(letter)) for letter in "acx"] == ["training", "held-out", "unknown"]
+    shutil.move(run.model, tmp_path / "elsewhere" / "model")
+    assert read_seen(tmp_path / "elsewhere" / "model") is None
+    copy_seen(tmp_path / "elsewhere" / "model", tmp_path)
+    assert not (tmp_path / SEEN).exists()
 
 
-def test_what_it_started_from_and_what_was_shown_again_counts(finished, sides, tmp_path):
-    run = Run(tmp_path / "run")
-    trained, held_out = sides
-    kept = next(iter(held_out.values()))
-    file = SplitFile(
-        source="new",
-        train=("a",),
-        held_out=("b", "c"),
-        how="by hand",
-        digests={"a": "a" * 64, "b": "b" * 64, "c": next(iter(trained.values()))},
-    )
-    write_text(run.split, file.to_json())
-    write_text(run.start, asked_start(finished).to_json())
+def test_what_it_was_made_of_and_what_was_shown_again_counts(run, tmp_path):
+    teacher, later = Run(tmp_path / "teacher"), Run(tmp_path / "later")
+    for each, train, held_out in ((teacher, "d", ""), (later, "e", "cbf")):
+        digests = hashed(*train, *held_out)
+        file = SplitFile(source="s", train=tuple(train), held_out=tuple(held_out), how="", digests=digests)
+        write_text(each.split, file.to_json())
+    note_seen(teacher)
+    write_text(later.start, Start(source=str(run.model), weights_sha256="0").to_json())
+    taught = TeachersFile(teachers=(Teacher(source=str(teacher.model), weights_sha256="0"),))
+    write_text(later.teachers, taught.to_json())
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
     Image.fromarray(pixels).save(tmp_path / "old.png")
-    seen = note_seen(run, [Case("old", (tmp_path / "old.png",), None, "old")])
-    assert set(seen.trained_on) == {"a" * 64, digest_of(pixels[None]), *trained.values()}
-    assert seen.held_out == ("b" * 64,)  # 'c' was trained on before
-    assert kept not in seen.trained_on
-    assert SeenFile.from_json((run.model / SEEN).read_bytes(), where=SEEN) == seen
+    seen = note_seen(later, [Case.unlabelled("old", (tmp_path / "old.png",))])
+    assert set(seen.trained_on) == {digest_of(pixels[None]), *hashed(*"abde").values()}
+    assert seen.held_out == ("c" * 64, "f" * 64)  # the model that it started from was trained on b
+    assert read_seen(later.model) == seen
