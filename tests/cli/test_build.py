@@ -34,6 +34,56 @@ def test_dry_runs_write_nothing(wafers, tmp_path, tiny_words, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def touched(folder, *names):
+    """A folder that looks like a model from outside."""
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_every_dry_run_answers_a_program_in_json(wafers, tmp_path, capsys):
+    out, model = str(tmp_path / "r"), touched(tmp_path / "m", "weights.safetensors", "plan.json")
+    train = ["train", str(wafers), "--out", out]
+    for words, first in (
+        ([*train, "--fold", "all/3"], f"train fold 0 on 8 cases, hold out 4, into {out}/fold-0"),
+        ([*train, "--compare", "planned,unetpp"], f"train planned, seed 0, into {out}/planned-seed0"),
+        (
+            ["demo", "--out", out],
+            f"write wafers/, unseen/, run/ and predictions/ into {out} and train 3 minutes",
+        ),
+        (["report", str(model), "--out", out], f"write {out}"),
+        (["monitor", str(model), str(wafers), "--learn"], f"write reference.json into {model}"),
+        (["registry", "add", out, str(model)], f"copy {model} into {out}"),
+        (
+            ["update", str(model), str(wafers), "--out", out, "--method", "lwf"],
+            f"train {model} on {wafers} by lwf and write the run into {out}",
+        ),
+    ):
+        assert main([*words, "--dry-run", "--json", "-q"]) == 0, words
+        assert json.loads(capsys.readouterr().out)["would"][0] == first
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_a_dry_run_of_an_ensemble_answers_a_program_too(validated, tmp_path, capsys):
+    words = ["ensemble", str(validated), "--out", str(tmp_path / "e"), "--dry-run", "--json"]
+    assert main(words) == 0
+    wanted = [f"compare {validated.name}: 3 folds", f"write {tmp_path / 'e'}"]
+    assert json.loads(capsys.readouterr().out) == {"would": wanted}
+
+
+def test_a_dry_run_refuses_what_the_command_would_refuse(wafers, tmp_path, capsys):
+    several = touched(tmp_path / "m" / "members", "x").parent
+    for name in ("model.json", "plan.json"):
+        (several / name).touch()
+    for words in (
+        ["update", str(several), str(wafers), "--out", str(tmp_path / "r"), "--method", "lwf"],
+        ["registry", "add", str(tmp_path / "r"), str(several)],
+    ):
+        assert main([*words, "--dry-run"]) == 2
+        assert "this model is an ensemble" in capsys.readouterr().err
+
+
 def test_a_dry_run_of_resume_says_how_far_the_run_is(wafers, finished, tmp_path, capsys):
     words = ["train", str(wafers), "--resume", "--dry-run"]
     assert main([*words, "--out", str(finished)]) == 0

@@ -29,6 +29,28 @@ def test_a_dry_run_shows_what_is_left_and_writes_nothing(finished, wafers, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--all-integer"], "add --int8 ptq or --int8 qat, or leave --all-integer out"),
+        (["--int8", "ptq", "--rounds", "2"], "an importance and rounds say how channels are cut"),
+        (["--importance", "l3"], "there is no importance 'l3'"),
+        (["--teacher", "other"], "more teachers were named, and there is nobody to teach"),
+        (["--max-loss", "-1"], "a loss and minutes of 0 or more were expected"),
+        (["--distill", "residual", "--teacher", "nowhere"], "there is no model here"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_command_would_refuse(wafers, tmp_path, capsys, words, told):
+    (tmp_path / "m").mkdir()
+    for name in ("weights.safetensors", "plan.json"):
+        (tmp_path / "m" / name).touch()
+    command = ["compress", str(tmp_path / "m"), str(wafers), "--out", str(tmp_path / "s"), *words]
+    for extra in (["--dry-run"], []):
+        assert main([*command, *extra]) == 2
+        assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
+
+
 def test_the_words_reach_the_work_and_the_tables_are_shown(finished, wafers, tmp_path, capsys):
     out = tmp_path / "s"
     words = ["compress", str(finished), str(wafers), "--out", str(out), "--max-loss", "100"]

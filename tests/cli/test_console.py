@@ -1,4 +1,5 @@
 import io
+import json
 import sys
 
 import pytest
@@ -153,3 +154,10 @@ def test_commands_to_copy_work_where_the_reader_is(monkeypatch):
     assert console.program() == ".venv/bin/unet"
     monkeypatch.setattr(console.shutil, "which", lambda name: "/bin/unet")
     assert console.program() == "unet"
+
+
+def test_what_a_dry_run_would_do_is_lines_or_json(capsys):
+    console.give_preview(["write a", "write b"], as_json=False)
+    assert capsys.readouterr().out == "would write a\nwould write b\n"
+    console.give_preview((word for word in ("write a", "write b")), as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"would": ["write a", "write b"]}

@@ -13,8 +13,10 @@ def test_changes_keep_everything_after_the_first_sign():
 
 @pytest.mark.parametrize("word", ["steps", "=3", " =3"])
 def test_a_change_without_a_key_or_a_sign_is_refused(word):
-    with pytest.raises(UsageError, match="has no '='"):
+    with pytest.raises(UsageError, match=f"'--set {word}' has no '='. Do this: write --set key=value"):
         changes([word])
+    with pytest.raises(UsageError, match=r"'--try .*' has no '='.* such as inference\.crf_steps=5"):
+        changes([word], option="--try")
 
 
 def test_folds():

@@ -39,7 +39,7 @@ def test_objects_curves_and_reasons(capsys):
 def test_calibration_is_one_line_and_none_without(capsys):
     rows = ((0.9, 0.5, 2), (0.5, 0.5, 2))
     show_scores(scored(calibration=rows, calibration_objects=rows[:1]))
-    line = "expected calibration error (ECE): 0.2000 over all pixels, 0.4000 over pixels of objects"
+    line = "expected calibration error (ECE): 0.2000 over all pixels, 0.4000 over pixels it calls an object"
     assert line in " ".join(capsys.readouterr().out.split())
     show_scores(scored())
     assert "ECE" not in capsys.readouterr().out

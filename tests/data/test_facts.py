@@ -135,14 +135,3 @@ def test_the_width_of_tubes_by_hand():
     assert facts_of(tube[None], tube).thickness == {1: 3.0}  # 4 · 108 / 144
     everywhere = np.ones((4, 4), int)
     assert facts_of(everywhere[None], everywhere).thickness == {1: 0.0}
-
-
-def test_the_bytes_of_a_folder_are_those_of_its_files(tmp_path):
-    (tmp_path / "s").mkdir()
-    for name, size in (("a", 200), ("b", 300)):
-        (tmp_path / "s" / name).write_bytes(bytes(size))
-    case = Case("a", (tmp_path / "s",), None, "a")
-    assert (
-        take_facts(case, np.ones((1, 2, 2)), np.zeros((2, 2), int), Grid.plain(2), samples=4).file_bytes
-        == 500
-    )

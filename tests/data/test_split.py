@@ -32,7 +32,6 @@ def fact(id, group, *, classes=(1,), digest=None):
         maxima=(1.0,),
         integer=(True,),
         object_sizes={},
-        file_bytes=1,
     )
 
 

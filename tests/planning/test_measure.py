@@ -35,7 +35,6 @@ def facts(id, sampled, *, group=None, counts=None, **changes):
         "maxima": (200.0,),
         "integer": (True,),
         "object_sizes": {255: (5, 45)},
-        "file_bytes": 100,
     }
     return CaseFacts(**(values | changes))
 

@@ -47,3 +47,11 @@ def test_names_cannot_break_the_table():
     assert "10 minutes each on cpu, seeds 0, 1" in text
     assert "a|&lt;b&gt;" in as_html(FOUND)
     assert "the same number of steps" in as_markdown(FOUND.model_copy(update={"minutes": 0}))
+
+
+def test_the_page_has_two_narrow_tables():
+    text = as_html(FOUND)
+    assert text.count("<table>") == 2
+    assert "0.9000<br><small>0.8500, 0.9500</small>" in text
+    shown = text[text.index("<table>") :]
+    assert [shown.count(f">{name}</th>") for name in HEAD] == [2, *[1] * (len(HEAD) - 1)]

@@ -67,6 +67,9 @@ def test_a_smaller_model_takes_its_place_as_an_ordinary_run(learned, squares, tm
     assert "Size and speed" in (out / "compress.html").read_text()
     assert not (tmp_path / "small.work").exists()
     assert found.stages == ("50% of the channels cut",)
+    page = (out / "report.html").read_text()
+    assert f"unet predict {out / 'model'} image.png" in page
+    assert "small.work/run" not in page
     network, plan = load_model(out / "model")
     assert plan.network == network.plan
     assert "cut, the least by l1" in plan.reasons["network.widths"]

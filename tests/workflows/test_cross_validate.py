@@ -182,3 +182,36 @@ def test_asked_to_stop_while_joining_it_joins_next_time(wafers, quick, validated
     assert not (folder / "model").exists()
     done = uk.cross_validate(wafers, folder, folds=3, changes=quick)
     assert done.scores.model_dump(mode="json") == json.loads((validated / "model/scores.json").read_text())
+
+
+@pytest.fixture
+def broken(wafers, tmp_path):
+    """The wafers under the names of patients, one of them cut off: a CSV, and that file."""
+    data, rows = tmp_path / "data", ["id,image,label,group"]
+    data.mkdir()
+    for path in sorted((wafers / "images").iterdir()):
+        shutil.copy(path, data / f"Canary-{path.name}")
+        shutil.copy(wafers / "masks" / path.name, data / f"Canary-mask-{path.name}")
+        group = path.name.partition("-")[0]
+        rows.append(f"{path.stem},Canary-{path.name},Canary-mask-{path.name},{group}")
+    table, file = data / "cases.csv", data / "Canary-wafer00-1.png"
+    table.write_text("\n".join(rows) + "\n")
+    file.write_bytes(file.read_bytes()[:-40])
+    return table, file
+
+
+def test_the_log_of_all_folds_names_cases_and_no_file(broken, tmp_path):
+    """Hospitals write patients into file names, and logs travel."""
+    with pytest.raises(DataError, match=broken[1].name):  # the person who is there has to find it
+        uk.cross_validate(broken[0], tmp_path / "c", folds=3)
+    log = (tmp_path / "c" / "log.txt").read_text()
+    assert "<image of wafer00-1>" in log
+    assert "Canary" not in log
+
+
+def test_the_log_of_an_ensemble_names_cases_and_no_file(broken, validated, tmp_path):
+    with pytest.raises(DataError, match=broken[1].name):
+        uk.ensemble([validated], tmp_path / "e", data=broken[0])
+    log = (tmp_path / "e" / "log.txt").read_text()
+    assert "<image of wafer00-1>" in log
+    assert "Canary" not in log

@@ -25,3 +25,21 @@ def test_a_missing_torch_is_said(monkeypatch):
     found = doctor.doctor(full=True)
     assert any("torch is not installed" in problem for problem in found.problems)
     assert "free memory" not in found.facts
+
+
+def test_every_format_and_every_extra_is_named(monkeypatch):
+    needed = [
+        "numpy>=1.26",
+        "highdicom>=0.26; extra == 'dicom'",
+        'pydicom>=3; extra == "dicom"',
+        "zarr ; extra == 'zarr'",
+    ]
+    monkeypatch.setattr(doctor, "requires", lambda name: needed)
+    monkeypatch.setattr(
+        doctor, "package_versions", lambda names: {name: "3.0" for name in names if name == "pydicom"}
+    )
+    facts = doctor.doctor().facts
+    assert {".png", ".dcm", ".nrrd", ".npy", ".zarr"} <= set(facts["formats"].split())
+    assert facts["extra dicom"] == "pydicom 3.0; lacks highdicom (pip install 'unetkit[dicom]')"
+    assert facts["extra zarr"] == "lacks zarr (pip install 'unetkit[zarr]')"
+    assert "extra numpy" not in facts

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +57,32 @@ def test_a_page_shows_the_verdict_the_curves_and_the_images(tmp_path):
     still = drift_page(result.model_copy(update={"tests": (), "unusual": (), "drifted": ()}), reference, seen)
     assert "no drift found" in still
     assert "No image lies outside" in still
+
+
+def test_an_unusual_image_is_shown_whole_and_of_a_volume_the_middle(tmp_path):
+    """Pictures grey and in colour, one larger than shown, and a volume of which one slice is bright."""
+    random = np.random.default_rng(0)
+    grey = random.integers(0, 255, (200, 300), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(random.integers(0, 255, (700, 400, 3), dtype=np.uint8)).save(tmp_path / "colour.png")
+    volume = np.zeros((5, 170, 160), np.uint8)
+    volume[2, 40:60, 50:70] = 200
+    np.save(tmp_path / "volume.npy", volume)
+    names = ("grey.png", "colour.png", "volume.npy")
+    odd = tuple(UnusualImage(id=n, path=tmp_path / n, reasons=("x 1",), distance=1.0) for n in names)
+    result = MonitorResult(
+        model=Path("m"),
+        source=tmp_path,
+        images=3,
+        reference="r",
+        reference_images=2,
+        alarm=0.1,
+        unusual=odd,
+    )
+    reference = ReferenceFile(model_sha256="", source="r", ids=("a",), names=(), values=((),))
+    page = drift_page(result, reference, [])
+    packed = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in packed]
+    assert [each.shape for each in shown] == [(200, 300), (234, 134, 3), (170, 160)]
+    assert np.corrcoef(shown[0].ravel(), grey.ravel())[0, 1] > 0.99
+    np.testing.assert_array_equal(shown[2] > 100, volume[2] > 100)

@@ -12,6 +12,7 @@ import pytest
 
 import unetkit as uk
 from unetkit.errors import DataError, UsageError
+from unetkit.inference.ensemble import Ensemble
 from unetkit.inference.predict import Predictor
 from unetkit.records.ensemble import EnsembleFile
 from unetkit.records.files import sha256
@@ -59,6 +60,52 @@ def test_it_predicts_the_mean_of_its_members(validated, wafers, tmp_path):
     assert [one.id for one in result.written] == ["wafer01-2"]
     saved = np.load(tmp_path / "out" / "wafer01-2.probabilities.npz", allow_pickle=False)
     np.testing.assert_allclose(saved["probabilities"], wanted, atol=1e-3)
+
+
+class Bright:
+    """A network that calls bright pixels a defect."""
+
+    notes = ()
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def run(self, batch):
+        return np.concatenate([0 * batch, self.factor * batch], axis=1)
+
+
+def test_values_of_one_call_reach_every_member(tmp_path):
+    import tifffile
+
+    plan = Plan.model_validate(EXAMPLE)
+
+    def predictor(factor, inference):
+        return Predictor(Bright(factor), plan.data, plan.preparation, inference)
+
+    members = [
+        Ready(lambda factor=factor: predictor(factor, plan.inference), plan.inference, keep=keep)
+        for factor, keep in ((1.0, True), (2.0, False))
+    ]
+    model = models.Model(tmp_path, plan, Ensemble(members, plan.data, plan.inference), "cpu")
+    said = {"inference.overlap_fraction": "0.25", "inference.tile_size": "[16,16]"}
+    changed = model.with_values({**said, "inference.minimum_pixels": "[5]"})
+    assert {
+        (one.overlap_fraction, one.tile_size, one.minimum_pixels)
+        for one in (member().inference for member in changed.predictor.members)
+    } == {(0.25, (16, 16), ())}
+    assert changed.predictor.inference.minimum_pixels == (5,)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
+    found = changed.predict(pixels, probabilities=True)
+    own = plan.with_values(said).inference
+    parts = [predictor(factor, own).array(pixels, probabilities=True).probabilities for factor in (1.0, 2.0)]
+    np.testing.assert_allclose(found.probabilities, np.mean(parts, axis=0), atol=1e-6)
+    tifffile.imwrite(tmp_path / "x.tif", pixels)
+    levels = {"inference.pyramid_levels": "1"}
+    result = uk.predict(model, tmp_path / "x.tif", tmp_path / "out", changes=levels)
+    with tifffile.TiffFile(result.written[0].path) as file:
+        assert [level.shape for level in file.series[0].levels] == [(40, 50), (20, 25)]
+    with pytest.raises(UsageError, match="this model is an ensemble, and this needs a single network"):
+        model.with_values({"inference.screen_factor": "4"})
 
 
 def test_one_network_at_a_time_answers_alike(validated, wafers, monkeypatch):
@@ -185,8 +232,7 @@ def test_an_image_for_rows_is_predicted_as_a_whole_and_said(validated, tmp_path)
 
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "x.tif", pixels)
-    model = uk.load(validated)
-    model.plan = model.plan.with_values({"inference.stream_above_pixels": "1"})
+    model = uk.load(validated).with_values({"inference.stream_above_pixels": "1"})
     said = []
 
     class Watch:

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from PIL import Image
 from unetkit.data.formats import format_of
 from unetkit.errors import DataError, UsageError
 from unetkit.metrics import STANDARD
-from unetkit.records.case import Grid
+from unetkit.metrics.calibration import calibration_error
+from unetkit.records.case import Case, Grid
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Quiet
-from unetkit.workflows.evaluate import evaluate, folder_scores
-from unetkit.workflows.model import load
+from unetkit.workflows.evaluate import evaluate, folder_scores, score_model
+from unetkit.workflows.model import Model, load
 
 
 def write(folder, **masks):
@@ -182,6 +186,12 @@ def test_names_and_groups_come_from_the_files_beside(finished, wafers):
     assert scores.summary["mean"]["dice"].mean == 1
 
 
+def test_label_files_are_not_mirrored(tmp_path):
+    labels = write(tmp_path / "labels", a=square())
+    with pytest.raises(UsageError, match="label files cannot be mirrored"):
+        evaluate(labels, labels, tta=True)
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     labels = write(tmp_path / "labels", a=square())
     with pytest.raises(UsageError, match="no prediction has the stem of a label"):
@@ -235,6 +245,19 @@ def test_the_labels_decide_what_is_measured_beside_the_standard_metrics(tmp_path
     assert asked.reasons == {}
     with pytest.raises(UsageError, match=r"there is no metric 'cldise'\. Do this: use 'cldice'"):
         folder_scores(one, one, metrics=["cldise"])
+
+
+def test_a_model_whose_probabilities_are_true_has_no_gap(tmp_path):
+    """Labels are drawn with the very chances that are claimed; chosen by the labels too, the gap were 0.3."""
+    random = np.random.default_rng(0)
+    chance = random.random((200, 200), dtype=np.float32)
+    labels = write(tmp_path / "labels", a=(random.random((200, 200)) < chance).astype(np.uint8))
+    said = Prediction("a", (chance > 0.5).astype(np.uint8), Grid.plain(2), np.stack([1 - chance, chance]))
+    plan = Plan.model_validate(EXAMPLE).with_values({"data.label_values": "[0,1]"})
+    model = Model(tmp_path, plan, SimpleNamespace(case=lambda *_, **__: said), "cpu")  # pyright: ignore[reportArgumentType]
+    scores = score_model(model, [Case("a", (), labels / "a.png", "a")], split="unknown")
+    assert sum(row[2] for row in scores.calibration_objects) == said.labels.sum()
+    assert calibration_error(scores.calibration_objects) < 0.02
 
 
 def test_a_model_is_told_how_many_objects_it_finds_at_how_many_false_alarms(finished, wafers):

@@ -40,7 +40,7 @@ def spoiled(exported, monkeypatch):
 
 def test_the_folder_says_what_it_holds(exported, finished):
     record, plan = read_exported(exported)
-    names = {"network.onnx", "plan.json", "scores.json", "model_card.md", "model.json"}
+    names = {"network.onnx", "plan.json", "scores.json", "seen.json", "model_card.md", "model.json"}
     assert {path.name for path in exported.iterdir()} == names
     assert [path.name for path in exported.parent.iterdir()] == ["onnx"]
     for name, digest in record.files.items():
@@ -108,7 +108,8 @@ def test_only_an_exported_model_is_replaced_and_only_when_asked(finished, export
 
 def test_a_dry_run_writes_nothing(finished, tmp_path):
     result = export(finished, "openvino", tmp_path / "out", dry_run=True)
-    names = ["network.xml", "network.bin", "plan.json", "scores.json", "model_card.md", "model.json"]
+    kept = ["plan.json", "scores.json", "seen.json", "model_card.md", "model.json"]
+    names = ["network.xml", "network.bin", *kept]
     assert [path.name for path in result.planned] == names
     assert list(tmp_path.iterdir()) == []
 

@@ -83,7 +83,7 @@ def plan_with(**inference) -> Plan:
 
 
 def test_a_plan_grows_by_what_the_data_brings():
-    own = plan_with(minimum_pixels=(4,), largest_only=(True,), fit_cases=0)
+    own = plan_with(minimum_pixels=(4,), largest_only=(True,), screen_thresholds=(0.3,), fit_cases=0)
     own = own.with_values({"augmentation.mixup": "0.5"})
     more = own.data.model_copy(update={"classes": ("background", "defect", "b"), "label_values": (0, 255, 1)})
     found = grown(planned(own, "replay"), more, "replay")
@@ -91,6 +91,7 @@ def test_a_plan_grows_by_what_the_data_brings():
     assert [term.name for term in found.objective.wrappers] == ["unbiased", "replay"]
     assert found.inference.minimum_pixels == (4, 0)
     assert found.inference.largest_only == (True, False)
+    assert found.inference.screen_thresholds == (0.3, 0.0)
     assert found.augmentation.mixup == 0
     assert found.reasons["data.classes"] == "The new data brings b."
     assert grown(planned(own, "finetune"), more, "finetune").objective.wrappers == ()
@@ -112,7 +113,7 @@ class Logits:
 
 
 def test_a_model_is_measured_on_fewer_and_on_more_classes():
-    plan = plan_with(minimum_pixels=(0, 0), tile_size=(1, 3))
+    plan = plan_with(minimum_pixels=(0, 0), screen_thresholds=(0.1, 0.2), tile_size=(1, 3))
     plan = plan.with_values({"preparation.normalization": '[{"scheme": "none"}]'})
     names = ("background", "defect", "b", "c")
     few, own, many = (
@@ -130,6 +131,7 @@ def test_a_model_is_measured_on_fewer_and_on_more_classes():
     narrow = measured_on(model, few)
     found = narrow.predict(pixels, probabilities=True)
     assert narrow.classes == names[:2]
+    assert narrow.plan.inference.screen_thresholds == (0.1,)
     assert found.labels.tolist() == [[0, 0, 1]]
     wanted = softmax(Logits.table.astype(float), axis=1)
     np.testing.assert_allclose(found.probabilities[1, 0], wanted[:, 1], atol=1e-6)

@@ -6,11 +6,14 @@ import pytest
 from PIL import Image
 
 from unetkit.cli import main
+from unetkit.data.catalog import find_cases
 from unetkit.data.formats import format_of
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.workflows.case_pictures import INDEX, PictureIndex, read_planes
 from unetkit.workflows.evaluate import evaluate
+from unetkit.workflows.model import load
+from unetkit.workflows.proposal import measures_for
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 
@@ -32,6 +35,19 @@ def test_scores_are_those_of_the_saved_predictions(finished, wafers):
             assert (got is None) == (wanted is None)
             assert wanted is None or got is not None
             assert wanted is None or abs(float(got or 0) - wanted) < 1e-9
+
+
+def test_what_the_labels_call_for_is_measured_and_reported(finished, wafers):
+    file = finished / "model" / "scores.json"
+    scores = Scores.from_json(file.read_bytes(), where=file)
+    cases = [case for case in find_cases(wafers).cases if case.id in {each.id for each in scores.cases}]
+    wanted = measures_for(cases, load(finished).plan.data)
+    assert "object_f1" in wanted.metrics
+    assert (scores.metrics, scores.reasons) == (wanted.metrics, wanted.reasons)
+    assert scores.objects.keys() == set(scores.classes)
+    page = (finished / "report.html").read_text()
+    assert "Objects, all cases together" in page
+    assert "FROC" in page
 
 
 def test_pictures_are_those_of_the_saved_predictions(finished, wafers):

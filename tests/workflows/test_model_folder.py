@@ -1,7 +1,13 @@
 import pytest
 
 from unetkit.errors import UsageError
-from unetkit.workflows.model_folder import is_exported, is_model, model_folder, trained_folder
+from unetkit.workflows.model_folder import (
+    engine_folder,
+    is_exported,
+    is_model,
+    model_folder,
+    trained_folder,
+)
 
 
 def test_a_run_stands_for_the_model_in_it(tmp_path):
@@ -31,3 +37,15 @@ def test_an_exported_model_is_a_model_without_weights_to_go_on_with(tmp_path):
     assert refused.value.cure == "name the model folder it was exported from"
     (tmp_path / "weights.safetensors").touch()
     assert not is_exported(tmp_path)
+
+
+def test_the_export_in_a_run_is_the_one_to_predict_with(tmp_path):
+    assert engine_folder(tmp_path / "none") is None
+    (tmp_path / "model").mkdir()
+    for name in ("weights.safetensors", "plan.json", "model.json"):
+        (tmp_path / "model" / name).touch()
+    assert engine_folder(tmp_path) is None
+    (tmp_path / "openvino").mkdir()
+    for name in ("network.xml", "network.bin", "plan.json", "model.json"):
+        (tmp_path / "openvino" / name).touch()
+    assert engine_folder(tmp_path) == tmp_path / "openvino"

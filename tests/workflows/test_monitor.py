@@ -12,8 +12,12 @@ from scipy import ndimage
 import unetkit as uk
 from unetkit.data.appearance import appearance
 from unetkit.errors import DataError, UsageError
+from unetkit.inference.ensemble import Ensemble
+from unetkit.inference.predict import Predictor
 from unetkit.records.drift import REFERENCE, ReferenceFile
-from unetkit.workflows.monitor import ALARM, compare, unusual, watched_cases
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.workflows.model import Model
+from unetkit.workflows.monitor import ALARM, compare, unusual
 from unetkit.workflows.observing import Observation
 
 
@@ -168,14 +172,40 @@ def test_an_exported_model_is_watched_without_its_embedding(exported, wafers, tm
     uk.monitor(folder, wafers, learn=True)
     found = uk.monitor(folder, wafers / "images")
     assert "embedding" not in [test.name for test in found.tests]
-    assert "this model does not show its embedding (it was exported): it is not compared" in found.notes
+    wanted = "this model does not show its embedding (exported ones and ensembles do not): it is not compared"
+    assert wanted in found.notes
 
 
-def test_a_data_set_gives_its_labelled_cases_and_a_folder_its_images(finished, wafers):
-    model = uk.load(finished)
-    assert len(watched_cases(model, wafers)) == 12
-    assert watched_cases(model, wafers)[0].label is not None
-    assert watched_cases(model, wafers / "images")[0].label is None
+class Bright:
+    """A network that calls bright pixels a defect."""
+
+    notes = ()
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def run(self, batch):
+        return np.concatenate([0 * batch, self.factor * batch], axis=1)
+
+
+def test_an_ensemble_is_watched_without_an_embedding(wafers, inverted, tmp_path):
+    plan = Plan.model_validate(EXAMPLE)
+    (tmp_path / "model.json").write_text("{}")
+    members = [
+        lambda factor=factor: Predictor(Bright(factor), plan.data, plan.preparation, plan.inference)
+        for factor in (1.0, 2.0)
+    ]
+    model = Model(tmp_path, plan, Ensemble(members, plan.data, plan.inference), "cpu")
+    assert uk.monitor(model, wafers / "images", learn=True).reference_images == 12
+    same = uk.monitor(model, wafers / "images")
+    assert {test.p_value for test in same.tests} == {1.0}
+    assert {test.kind for test in same.tests} == {"input", "prediction"}
+    assert "embedding" not in [test.name for test in same.tests]
+    assert [note for note in same.notes if "(exported ones and ensembles do not)" in note]
+    Image.new("RGB", (64, 64)).save(inverted / "colour.png")
+    other = uk.monitor(model, inverted)
+    assert "input" in other.drifted
+    assert [(each.id, each.where) for each in other.refused] == [("colour", str(inverted / "colour.png"))]
 
 
 def test_a_version_of_a_registry_keeps_its_reference(finished, wafers, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unetkit.data.catalog import find_cases
 from unetkit.data.formats import format_of
 from unetkit.data.labels import class_ids
 from unetkit.inference.predict import Predictor
@@ -21,6 +22,7 @@ from unetkit.workflows import out_of_fold
 from unetkit.workflows.configurations import Fold
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.out_of_fold import measure_folds
+from unetkit.workflows.proposal import measures_for
 
 SPECK = (slice(0, 3), slice(0, 3))
 
@@ -37,7 +39,8 @@ def test_the_saved_predictions_are_those_of_the_fold_and_the_scores_are_theirs(v
     folds = [Scores.from_json(path.read_bytes(), where=path) for path in paths]
     for name in ("calibration", "calibration_objects"):
         pixels = [sum(row[2] for row in getattr(each, name)) for each in (scores, *folds)]
-        assert pixels[0] == sum(pixels[1:]) > 0
+        assert pixels[0] == sum(pixels[1:])
+    assert sum(row[2] for row in scores.calibration) == 12 * 64 * 64
     for number in range(3):
         model = load(validated / f"fold-{number}")
         one = model.sole
@@ -55,6 +58,15 @@ def test_the_saved_predictions_are_those_of_the_fold_and_the_scores_are_theirs(v
                 total = found.sum() + there.sum()
                 wanted = None if not total else pytest.approx(2 * (found & there).sum() / total)
                 assert by_id[case.id].values[name]["dice"] == wanted
+
+
+def test_what_the_labels_call_for_is_measured_as_in_any_evaluation(validated, wafers):
+    scores = Scores.from_json((validated / "model" / "scores.json").read_bytes(), where=validated)
+    wanted = measures_for(find_cases(wafers).cases, load(validated).plan.data)
+    assert "object_f1" in wanted.metrics
+    assert (scores.metrics, scores.reasons) == (wanted.metrics, wanted.reasons)
+    assert scores.objects.keys() == set(scores.classes)
+    assert "Objects, all cases together" in (validated / "report.html").read_text()
 
 
 @pytest.fixture
@@ -137,6 +149,22 @@ def test_without_specks_there_is_no_rule(world):
     assert not found.rules_by_fold
     assert found.plan is world.plan
     assert found.scores.summary["defect"]["dice"].mean == 1
+
+
+def test_several_objects_in_every_label_are_counted_with_and_without_rules(world):
+    for fold in world.folds:
+        for case in fold.cases:
+            mask = np.asarray(Image.open(case.label)).copy()
+            mask[24:30, 24:30] = 1
+            Image.fromarray(mask).save(case.label)
+    for specks in ((), [f"c{n:02}" for n in range(16)]):
+        world.specks.update(specks)
+        found = measured(world)
+        assert found.rules_by_fold is bool(specks)
+        assert found.scores.reasons["object_f1"].startswith("defect: 2 objects per case")
+        assert found.scores.summary["defect"]["object_recall"].mean == 1
+        assert found.scores.objects["defect"][0].found == 32
+        assert found.scores.summary["defect"]["object_precision"].mean == 1
 
 
 def test_what_was_set_by_hand_stays_and_one_fold_fits_nothing(world):

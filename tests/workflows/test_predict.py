@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, ResourceError, UsageError
+from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.progress import Quiet
-from unetkit.workflows.model import load
+from unetkit.workflows.model import Model, load
 from unetkit.workflows.predict import find_inputs, predict
 
 GREY, TWO, THREE = ("image",), ("T1", "T2"), ("T1", "T2", "CT")
@@ -95,6 +98,20 @@ def test_probabilities_agree_with_the_labels_and_tta_runs(finished, wafers, tmp_
     agree = packed["probabilities"].argmax(axis=0) == labels
     assert agree.mean() > 0.99  # float16 may tie
     assert one.pixels["scratch"] == (labels == 1).sum()
+
+
+def test_mirrors_that_a_model_does_not_have_are_said(wafers, tmp_path):
+    said = []
+
+    class Watch(Quiet):
+        def say(self, text):
+            said.append(text)
+
+    model = Model(tmp_path, Plan.model_validate(EXAMPLE), SimpleNamespace(), "cpu")  # pyright: ignore[reportArgumentType]
+    image = wafers / "images" / "wafer00-0.png"
+    predict(model, image, tmp_path / "out", tta=True, dry_run=True, progress=Watch())
+    predict(model, image, tmp_path / "out", dry_run=True, progress=Watch())
+    assert said == ["warning: this model was not trained on mirrored images: --tta changes nothing"]
 
 
 def test_a_single_image_tells_its_tiles_and_several_tell_both(finished, wafers, tmp_path):

@@ -42,6 +42,7 @@ def test_eight_bits_are_trained_and_measured_in_the_engine(batch_normed, wafers,
     assert "Asked for" in plan.reasons["network.quantization"]
     image = next((wafers / "images").iterdir())
     assert uk.load(out / "onnx").predict(image).labels.shape == uk.load(out).predict(image).labels.shape
+    assert f"unet predict {out / 'onnx'} image.png" in (out / "report.html").read_text()
     with pytest.raises(UsageError, match="counts in eight bits already"):
         compress(out, wafers, tmp_path / "again", int8="ptq")
 

@@ -35,5 +35,15 @@ def test_the_program_names_the_classes(tmp_path):
     assert "0 background, 1 defect" in text
 
 
+def test_an_export_in_the_run_is_the_model_to_use(tmp_path):
+    assert f"unet predict {tmp_path / 'model'} image.png" in usage(Run(tmp_path), PLAN)
+    (tmp_path / "openvino").mkdir()
+    for name in ("network.xml", "network.bin", "plan.json", "model.json"):
+        (tmp_path / "openvino" / name).touch()
+    text = usage(Run(tmp_path), PLAN)
+    assert f"unet predict {tmp_path / 'openvino'} image.png" in text
+    assert str(tmp_path / "model") not in text
+
+
 def test_what_is_not_known_leaves_no_section():
     assert data_facts(None) == versions(None) == weights_start(None) == ""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unetkit.metrics.calibration import calibration
+from unetkit.metrics.calibration import calibration, calibration_error
 from unetkit.metrics.score import score_case, summarise
 from unetkit.records.run import Run
 from unetkit.workflows.report_scores import calibration_curves, case_table, class_table, headline
@@ -37,6 +37,15 @@ def test_objects_and_curves_stand_below_the_classes():
     assert "unet train" in class_table(None)
 
 
+def test_why_a_metric_is_measured_is_said_once():
+    why = "x: 2 objects per case; <small> ones."
+    text = class_table(scores(reasons={"object_recall": why, "object_f1": why}))
+    assert (
+        text.count("object recall, object f1: measured because of x: 2 objects per case; &lt;small&gt;") == 1
+    )
+    assert "measured because" not in class_table(scores())
+
+
 def test_both_calibrations_are_shown_with_the_numbers_of_the_table():
     random = np.random.default_rng(0)
     shares = random.random((2, 40, 40))
@@ -51,15 +60,18 @@ def test_both_calibrations_are_shown_with_the_numbers_of_the_table():
         assert f">{sure[where].mean():.1%}<" in text
         assert f">{right[where].mean():.1%}<" in text
         assert f">{where.sum():,}<" in text
+    assert f">{100 * calibration_error(near):.2f}<" in text
     assert calibration_curves(None) == calibration_curves(scores()) == ""
 
 
-def test_the_headline_tells_the_error_of_the_objects(tmp_path):
+def test_the_headline_tells_how_sure_and_how_right_it_is(tmp_path):
     rows = ((0.9, 0.5, 2), (0.5, 0.5, 2))
     text = headline(Run(tmp_path), scores(calibration_objects=rows), None)
-    assert "20.0%" in text
+    assert "70% sure, 50% right" in text
+    assert "over the pixels it calls an object; the gap (ECE) is 20.0 points" in text
     assert "Dice, mean over classes" in text
-    assert "Calibration" not in headline(Run(tmp_path), scores(), None)
+    for none in ((), ((0.0, 0.0, 0),)):
+        assert "Its confidence" not in headline(Run(tmp_path), scores(calibration_objects=none), None)
     assert headline(Run(tmp_path), None, None) == '<div class="cards"></div>'
 
 

@@ -24,6 +24,7 @@ from unetkit.records.registered import version_folder
 from unetkit.records.run import Run
 from unetkit.workflows import forgetting
 from unetkit.workflows.evaluate import evaluate
+from unetkit.workflows.seen import read_seen
 from unetkit.workflows.starting import read_start
 from unetkit.workflows.update import METHODS, _gentler, planned, refuse_words
 from unetkit.workflows.wafers import make_wafers
@@ -88,6 +89,15 @@ def test_both_models_are_measured_on_golden_and_new_cases(replayed, finished, pl
     assert mean.forward.value is not None
     assert kept.notes == ()
     assert json.loads(replayed.trained.run.update.read_text())["method"] == "replay"
+
+
+def test_it_has_seen_what_the_old_model_had_seen_and_what_it_was_shown_again(replayed, finished, tuned):
+    old = read_seen(finished / "model")
+    for run, shown_again in ((replayed.trained.run, True), (tuned.trained.run, False)):
+        new = read_seen(run.model)
+        assert set(old.trained_on) < set(new.trained_on)
+        assert bool(set(old.held_out) & set(new.trained_on)) is shown_again
+        assert new.held_out
 
 
 def test_the_old_model_is_where_it_starts_and_stays_as_it_was(replayed, finished):

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.console import (
+    counted,
+    give_json,
+    give_line,
+    give_preview,
+    give_table,
+    program,
+    tell,
+    watcher,
+)
 from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta, changes
 from unetkit.cli.scores import show_against, show_scores, show_subgroups
 
@@ -289,7 +298,7 @@ def report(
     from unetkit.workflows.report import report as work
 
     if dry_run:
-        give_line(f"would write {out or run / 'report.html'}")
+        give_preview([f"write {out or run / 'report.html'}"], as_json=as_json)
         return
     result = work(run, out=out)
     if as_json:

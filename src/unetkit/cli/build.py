@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unetkit.cli import options
-from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.console import (
+    counted,
+    give_json,
+    give_line,
+    give_preview,
+    give_table,
+    program,
+    tell,
+    watcher,
+)
 from unetkit.cli.options import Data, Device, DryRun, Json, Planning, Quiet, Seed, Set, Telling, grouped
 from unetkit.errors import UsageError
 
@@ -173,9 +182,11 @@ def _every_fold(data: Path, out: Path | None, folds: int, settings: TrainSetting
 
     watch = watcher(quiet=telling.quiet)
     if telling.dry_run:
+        steps = []
         for each in planned_folds(data, out, folds=folds, progress=watch, **settings):
             sides = f"{each.trained_on} cases, hold out {each.held_out}"
-            give_line(f"would train fold {each.number} on {sides}, into {each.folder}")
+            steps.append(f"train fold {each.number} on {sides}, into {each.folder}")
+        give_preview(steps, as_json=telling.as_json)
         return
     _show_joined(cross_validate(data, out, folds=folds, progress=watch, **settings), telling)
 
@@ -215,15 +226,16 @@ def ensemble(
     from unetkit.workflows.ensemble import ensemble as work
 
     if telling.dry_run:
-        for one in read_configurations(runs):
-            give_line(f"would compare {one.name}: {counted(len(one.parts), 'fold')}")
-        give_line(f"would write {out}")
+        steps = [
+            f"compare {one.name}: {counted(len(one.parts), 'fold')}" for one in read_configurations(runs)
+        ]
+        give_preview([*steps, f"write {out}"], as_json=telling.as_json)
         return
     done = work(
         runs,
         out,
         data=data,
-        changes=options.changes(try_),
+        changes=options.changes(try_, option="--try"),
         overwrite=overwrite,
         device=device,
         progress=watcher(quiet=telling.quiet),
@@ -242,8 +254,9 @@ def _compare(
     from unetkit.workflows.compare import compare, planned_runs
 
     if telling.dry_run:
-        for name, seed, folder in planned_runs(data, names, out, seeds=seeds, **settings):
-            give_line(f"would train {name}, seed {seed}, into {folder}")
+        entries = planned_runs(data, names, out, seeds=seeds, **settings)
+        steps = (f"train {name}, seed {seed}, into {folder}" for name, seed, folder in entries)
+        give_preview(steps, as_json=telling.as_json)
         return
     found = compare(data, names, out, seeds=seeds, progress=watcher(quiet=telling.quiet), **settings)
     if telling.as_json:
@@ -293,10 +306,9 @@ def demo(
 ) -> None:
     """Make a small wafer-inspection data set, train on it for a few minutes, measure, predict, report."""
     if dry_run:
-        give_line(
-            f"would write wafers/, unseen/, run/ and predictions/ into {out} and train "
-            f"{3.0 if minutes is None else minutes:g} minutes"
-        )
+        time = f"{3.0 if minutes is None else minutes:g} minutes"
+        step = f"write wafers/, unseen/, run/ and predictions/ into {out} and train {time}"
+        give_preview([step], as_json=as_json)
         return
     from unetkit.workflows.demo import demo as work
 

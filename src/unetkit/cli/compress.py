@@ -12,7 +12,7 @@ from unetkit.cli.console import give_json, give_line, give_table, program, tell,
 from unetkit.cli.options import Data, Device, Set, Telling, grouped
 
 if TYPE_CHECKING:
-    from unetkit.workflows.compress import CompressPreview
+    from unetkit.workflows.compress import CompressPreview, CompressSettings
     from unetkit.workflows.compressed import Compressed
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")]
@@ -111,33 +111,32 @@ def compress(
     from unetkit.workflows.compress import compress as work
     from unetkit.workflows.compress import preview
 
+    settings: CompressSettings = {
+        "distill": distill,
+        "teachers": teacher or (),
+        "target": target,
+        "int8": int8,
+        "all_integer": all_integer,
+        "minutes": minutes,
+        "importance": importance,
+        "rounds": rounds,
+        "changes": options.changes(set_),
+        "device": device,
+    }
     if telling.dry_run:
-        seen = preview(model, out, prune=prune, distill=distill, target=target, int8=int8)
+        seen = preview(model, out, prune=prune, max_loss=max_loss, **settings)
         give_json(seen.model_dump(mode="json")) if telling.as_json else _show_preview(seen)
         return
-    found = work(
-        model,
-        data,
-        out,
-        prune=prune,
-        max_loss=max_loss,
-        progress=watcher(quiet=telling.quiet),
-        distill=distill,
-        teachers=teacher or (),
-        target=target,
-        int8=int8,
-        all_integer=all_integer,
-        minutes=minutes,
-        importance=importance,
-        rounds=rounds,
-        changes=options.changes(set_),
-        device=device,
-    )
+    watch = watcher(quiet=telling.quiet)
+    found = work(model, data, out, prune=prune, max_loss=max_loss, progress=watch, **settings)
     if telling.as_json:
         give_json(found.model_dump(mode="json"))
         return
     _show(found)
-    tell(f"next: {program()} predict {found.folder} IMAGES --out predictions", quiet=telling.quiet)
+    from unetkit.workflows.model_folder import engine_folder
+
+    place = engine_folder(Path(found.folder)) or found.folder
+    tell(f"next: {program()} predict {place} IMAGES --out predictions", quiet=telling.quiet)
 
 
 def _show(found: Compressed) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,20 @@ def give_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]
 def give_line(text: str) -> None:
     """One line of result on stdout."""
     sys.stdout.write(f"{text}\n")
+
+
+def give_preview(steps: Iterable[str], *, as_json: bool) -> None:
+    """What a dry run would do, on stdout: a line for each step, or all of them for a program.
+
+    Args:
+        steps: Each in words that go on from "would".
+        as_json: Whether a program asked.
+    """
+    if as_json:
+        give_json({"would": list(steps)})
+        return
+    for step in steps:
+        give_line(f"would {step}")
 
 
 def program() -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unetkit.cli import options
-from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
+from unetkit.cli.console import (
+    counted,
+    give_json,
+    give_line,
+    give_preview,
+    give_table,
+    program,
+    tell,
+    watcher,
+)
 from unetkit.cli.options import (
     Device,
     DryRun,
@@ -63,13 +72,16 @@ def monitor(
     quiet: Quiet = False,
 ) -> None:
     """Say whether new images, predictions or scores have drifted from the model's reference. Exit 4 if so."""
-    if dry_run and learn:
-        from unetkit.workflows.model_folder import model_folder
-
-        give_line(f"would write reference.json into {model_folder(model)}")
-        return
     from unetkit.errors import GateError
     from unetkit.workflows.monitor import monitor as work
+
+    if dry_run and learn:
+        from unetkit.workflows.model_folder import model_folder
+        from unetkit.workflows.monitor import refuse_registered
+
+        refuse_registered(place := model_folder(model))
+        give_preview([f"write reference.json into {place}"], as_json=as_json)
+        return
 
     result = work(
         model,
@@ -173,10 +185,11 @@ def update(
         "overwrite": overwrite,
     }
     if telling.dry_run:
-        from unetkit.workflows.model_folder import model_folder
+        from unetkit.workflows.model_folder import trained_folder
 
         refuse_words(method, memory, sets, out)
-        give_line(f"would train {model_folder(model)} on {data} by {method} and write the run into {out}")
+        step = f"train {trained_folder(model)} on {data} by {method} and write the run into {out}"
+        give_preview([step], as_json=telling.as_json)
         return
     watch = watcher(quiet=telling.quiet)
     done = work(model, data, out, method=method, memory=memory, golden=sets, progress=watch, **settings)
@@ -220,9 +233,9 @@ def add(
     from unetkit.workflows.registry import Registry
 
     if dry_run:
-        from unetkit.workflows.model_folder import model_folder
+        from unetkit.workflows.model_folder import trained_folder
 
-        give_line(f"would copy {model_folder(model)} into {folder}")
+        give_preview([f"copy {trained_folder(model)} into {folder}"], as_json=as_json)
         return
     version = Registry(folder).add(model)
     if as_json:

@@ -56,6 +56,9 @@ Network = Annotated[
 ]
 
 
+_SUCH_AS = {"--set": "training.steps=500", "--try": "inference.crf_steps=5"}
+
+
 class PlanWords(TypedDict):
     """``workflows.train.PlanSettings`` as this door fills it."""
 
@@ -166,8 +169,12 @@ def listed(word: str) -> list[str]:
     return [part.strip() for part in word.split(",") if part.strip()]
 
 
-def changes(words: list[str] | None) -> dict[str, str]:
+def changes(words: list[str] | None, *, option: str = "--set") -> dict[str, str]:
     """``["training.steps=500"]`` as a table.
+
+    Args:
+        words: As they were given.
+        option: What they were given with.
 
     Raises:
         UsageError: A word has no ``=``.
@@ -181,7 +188,7 @@ def changes(words: list[str] | None) -> dict[str, str]:
         key, sign, value = word.partition("=")
         if not sign or not key.strip():
             raise UsageError(
-                f"'--set {word}' has no '='", cure="write --set key=value, such as training.steps=500"
+                f"'{option} {word}' has no '='", cure=f"write {option} key=value, such as {_SUCH_AS[option]}"
             )
         table[key.strip()] = value.strip()
     return table

@@ -27,9 +27,8 @@ def show_scores(scores: Scores) -> None:
             rows.append((name, scores.heading(metric), _mean(one), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
     give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
-    for why in dict.fromkeys(scores.reasons.values()):
-        named = ", ".join(metric for metric, reason in scores.reasons.items() if reason == why)
-        give_line(f"{named}: measured because of {why}")
+    for why, metrics in scores.explained.items():
+        give_line(f"{', '.join(metrics)}: measured because of {why}")
     _show_objects(scores)
     _show_calibration(scores)
     cases = []
@@ -103,7 +102,7 @@ def _show_objects(scores: Scores) -> None:
 def _show_calibration(scores: Scores) -> None:
     from unetkit.metrics.calibration import calibration_error
 
-    kinds = ("all pixels", scores.calibration), ("pixels of objects", scores.calibration_objects)
+    kinds = ("all pixels", scores.calibration), ("pixels it calls an object", scores.calibration_objects)
     gaps = [(name, gap) for name, rows in kinds if (gap := calibration_error(rows)) is not None]
     if gaps:
         listed = ", ".join(f"{gap:.4f} over {name}" for name, gap in gaps)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.formats import files_of
 from unetkit.records.case import Case, Grid
 from unetkit.spatial.grid import nonzero_box
 from unetkit.spatial.regions import boxes, components, sizes
@@ -42,7 +40,6 @@ class CaseFacts:
         maxima: Largest value per channel.
         integer: Whether all values of a channel are whole numbers.
         object_sizes: Raw label value to pixels per connected object, ascending; at most 1000, evenly chosen.
-        file_bytes: Size of the files on disk.
         sampled_values: ``(n,)`` raw label values of the sampled pixels.
         label_digest: SHA-256 of the raw label values and of where they lie, as far as that is stated.
         thickness: Raw label value to the width (pixels) of a tube with as many pixels and boundary faces.
@@ -63,7 +60,6 @@ class CaseFacts:
     maxima: tuple[float, ...]
     integer: tuple[bool, ...]
     object_sizes: dict[int, tuple[int, ...]]
-    file_bytes: int
     sampled_values: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     label_digest: str = ""
     thickness: dict[int, float] = field(default_factory=dict)
@@ -93,7 +89,6 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
     counts = count_values(values)
     sampled, sampled_values = _sample(case.id, pixels, values, counts, samples)
     object_sizes, thickness = measure_objects(values, counts)
-    files = {*case.images, *([case.label] if case.label else [])}
     return CaseFacts(
         id=case.id,
         group=case.group,
@@ -112,7 +107,6 @@ def take_facts(case: Case, pixels: np.ndarray, values: np.ndarray, grid: Grid, *
         integer=tuple(_is_integer(channel) for channel in pixels),
         object_sizes=object_sizes,
         thickness=thickness,
-        file_bytes=sum(_size(path) for path in files),
         label_digest=label_digest_of(values, counts, grid),
     )
 
@@ -255,7 +249,3 @@ def _boxes(values: np.ndarray, present: list[int]) -> list[tuple[tuple[int, int]
     if max(present) == len(present) and values.dtype.kind in "iu":
         return [box or whole for box in boxes(values, len(present))]
     return [box or whole for box in boxes(table[np.clip(values, 0, max(present))], len(present))]
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in files_of(path))

@@ -173,6 +173,36 @@ def refuse_other_grid(
         )
 
 
+def refuse_other_image(data: DataPlan, shape: tuple[int, ...], where: str) -> None:
+    """Refuse an image that a model was not made for.
+
+    Args:
+        data: Channels and axes of the model.
+        shape: ``(C, *S)``.
+        where: The file or the name, for the error.
+
+    Raises:
+        DataError: It does not have the model's channels or axes.
+    """
+    rank, names = data.rank, data.channels
+    if len(shape) != rank + 1:
+        raise DataError(
+            f"expected an image with {rank} axes, got {len(shape) - 1} (shape {shape[1:]})",
+            cure="give this model images of the kind it was trained on",
+            where=where,
+        )
+    if shape[0] != len(names):
+        cure = f"give these channels in this order; an array is shaped ({len(names)}, *S)"
+        if rank == 2 and (len(names), shape[0]) in ((1, 3), (1, 4), (1, 2), (3, 4)):
+            kind = "grey picture" if len(names) == 1 else "picture without alpha"
+            cure = f"save it as a {kind}, as the pictures of the training were"
+        raise DataError(
+            f"expected {len(names)} channel(s) ({', '.join(names)}), got {shape[0]}",
+            cure=cure,
+            where=where,
+        )
+
+
 def refuse_nan(pixels: np.ndarray, path: Path) -> None:
     """Refuse pixels that are no numbers.
 

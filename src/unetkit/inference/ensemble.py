@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.labels import read_pixels
+from unetkit.data.labels import read_pixels, refuse_other_image
 from unetkit.errors import UsageError
 from unetkit.inference.cleanup import cleaned
 from unetkit.inference.predict import Predictor
@@ -80,8 +80,12 @@ class Ensemble:
             mirror: Every member averages over mirrored images as well.
             probabilities: Keep the averaged probabilities ``(K, *S)``.
             progress: Who watches; with several members they are counted.
+
+        Raises:
+            DataError: A file is missing or damaged, or does not have the members' channels or axes.
         """
         pixels, grid = read_pixels(case, self.data)
+        self.check(pixels.shape, ", ".join(map(str, case.images)))
         return self.array(
             pixels, grid, id=case.id, mirror=mirror, probabilities=probabilities, progress=progress
         )
@@ -107,7 +111,7 @@ class Ensemble:
         Raises:
             DataError: A file is missing or damaged, or does not have the members' channels or axes.
         """
-        case = Case(id=id, images=paths, label=None, group=id)
+        case = Case.unlabelled(id, paths)
         return self.case(case, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def array(
@@ -156,3 +160,15 @@ class Ensemble:
         mean /= len(self.members)
         labels = cleaned(largest(mean)[0], self.inference.minimum_pixels, self.inference.largest_only)
         return Prediction(id, labels, place, mean if probabilities else None)
+
+    def check(self, shape: tuple[int, ...], where: str) -> None:
+        """Refuse an image that the members were not made for; see ``Predictor.check``.
+
+        Args:
+            shape: ``(C, *S)``.
+            where: The file or the name, for the error.
+
+        Raises:
+            DataError: It does not have the members' channels or axes.
+        """
+        refuse_other_image(self.data, shape, where)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.labels import read_pixels
+from unetkit.data.labels import read_pixels, refuse_other_image
 from unetkit.data.prepare import prepare_pixels
 from unetkit.data.windows import WindowedSample
-from unetkit.errors import DataError, UsageError
+from unetkit.errors import UsageError
 from unetkit.inference.cleanup import cleaned
 from unetkit.inference.crf import refined_rows
 from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, tile_input, votes
@@ -199,7 +199,7 @@ class Predictor:
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
-        case = Case(id=id, images=paths, label=None, group=id)
+        case = Case.unlabelled(id, paths)
         return self.case(case, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def case(
@@ -257,7 +257,7 @@ class Predictor:
         return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def check(self, shape: tuple[int, ...], where: str) -> None:
-        """Refuse an image that the model was not made for.
+        """Refuse an image that the model was not made for, see ``refuse_other_image``.
 
         Args:
             shape: ``(C, *S)``.
@@ -266,23 +266,7 @@ class Predictor:
         Raises:
             DataError: It does not have the model's channels or axes.
         """
-        rank, names = self.data.rank, self.data.channels
-        if len(shape) != rank + 1:
-            raise DataError(
-                f"expected an image with {rank} axes, got {len(shape) - 1} (shape {shape[1:]})",
-                cure="give this model images of the kind it was trained on",
-                where=where,
-            )
-        if shape[0] != len(names):
-            cure = f"give these channels in this order; an array is shaped ({len(names)}, *S)"
-            if rank == 2 and (len(names), shape[0]) in ((1, 3), (1, 4), (1, 2), (3, 4)):
-                kind = "grey picture" if len(names) == 1 else "picture without alpha"
-                cure = f"save it as a {kind}, as the pictures of the training were"
-            raise DataError(
-                f"expected {len(names)} channel(s) ({', '.join(names)}), got {shape[0]}",
-                cure=cure,
-                where=where,
-            )
+        refuse_other_image(self.data, shape, where)
 
     def screen(self, prepared: Sample) -> tuple[Sequence[Box], np.ndarray]:
         """What the first look at low resolution makes of a prepared sample.

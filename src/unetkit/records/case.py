@@ -133,6 +133,16 @@ class Case:
     split: str | None = None
     region: tuple[tuple[int, int], ...] | None = None
 
+    @staticmethod
+    def unlabelled(id: str, images: tuple[Path, ...]) -> Case:
+        """Image files that came without a label and without a group.
+
+        Example:
+            >>> Case.unlabelled("a", (Path("a.png"),)).group
+            'a'
+        """
+        return Case(id=id, images=images, label=None, group=id)
+
 
 @dataclass(frozen=True)
 class Placement:

@@ -148,7 +148,7 @@ class Scores(Saved):
         cases: One row per case.
         summary: Class name (or ``mean`` for the mean over foreground classes) → metric → Summary.
         calibration: Rows ``(mean confidence, share right, pixels)`` per confidence bin; may be empty.
-        calibration_objects: The same, of pixels that the reference or the prediction calls an object.
+        calibration_objects: The same, of pixels that the prediction calls an object.
         convention: How missed and empty cases count, in words.
         objects: Class name → its objects over all cases: all sizes first, then by size.
         froc: Class name → rows ``(false alarms per image, share of the objects found)``.
@@ -173,6 +173,14 @@ class Scores(Saved):
     def unit(self) -> str:
         """What distances are in: ``mm``, ``px`` (no file states a spacing), or ``mm or px``."""
         return " or ".join(sorted({case.unit for case in self.cases})) or "mm"
+
+    @property
+    def explained(self) -> dict[str, tuple[str, ...]]:
+        """Each of the ``reasons`` → the metrics that it stands for."""
+        rows = dict.fromkeys(self.reasons.values())
+        return {
+            why: tuple(metric for metric, reason in self.reasons.items() if reason == why) for why in rows
+        }
 
     def heading(self, metric: str, name: str = "") -> str:
         """A metric with what it is measured in.

@@ -21,6 +21,7 @@ from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.quantizing import stored_bytes
 from unetkit.workflows.readying import look_again
+from unetkit.workflows.seen import read_seen
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.targeting import SEARCH, Search
 from unetkit.workflows.train import TrainedRun, Wishes
@@ -165,20 +166,17 @@ def _in_engine(both: Deployed, sizes: list[Size]) -> list[Size]:
 
 
 def _relation(chain: Chain, run: Run) -> str:
-    """What the held-out cases are to the models that were there, told by the splits their runs have kept."""
+    """What the held-out cases are to the models that were there, told by hashes of what they have seen."""
     ours = SplitFile.from_json(run.split.read_bytes(), where=run.split)
     held_out = {ours.digests.get(id) for id in ours.held_out}
     relation = "held-out"
     for place in dict.fromkeys((chain.first, *chain.teachers)):
-        kept = Run(place.parent).split
-        if not kept.is_file():
-            chain.progress.say(
-                f"warning: the run of {place} is not there, so that what it was trained on is not known"
-            )
+        seen = read_seen(place)
+        if seen is None:
+            chain.progress.say(f"warning: what {place} was trained on is not known")
             relation = "unknown" if relation == "held-out" else relation
             continue
-        theirs = SplitFile.from_json(kept.read_bytes(), where=kept)
-        if held_out & {theirs.digests.get(id) for id in theirs.train}:
+        if held_out & set(seen.trained_on):
             chain.progress.say(
                 f"warning: {place} was trained on cases that are held out now, and the smaller model learned "
                 "from it: the scores flatter"

@@ -102,6 +102,8 @@ HEAD = (
     "tiles/s predicted",
     "memory of a step",
 )
+_SCORES = 5
+"""Columns that tell how good a network is, its name among them; the others tell what it costs."""
 NOTE = (
     "Dice and HD95: mean over held-out cases [95 % bootstrap interval, groups resampled]; a case's value is "
     "the mean over classes and seeds. p: two-sided Wilcoxon signed-rank test over the same cases, not "
@@ -145,10 +147,20 @@ def as_markdown(found: Comparison) -> str:
 
 
 def as_html(found: Comparison) -> str:
-    """The table as an offline page."""
-    table = page.table(HEAD, rows(found), numbers=range(1, len(HEAD)))
-    note = f'<p class="soft">{escape(NOTE)}</p>'
-    return page.page("Networks compared", title(found), (("Table", table + note),))
+    """The table as an offline page, in two parts: no screen is wide enough for it."""
+    cells, note = rows(found), f'<p class="soft">{escape(NOTE)}</p>'
+    scores = page.table(
+        HEAD[:_SCORES],
+        [(name, *map(page.stacked, row[: _SCORES - 1])) for name, *row in cells],
+        numbers=range(1, _SCORES),
+    )
+    cost = page.table(
+        (HEAD[0], *HEAD[_SCORES:]),
+        [(row[0], *row[_SCORES:]) for row in cells],
+        numbers=range(1, len(HEAD) - _SCORES + 1),
+    )
+    sections = (("Scores on held-out cases", scores + note), ("Size, speed and memory", cost))
+    return page.page("Networks compared", title(found), sections)
 
 
 def _mean(one: Mean, *, digits: int = 4, sign: bool = False) -> str:

@@ -108,6 +108,11 @@ class _Asked:
                 "an importance and rounds say how channels are cut, and none are to be",
                 cure="add --prune or --target, or leave --importance and --rounds out",
             )
+        if self.all_integer and self.int8 is None:
+            raise UsageError(
+                "nothing was to stay in floating point, and eight bits were not asked for",
+                cure="add --int8 ptq or --int8 qat, or leave --all-integer out",
+            )
         if self.int8 is not None:
             stages.append(Quantizing(self.int8, self.all_integer))
         return tuple(stages)
@@ -170,16 +175,14 @@ def compress(
     """
     from unetkit.compression.parity import raise_if_lost
     from unetkit.workflows.before_after import before_and_after
+    from unetkit.workflows.report import report
     from unetkit.workflows.stages import Chain
 
-    for name in settings:
-        if name not in (known := CompressSettings.__optional_keys__):
-            raise UsageError(f"compress has no setting '{name}'", cure=nearest(name, known))
-    asked, target, watch = _Asked(prune, max_loss, **settings), Path(out), progress or Quiet()
+    asked, target, watch = _asked(prune, max_loss, settings), Path(out), progress or Quiet()
     stages = asked.stages()
     place = trained_folder(model)
     _refuse_taken(target)
-    teachers = (place, *map(trained_folder, asked.teachers)) if asked.distill is not None else ()
+    teachers = _teachers(place, asked)
     wanted = _wanted(place, teachers, stages, asked)
     work = _work_folder(target, wanted)
     minutes = asked.minutes / max(1, sum(stage.trainings for stage in stages))
@@ -198,6 +201,7 @@ def compress(
     write_text(work / PAGE, as_html(found, pictures))
     raise_if_lost(found.changes, max_loss, where=work, kept=still_good(found))
     _publish(work, last.folder, target)
+    report(target)  # once more: it tells where the model lies, and with what to predict
     return found
 
 
@@ -206,9 +210,8 @@ def preview(
     out: str | Path,
     *,
     prune: float | None = None,
-    distill: str | Path | None = None,
-    target: str | None = None,
-    int8: str | None = None,
+    max_loss: float = 0.5,
+    **settings: Unpack[CompressSettings],
 ) -> CompressPreview:
     """Say what ``compress`` would make of a model, and write nothing.
 
@@ -216,19 +219,20 @@ def preview(
         model: A model folder, or a run that holds one.
         out: Where the smaller model would go.
         prune: Share of the channels of every stage that goes, as for ``compress``.
-        distill: The network that would be taught.
-        target: As for ``compress``; of it there is no preview.
-        int8: As for ``compress``.
+        max_loss: As for ``compress``.
+        settings: As for ``compress``; of a target there is no preview.
 
     Raises:
-        UsageError: The share is none, there is no such model, or nothing of it can be cut.
+        UsageError: As ``compress``, as far as no data is needed to say so.
     """
     from unetkit.networks.store import read_plan
     from unetkit.workflows.before_after import size_of
 
-    stages = _Asked(prune, distill=distill, target=target, int8=int8).stages()
+    asked = _asked(prune, max_loss, settings)
+    stages = asked.stages()
     place = trained_folder(model)
     _refuse_taken(Path(out))
+    _teachers(place, asked)
     plan = read_plan(place)
     before = size_of(plan, (place / "weights.safetensors").stat().st_size)
     tile = {"inference": plan.inference}
@@ -238,6 +242,18 @@ def preview(
     width = 4 if plan.network.quantization == "none" else 1
     after = after.model_copy(update={"weights_bytes": width * after.parameters})
     return CompressPreview(out=Path(out), network=plan.network, before=before, after=after)
+
+
+def _asked(prune: float | None, max_loss: float, settings: CompressSettings) -> _Asked:
+    for name in settings:
+        if name not in (known := CompressSettings.__optional_keys__):
+            raise UsageError(f"compress has no setting '{name}'", cure=nearest(name, known))
+    return _Asked(prune, max_loss, **settings)
+
+
+def _teachers(place: Path, asked: _Asked) -> tuple[Path, ...]:
+    """Who teaches in every training: the model itself first, nobody where there is no student."""
+    return (place, *map(trained_folder, asked.teachers)) if asked.distill is not None else ()
 
 
 def _refuse_taken(out: Path) -> None:

@@ -208,9 +208,10 @@ def as_html(found: Compressed, pictures: str) -> str:
     note = (
         f'<p class="soft">{escape(NOTE)} Timed on {escape(found.device)}. Cases: {escape(found.split)}.</p>'
     )
+    changes = [tuple(map(page.stacked, row)) for row in change_rows(found)]
     sections = (
         ("Size and speed", page.table(SIZE_HEAD, size_rows(found.before, found.after), numbers=(1, 2, 3))),
-        ("Scores on the same cases", page.table(CHANGE_HEAD, change_rows(found)) + note),
+        ("Scores on the same cases", page.table(CHANGE_HEAD, changes, numbers=range(2, 7)) + note),
         ("On the way", _way(found)),
         ("Stages cut alone", _cuts(found)),
         ("Cases that lost most", pictures),

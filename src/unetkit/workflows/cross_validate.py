@@ -73,7 +73,7 @@ def cross_validate(
     wishes, watch = _checked(folds, settings), progress or Quiet()
     run = Run(Path(out) if out is not None else next_folder(Path(source)))
     refuse_other_folder(run, folds)
-    with held(run.folder), RunLog(run):
+    with held(run.folder), RunLog(run, Path(source)):
         entries = _entries(Path(source), run, folds, wishes, progress=watch)
         if wishes.overwrite or not run.cross_validation.exists():
             rows = tuple(FoldRow(runs=(entry.folder.name,)) for entry in entries)

@@ -147,9 +147,13 @@ def as_html(found: CrossValidation, scores: Scores | None) -> str:
     if scores is None or not found.finished:
         return ""
     head = fold_head(scores)
-    parts = [page.table(head, fold_rows(found, scores), numbers=range(1, len(head))), _soft(NOTE)]
+    folds, options = (
+        [tuple(map(page.stacked, row)) for row in rows]
+        for rows in (fold_rows(found, scores), option_rows(found))
+    )
+    parts = [page.table(head, folds, numbers=range(1, len(head))), _soft(NOTE)]
     if found.candidates:
-        parts += [page.table(OPTIONS_HEAD, option_rows(found), numbers=range(1, 4)), _soft(OPTIONS_NOTE)]
+        parts += [page.table(OPTIONS_HEAD, options, numbers=range(1, 4)), _soft(OPTIONS_NOTE)]
     if found.refinement is not None:
         parts.append(_soft(refinement_sentence(found.refinement)))
     return "".join(parts)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from unetkit.data.formats import SUFFIXES
 from unetkit.planning.capacity import free_memory
 from unetkit.records.saved import Saved
 from unetkit.workflows.manifest import PACKAGES, package_versions
 
 LEAST_DISK_GB = 2.0
 LEAST_MEMORY_GB = 2.0
+_EXTRA = re.compile(r"(?P<package>[\w.-]+).*extra == [\"'](?P<extra>[\w.-]+)[\"']")
+"""A requirement in the metadata of a package, such as ``pydicom>=3; extra == 'dicom'``."""
 
 
 class DoctorResult(Saved):
@@ -61,17 +65,38 @@ def doctor(*, full: bool = False) -> DoctorResult:
         problems.append(
             f"only {disk.free / 1e9:.1f} GB are free on this disk: train with --out on another one"
         )
-    facts["formats"] = "PNG, JPEG, BMP, TIFF, NIfTI"
+    facts["formats"] = " ".join(SUFFIXES)
     facts["compressed TIFF"] = (
         "JPEG, JPEG 2000, zstd …"
         if find_spec("imagecodecs")
-        else "LZW and deflate only (pip install imagecodecs for more)"
+        else "LZW and deflate only (pip install 'unetkit[tiff]' for more)"
     )
+    facts |= _extras()
     if "torch" not in facts:
         problems.append("torch is not installed: pip install torch")
     elif full:
         facts |= _torch_facts()
     return DoctorResult(facts=facts, problems=tuple(problems))
+
+
+def _extras() -> dict[str, str]:
+    """What each extra of the package brings, and what of it is not installed."""
+    try:
+        needed = requires("unetkit") or []
+    except PackageNotFoundError:
+        return {}
+    packages: dict[str, list[str]] = {}
+    for row in needed:
+        if found := _EXTRA.match(row):
+            packages.setdefault(found["extra"], []).append(found["package"])
+    facts = {}
+    for extra, names in sorted(packages.items()):
+        there = package_versions(tuple(names))
+        lacking = [name for name in names if name not in there]
+        have = ", ".join(f"{name} {number}" for name, number in there.items())
+        lack = f"lacks {', '.join(lacking)} (pip install 'unetkit[{extra}]')" if lacking else ""
+        facts[f"extra {extra}"] = "; ".join(filter(None, (have, lack)))
+    return facts
 
 
 def _usable() -> int:

@@ -13,7 +13,7 @@ from unetkit.records.drift import DriftTest, MonitorResult, ReferenceFile, Unusu
 from unetkit.workflows import page
 from unetkit.workflows.observing import Observation
 from unetkit.workflows.page import Line
-from unetkit.workflows.pictures import data_uri, png, to_picture
+from unetkit.workflows.pictures import at_least, data_uri, png, reduced, to_picture
 
 MOST_CHARTS = 9
 MOST_PICTURES = 9
@@ -88,14 +88,15 @@ def _images(result: MonitorResult) -> str:
 
 
 def _picture(each: UnusualImage) -> str:
+    """The image, or the middle slice of a volume, as a data URI; empty where its file is gone."""
     try:
         pixels, _ = format_of(each.path).read(each.path)
     except DataError:
         return ""  # it was there a moment ago; the table names it all the same
-    flat = to_picture(pixels)[0]
-    flat = flat[len(flat) // 2] if flat.ndim == 4 else flat
-    step = max(1, -(-max(flat.shape[:2]) // _EDGE))
-    return data_uri(png(np.ascontiguousarray(flat[::step, ::step])))
+    shown = to_picture(pixels)
+    shown = shown[len(shown) // 2] if shown.ndim == 4 else shown
+    small = reduced(shown, (-(-max(shown.shape[:2]) // _EDGE),) * 2)
+    return data_uri(png(at_least(small, _EDGE // 2)))
 
 
 def _tests(tests: Sequence[DriftTest]) -> str:

@@ -117,7 +117,7 @@ def ensemble(
     with (
         held(target),
         Preemptible(target, cure="run the same command again; the runs are as they were"),
-        RunLog(Run(target)),
+        RunLog(Run(target), source),
     ):
         return put_together(
             Run(target), found, source, changes=changes, device=device, progress=progress or Quiet()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from unetkit.records.files import atomic_folder, sha256, write_text
 from unetkit.records.plan import InferencePlan, Plan
 from unetkit.records.scores import Scores
 from unetkit.workflows.manifest import package_versions
+from unetkit.workflows.seen import copy_seen
 
 _PACKAGES = ("unetkit", "torch", "numpy", "safetensors")
 _COPIED = (PLAN, WEIGHTS, SEAL)
@@ -83,6 +84,7 @@ def _copy(run: str, source: Path, part: Path, number: int) -> Member:
     (part / name).mkdir(parents=True)
     for file in _COPIED:
         shutil.copyfile(source / file, part / name / file)
+    copy_seen(source, part / name)
     seal = read_seal(part / name)
     digest = sha256(part / name / WEIGHTS)
     sealed_plan(part / name, seal.plan_sha256)
@@ -144,13 +146,21 @@ class Ready:
         load: Gives the member's predictor.
         inference: The ensemble's.
         keep: Whether to keep what was loaded.
+        asked: Values of the inference that every member takes from the ensemble's, such as ``tile_size``.
     """
 
-    def __init__(self, load: Callable[[], Predictor], inference: InferencePlan, *, keep: bool) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Predictor],
+        inference: InferencePlan,
+        *,
+        keep: bool,
+        asked: Collection[str] = (),
+    ) -> None:
         self._load = load
-        fields = (key for key in InferencePlan.model_fields if key.startswith("crf_"))
+        fields = (key for key in InferencePlan.model_fields if key.startswith("crf_") or key in asked)
         self._update = {key: getattr(inference, key) for key in fields} | dict.fromkeys(_OWN, ())
-        self._keep = keep
+        self._keep, self._asked = keep, frozenset(asked)
         self._kept: Predictor | None = None
 
     def __call__(self) -> Predictor:
@@ -163,3 +173,12 @@ class Ready:
         if self._keep:
             self._kept = ready
         return ready
+
+    def changed(self, inference: InferencePlan, asked: Collection[str]) -> Ready:
+        """The same member, not loaded yet, that takes more values from the ensemble's inference.
+
+        Args:
+            inference: The ensemble's, with other values.
+            asked: Which ones were asked for.
+        """
+        return Ready(self._load, inference, keep=self._keep, asked=self._asked | set(asked))

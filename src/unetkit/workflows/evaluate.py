@@ -27,12 +27,11 @@ from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
-from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
-from unetkit.records.split import SplitFile
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
 from unetkit.workflows.proposal import PLAIN, Measures, measures_for
+from unetkit.workflows.seen import relation
 
 CALIBRATION_BYTES = 1 << 28
 
@@ -86,6 +85,8 @@ def evaluate(
             cases, model.plan.data, also=metrics, tolerance_mm=tolerance_mm, progress=watch
         )
         scores = score_model(model, cases, split=split, measures=measures, tta=tta, progress=watch)
+    elif tta:
+        raise UsageError("label files cannot be mirrored", cure="leave --tta out, or name a model")
     else:
         scores = folder_scores(
             Path(first), Path(second), tolerance_mm=tolerance_mm, metrics=metrics, progress=watch
@@ -131,7 +132,7 @@ def score_model(
     plan = model.plan
     rows: list[CaseScores] = []
     bins: tuple[Row, ...] = ()
-    near = bins  # the same, of pixels of objects
+    near = bins  # the same, of pixels that are said to be an object
     suggested: list[list[Candidates]] = []
     watch.begin("measuring", len(cases))
     for case in cases:
@@ -156,8 +157,9 @@ def score_model(
         )
         if (shares := prediction.probabilities) is not None:
             bins = calibration(shares, reference, known, before=bins)
-            either = (reference > 0) | (prediction.labels > 0)
-            near = calibration(shares, reference, either if known is None else either & known, before=near)
+            # told by the prediction alone: where the label has a say, an honest model looks dishonest
+            said = prediction.labels > 0
+            near = calibration(shares, reference, said if known is None else said & known, before=near)
             if "object_f1" in measures.metrics:
                 rest = range(1, len(shares))
                 suggested.append([candidates(shares[k], reference == k, known) for k in rest])
@@ -177,27 +179,6 @@ def score_model(
     curves = zip(scores.classes, map(froc, zip(*suggested, strict=True)), strict=False) if whole else ()
     more = {"reasons": dict(measures.reasons), "froc": dict(curves), "calibration_objects": near}
     return scores.model_copy(update=more)
-
-
-def relation(folder: Path, digests: Mapping[str, str]) -> str:
-    """Whether the model has seen these images, told by the hashes its run has kept.
-
-    Args:
-        folder: The model folder.
-        digests: Case id to the hash of its pixels.
-
-    Returns:
-        ``training``, ``held-out`` or ``unknown``.
-    """
-    file = Run(folder.parent).split
-    if not file.is_file():
-        return "unknown"
-    split = SplitFile.from_json(file.read_bytes(), where=file)
-    trained = {split.digests.get(id) for id in split.train}
-    held_out = {split.digests.get(id) for id in split.held_out}
-    if any(digest in trained for digest in digests.values()):
-        return "training"
-    return "held-out" if all(digest in held_out for digest in digests.values()) else "unknown"
 
 
 def folder_scores(

@@ -19,12 +19,14 @@ from unetkit.records.files import atomic_folder, write_text
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
+from unetkit.records.seen import SEEN
 from unetkit.runtimes import FileRuntime
 from unetkit.workflows.calibrating import calibrated
 from unetkit.workflows.ends import Normalised, intensities_in, plan_with_ends
 from unetkit.workflows.exported import PLAN, RECORD, file_runtime
 from unetkit.workflows.model_folder import is_exported, trained_folder
 from unetkit.workflows.parity import compare, some_cases
+from unetkit.workflows.seen import copy_seen
 
 if TYPE_CHECKING:
     from unetkit.networks.unet import UNet
@@ -111,7 +113,8 @@ def export(
     uint8, classes = settings.get("uint8", False), settings.get("classes", False)
     plan_with_ends(found.plan, uint8=uint8, classes=classes)  # before any work
     int8 = settings.get("int8")
-    names = (*runtime.FILES, PLAN, *((SCORES,) if found.scores else ()), CARD, RECORD)
+    kept = [name for name in (SCORES, SEEN) if (place / name).is_file()]
+    names = (*runtime.FILES, PLAN, *kept, CARD, RECORD)
     if dry_run:
         planned = tuple(target / name for name in names)
         return ExportResult(model=place, out=target, runtime=to, planned=planned)
@@ -137,6 +140,7 @@ def export(
             )
         if found.scores is not None:
             write_text(part / SCORES, found.scores.to_json())
+        copy_seen(place, part)
         write_text(part / CARD, model_card(plan, found.scores, facts))
         more = {"convolutions": counted, "facts": facts}
         record = _record(found, plan, part, runtime, parity).model_copy(update=more)

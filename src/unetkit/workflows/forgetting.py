@@ -22,9 +22,10 @@ from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
 from unetkit.records.split import SplitFile
-from unetkit.workflows.evaluate import relation, score_model
+from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.growing import measured_on, named_ids, refuse_other
 from unetkit.workflows.model import Model, load
+from unetkit.workflows.seen import relation
 
 if TYPE_CHECKING:
     from unetkit.workflows.fitting import Trained

@@ -129,6 +129,8 @@ def grown(plan: Plan, data: DataPlan, method: str) -> Plan:
         changes["inference.minimum_pixels"] = json.dumps([*kept.minimum_pixels, *[0] * len(fresh)])
     if kept.largest_only:
         changes["inference.largest_only"] = json.dumps([*kept.largest_only, *[False] * len(fresh)])
+    if kept.screen_thresholds:  # nothing is known of a new class: its tiles are all computed
+        changes["inference.screen_thresholds"] = json.dumps([*kept.screen_thresholds, *[0.0] * len(fresh)])
     if fresh:
         plan = plan.with_values(changes, reason=f"The new data brings {', '.join(fresh)}.")
     if method == "finetune":
@@ -167,6 +169,7 @@ def measured_on(model: Model, data: DataPlan) -> Model:
         update={
             "minimum_pixels": plan.inference.minimum_pixels[: count - 1],
             "largest_only": plan.inference.largest_only[: count - 1],
+            "screen_thresholds": plan.inference.screen_thresholds[: count - 1],
         }
     )
     predictor = Predictor(_Fewer(model.sole.runtime, count), data, plan.preparation, inference)

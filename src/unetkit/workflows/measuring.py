@@ -12,6 +12,7 @@ import torch
 
 from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
+from unetkit.learning.exemplars import MEMORY, recall
 from unetkit.networks.card import FORMAT
 from unetkit.networks.store import save_model
 from unetkit.records.case import Case
@@ -30,8 +31,10 @@ from unetkit.workflows.manifest import write_manifest
 from unetkit.workflows.model import Model, layout_facts
 from unetkit.workflows.observing import Observation, observe, save_reference, with_scores
 from unetkit.workflows.predict import OUTPUT_SUFFIX
+from unetkit.workflows.proposal import measures_for
 from unetkit.workflows.report import report
 from unetkit.workflows.run_folder import safe_name
+from unetkit.workflows.seen import note_seen
 from unetkit.workflows.starting import read_start
 
 WORST, OTHERS = 9, 6
@@ -62,6 +65,8 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     save_model(
         run.model, trained.network, plan, facts=facts
     )  # before measuring: nothing trained is ever lost
+    recalled = recall(run.memory, plan.data) if (run.memory / MEMORY).is_file() else ()
+    note_seen(run, (each.case for each in recalled))
     begun = time.monotonic()
     scores = None
     if ready.held_out:
@@ -99,7 +104,13 @@ def _measure(trained: Trained, model: Model, *, progress: Progress) -> tuple[Sco
         observed.append(observe(model, pixels, ready.cache.get(case), prediction))
 
     scores = score_model(
-        model, ready.held_out, split="held-out", seen=seen, progress=progress, sample=ready.cache.get
+        model,
+        ready.held_out,
+        split="held-out",
+        measures=measures_for(ready.held_out, model.plan.data, progress=progress),
+        seen=seen,
+        progress=progress,
+        sample=ready.cache.get,
     )
     return scores, observed
 

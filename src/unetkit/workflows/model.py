@@ -115,16 +115,27 @@ class Model:
         return target
 
     def with_values(self, changes: Mapping[str, str]) -> Model:
-        """The same network with other values of the plan's inference.
+        """The same network with other values of the plan's inference, or every network of an ensemble.
 
         Args:
             changes: Such as ``{"inference.overlap_fraction": "0.25"}``.
 
         Raises:
-            UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
+            UsageError: A key is unknown, a value does not fit or can change no more, or a first look was
+                asked of several networks.
         """
         plan = changed_inference(self.plan, changes)
-        predictor = Predictor(self.sole.runtime, plan.data, plan.preparation, plan.inference)
+        keys = {key.removeprefix("inference.") for key in changes}
+        if not isinstance(self.predictor, Ensemble):
+            predictor = Predictor(self.predictor.runtime, plan.data, plan.preparation, plan.inference)
+        elif any(key.startswith("screen_") for key in keys):  # its thresholds are those of one network
+            raise several(self.folder)
+        else:
+            members = [
+                member.changed(plan.inference, keys) if isinstance(member, Ready) else member
+                for member in self.predictor.members
+            ]
+            predictor = Ensemble(members, plan.data, plan.inference)
         return Model(self.folder, plan, predictor, self.device)
 
 

@@ -84,6 +84,18 @@ def is_ensemble(folder: Path) -> bool:
     )
 
 
+def engine_folder(run: Path) -> Path | None:
+    """The exported model inside a run, which ``compress`` puts there where a network counts in eight bits.
+
+    It is the one to predict with: torch only plays through what it would answer.
+
+    Args:
+        run: The run's folder.
+    """
+    inside = sorted(run.iterdir()) if run.is_dir() else []
+    return next((each for each in inside if each.is_dir() and is_exported(each)), None)
+
+
 def _is_trained(folder: Path) -> bool:
     return (folder / "weights.safetensors").is_file() and (folder / "plan.json").is_file()
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.catalog import LAYOUTS, find_cases
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
+from unetkit.inference.ensemble import Ensemble
 from unetkit.metrics.drift import distribution_p, energy_p, holm, least_p
 from unetkit.metrics.score import score_case, summarise
-from unetkit.records.case import Case
+from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.drift import (
     DriftTest,
     MonitorResult,
@@ -22,9 +22,11 @@ from unetkit.records.drift import (
     UnusualImage,
 )
 from unetkit.records.files import write_text
+from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.registered import NOTE
 from unetkit.workflows.evaluate import CALIBRATION_BYTES
+from unetkit.workflows.given_images import given_images
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import model_folder
 from unetkit.workflows.observing import (
@@ -35,7 +37,6 @@ from unetkit.workflows.observing import (
     save_reference,
     with_scores,
 )
-from unetkit.workflows.predict import find_inputs
 
 ALARM = 0.001
 """Share of batches without drift in which one may be declared all the same, over all references.
@@ -85,10 +86,10 @@ def monitor(
         raise UsageError(f"expected a share of false alarms between 0 and 1, got {alarm:g}", cure="say 0.001")
     place = model.folder if isinstance(model, Model) else model_folder(model)
     if learn:
-        _refuse_registered(place)
+        refuse_registered(place)
     reference = None if learn else read_reference(place)  # before any work
     loaded = model if isinstance(model, Model) else load(place, device=device)
-    cases = watched_cases(loaded, Path(source))
+    cases = given_images(Path(source), loaded.plan.data)
     seen, refused = look_at(loaded, cases, progress=watch)
     if not seen:
         first = refused[0]
@@ -127,25 +128,6 @@ def monitor(
 
         write_text(Path(html), drift_page(result, reference, seen))
     return result
-
-
-def watched_cases(model: Model, source: Path) -> list[Case]:
-    """The images of a data set, labelled or not, or those of a file or a folder.
-
-    Args:
-        model: Its channels say which files belong together.
-        source: A data set (folder or CSV), an image file, or a folder of images.
-
-    Raises:
-        DataError: There is no image.
-    """
-    data = model.plan.data
-    known = any(all((source / name).is_dir() for name in pair) for pair in LAYOUTS)
-    if known or source.suffix.lower() == ".csv":
-        catalog = find_cases(source)
-        return [*catalog.cases, *catalog.unlabelled]
-    inputs = find_inputs(source, Path("predictions"), channels=data.channels, rank=data.rank)
-    return [Case(each.id, each.paths, None, each.id) for each in inputs]
 
 
 def compare(reference: ReferenceFile, seen: Sequence[Observation], *, alarm: float) -> tuple[DriftTest, ...]:
@@ -269,10 +251,8 @@ def look_at(
     for case in cases:
         try:
             pixels, grid = read_pixels(case, plan.data)
-            model.sole.check(pixels.shape, str(case.images[0]))
-            sample = prepare_pixels(pixels, grid, plan.preparation, id=case.id)
-            affordable = pixels[0].size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
-            prediction = model.sole.sample(sample, probabilities=affordable, progress=watch)
+            model.predictor.check(pixels.shape, str(case.images[0]))
+            prediction, sample = _answered(model, case.id, pixels, grid, progress=watch)
             if case.label is not None:
                 truth, known, _ = read_label(case, plan.data)
                 rows.append(
@@ -299,7 +279,28 @@ def look_at(
     return seen, tuple(refused)
 
 
-def _refuse_registered(place: Path) -> None:
+def _answered(
+    model: Model, id: str, pixels: np.ndarray, grid: Grid, *, progress: Progress
+) -> tuple[Prediction, Sample | None]:
+    """What a model makes of an image, and the image as it was prepared; None where several prepare it."""
+    plan = model.plan
+    affordable = pixels[0].size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
+    if isinstance(model.predictor, Ensemble):
+        found = model.predictor.array(pixels, grid, id=id, probabilities=affordable, progress=progress)
+        return found, None
+    sample = prepare_pixels(pixels, grid, plan.preparation, id=id)
+    return model.predictor.sample(sample, probabilities=affordable, progress=progress), sample
+
+
+def refuse_registered(place: Path) -> None:
+    """Refuse to learn a reference into a version of a registry.
+
+    Args:
+        place: The model folder.
+
+    Raises:
+        UsageError: It is one.
+    """
     if (place / NOTE).is_file():
         raise UsageError(
             "a version of a registry never changes, and its reference is a part of it",
@@ -330,5 +331,6 @@ def _blind(
             f"{len(seen)} images cannot show a drift at this rate of false alarms, {needed} are needed"
         )
     if not reference.embeddings:
-        notes.append("this model does not show its embedding (it was exported): it is not compared")
+        why = "exported ones and ensembles do not"
+        notes.append(f"this model does not show its embedding ({why}): it is not compared")
     return tuple(notes)

@@ -43,13 +43,13 @@ class Observation:
     embedding: np.ndarray | None
 
 
-def observe(model: Model, pixels: np.ndarray, sample: Sample, prediction: Prediction) -> Observation:
+def observe(model: Model, pixels: np.ndarray, sample: Sample | None, prediction: Prediction) -> Observation:
     """What an image looks like, and what a model made of it.
 
     Args:
         model: What predicted.
         pixels: ``(C, *S)`` as in the file.
-        sample: The same, prepared.
+        sample: The same, prepared; None where several networks answer, each of which prepares it by itself.
         prediction: Labels, and probabilities where they could be afforded.
     """
     names, labels = model.classes, prediction.labels
@@ -144,11 +144,11 @@ def read_reference(folder: Path) -> ReferenceFile:
     return reference
 
 
-def _embedding(model: Model, sample: Sample) -> np.ndarray | None:
+def _embedding(model: Model, sample: Sample | None) -> np.ndarray | None:
     """What the network makes of the image as a whole; an exported one does not show it, nor do several."""
     runtime = getattr(model.predictor, "runtime", None)  # several networks have none of their own
     network = getattr(runtime, "network", None)
-    if network is None or not hasattr(network, "encoder"):
+    if sample is None or network is None or not hasattr(network, "encoder"):
         return None
     from unetkit.inference.embedding import embed
 

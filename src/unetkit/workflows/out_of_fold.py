@@ -25,8 +25,9 @@ from unetkit.workflows.cross_validation import SPLIT
 from unetkit.workflows.evaluate import score_files, score_model
 from unetkit.workflows.fitting import to_fit
 from unetkit.workflows.measuring import prediction_path
-from unetkit.workflows.model import load_average
+from unetkit.workflows.model import Model, load_average
 from unetkit.workflows.object_sizes import told
+from unetkit.workflows.proposal import Measures, measures_for
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,13 @@ def measure_folds(
     """
     fit = to_fit(plan) and len(folds) > 1
     shutil.rmtree(run.folder / "predictions", ignore_errors=True)
+    measures = measures_for([case for fold in folds for case in fold.cases], plan.data, progress=progress)
     measured: list[Scores] = []
     rows: list[Rows] = []
     for fold in folds:
-        scores, found = _predicted(fold, chosen, plan, run, device=device, fit=fit, progress=progress)
+        models = [fold.models[place] for place in chosen]
+        model = load_average(models, plan, run.model, device=device)
+        scores, found = _predicted(fold, model, measures, run, fit=fit, progress=progress)
         measured.append(scores)
         rows.append(found)
     bins = pooled([scores.calibration for scores in measured])
@@ -87,7 +91,7 @@ def measure_folds(
     if fit:
         for place, fold in enumerate(folds):
             others = [row for other, found in enumerate(rows) if other != place for row in found]
-            again = _with_rules(fold, _rules(others), plan.data, run, progress=progress)
+            again = _with_rules(fold, _rules(others), plan.data, measures, run, progress=progress)
             applied |= again is not None
             measured[place] = again or measured[place]
         plan = told(plan, _rules([row for found in rows for row in found]), cases="out-of-fold cases")
@@ -100,31 +104,24 @@ def measure_folds(
         split=SPLIT,
         calibration=bins,
     )
-    scores = scores.model_copy(update={"calibration_objects": near})
+    scores = scores.model_copy(update={"calibration_objects": near, "reasons": dict(measures.reasons)})
     return OutOfFold(scores, tuple(measured), plan, applied)
 
 
 def _predicted(
-    fold: Fold,
-    chosen: Sequence[int],
-    plan: Plan,
-    run: Run,
-    *,
-    device: str,
-    fit: bool,
-    progress: Progress,
+    fold: Fold, model: Model, measures: Measures, run: Run, *, fit: bool, progress: Progress
 ) -> tuple[Scores, Rows]:
     """Scores of a fold as its models answer, the predictions saved; and the objects of each case."""
-    model = load_average([fold.models[place] for place in chosen], plan, run.model, device=device)
     found: Rows = []
+    data = model.plan.data
 
     def seen(case: Case, reference: np.ndarray, prediction: Prediction) -> None:
         model.save(prediction, prediction_path(run, case))
         if fit:
-            known = read_label(case, plan.data)[1]
-            found.append(objects(prediction.labels, reference, known, classes=len(plan.data.classes)))
+            known = read_label(case, data)[1]
+            found.append(objects(prediction.labels, reference, known, classes=len(data.classes)))
 
-    scores = score_model(model, fold.cases, split=SPLIT, seen=seen, progress=progress)
+    scores = score_model(model, fold.cases, split=SPLIT, measures=measures, seen=seen, progress=progress)
     return scores, found
 
 
@@ -133,7 +130,13 @@ def _rules(rows: Rows) -> list[Believable]:
 
 
 def _with_rules(
-    fold: Fold, rules: Sequence[Believable], data: DataPlan, run: Run, *, progress: Progress
+    fold: Fold,
+    rules: Sequence[Believable],
+    data: DataPlan,
+    measures: Measures,
+    run: Run,
+    *,
+    progress: Progress,
 ) -> Scores | None:
     """Scores of a fold when only believable objects stay; None where the rules ask for nothing."""
     if not any(rule.pixels or rule.largest for rule in rules):
@@ -141,7 +144,7 @@ def _with_rules(
     paths = {case.id: prediction_path(run, case) for case in fold.cases}
     for path in paths.values():
         _clean(path, rules, data)
-    return score_files(fold.cases, paths, data, split=SPLIT, progress=progress)
+    return score_files(fold.cases, paths, data, split=SPLIT, measures=measures, progress=progress)
 
 
 def _clean(path: Path, rules: Sequence[Believable], data: DataPlan) -> None:

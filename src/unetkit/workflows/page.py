@@ -105,6 +105,18 @@ class Html:
     text: str
 
 
+def stacked(text: str) -> Html:
+    """A figure with an interval in brackets behind it as a cell that is half as wide: the interval below.
+
+    Example:
+        >>> stacked("0.5 [0.4, 0.6]").text, stacked("none").text
+        ('0.5<br><small>0.4, 0.6</small>', 'none')
+    """
+    figure, sign, ends = text.partition(" [")
+    below = f"<br><small>{escape(ends.removesuffix(']'))}</small>" if sign else ""
+    return Html(f"{escape(figure)}{below}")
+
+
 def swatch(name: str, index: int) -> Html:
     """A class name with its colour."""
     spot = f'<span class="swatch" style="background:{color(index)}"></span>'

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.compression.parity import seconds_per_tile
-from unetkit.data.catalog import INDEX, LAYOUTS, find_cases
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
 from unetkit.inference.predict import Predictor
@@ -22,7 +21,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.scores import CaseScores
 from unetkit.runtimes import Runtime
 from unetkit.spatial.intensity import stored_pixels
-from unetkit.workflows.predict import find_inputs
+from unetkit.workflows.given_images import given_images
 
 IMAGES = 8
 """At most this many of the given images are compared."""
@@ -175,13 +174,8 @@ def some_cases(source: Path, out: Path, plan: Plan) -> list[Case]:
     Raises:
         DataError: There is no image.
     """
-    folders = {name for pair in LAYOUTS for name in pair}
-    if source.suffix == ".csv" or any((source / name).exists() for name in (INDEX, *folders)):
-        catalog = find_cases(source)
-        found = catalog.cases or catalog.unlabelled
-    else:
-        inputs = find_inputs(source, out, channels=plan.data.channels)
-        found = tuple(Case(id=each.id, images=each.paths, label=None, group=each.id) for each in inputs)
+    every = given_images(source, plan.data, out=out)
+    found = [case for case in every if case.label is not None] or every
     chosen = np.unique(np.linspace(0, len(found) - 1, min(IMAGES, len(found))).round().astype(int))
     return [found[int(index)] for index in chosen]
 

@@ -163,6 +163,8 @@ def predict(
     place = model.folder if isinstance(model, Model) else model_folder(model)
     changes = {**(kept_screen(place) if settings.get("screen") else {}), **settings.get("changes", {})}
     plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
+    if settings.get("tta") and not plan.inference.mirror_axes:
+        watch.say("warning: this model was not trained on mirrored images: --tta changes nothing")
     inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
     batch = Batch(target, work_of(place, plan, settings, device=device))
     kept = {each.target: row for each in inputs if resume and (row := _kept(batch, each))}

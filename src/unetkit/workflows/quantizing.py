@@ -138,7 +138,7 @@ def calibrated_run(chain: Chain, model: Path, plan: Plan, *, whole: bool) -> Tra
         with (
             Preemptible(folder, cure="run the same command again") as preemptible,
             open_run(folder, resume=True, overwrite=False) as run,
-            RunLog(run),
+            RunLog(run, chain.source),
         ):
             ready = make_ready(chain.source, run, wishes, progress=chain.progress)
             preemptible.check()

@@ -13,6 +13,7 @@ from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.workflows import page
+from unetkit.workflows.model_folder import engine_folder
 from unetkit.workflows.page import Html, Line
 from unetkit.workflows.starting import Start
 
@@ -143,15 +144,18 @@ def usage(run: Run, plan: Plan) -> str:
         run: Where it lies.
         plan: What it takes.
     """
-    name = "scan.nii.gz" if plan.data.rank == 3 else "image.png"
+    name, place = (
+        "scan.nii.gz" if plan.data.rank == 3 else "image.png",
+        engine_folder(run.folder) or run.model,
+    )
     commands = (
-        f"unet predict {run.model} {name} --out predictions\n"
-        f"unet evaluate {run.model} another_data_set\n"
-        f"unet info {run.model}"
+        f"unet predict {place} {name} --out predictions\n"
+        f"unet evaluate {place} another_data_set\n"
+        f"unet info {place}"
     )
     ids = ", ".join(f"{index} {label}" for index, label in enumerate(plan.data.classes))
     program = (
-        f'import numpy as np\nimport unetkit as uk\n\nmodel = uk.load("{run.model}")\n'
+        f'import numpy as np\nimport unetkit as uk\n\nmodel = uk.load("{place}")\n'
         f'mask = model.predict("{name}")\nprint(np.unique(np.asarray(mask)))  # class ids: {ids}'
     )
     return f"{page.code(commands)}{page.code(program)}"

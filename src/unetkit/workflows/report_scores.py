@@ -37,9 +37,10 @@ def headline(run: Run, scores: Scores | None, manifest: Manifest | None) -> str:
         groups = len({case.group for case in scores.cases})
         what = _SPLITS.get(scores.split, f"split: {scores.split}")
         items.append(("Cases measured", str(len(scores.cases)), f"{groups} groups, {what}"))
-        gap = calibration_error(scores.calibration_objects)
-        if gap is not None:
-            items.append(("Calibration error (ECE)", f"{gap:.1%}", "of the confidence in pixels of objects"))
+        if any(count for _, _, count in scores.calibration_objects):
+            sure, right, gap = _trust(scores.calibration_objects)
+            note = f"over the pixels it calls an object; the gap (ECE) is {100 * gap:.1f} points"
+            items.append(("Its confidence", f"{sure:.0%} sure, {right:.0%} right", note))
     steps = list(run.events("step"))
     if steps:
         spent = manifest.seconds.get("training") if manifest else None
@@ -79,6 +80,9 @@ def class_table(scores: Scores | None) -> str:
         scores.heading(metric, _NAMES.get(metric, metric.replace("_", " "))) for metric in scores.metrics
     ]
     table = page.table(head, rows, numbers=range(1, len(head)))
+    for why, metrics in scores.explained.items():
+        named = ", ".join(metrics).replace("_", " ")
+        table += f'<p class="soft">{escape(named)}: measured because of {escape(why)}</p>'
     return (
         f'{table}<p class="soft">Mean over cases; below it the 95 % bootstrap interval, groups resampled.</p>'
         f'<details><summary>How missed and empty cases count</summary><p class="soft">'
@@ -145,7 +149,7 @@ def calibration_curves(scores: Scores | None) -> str:
         scores: None where nothing was measured.
     """
     kinds = (
-        [("all pixels", scores.calibration), ("pixels of objects", scores.calibration_objects)]
+        [("all pixels", scores.calibration), ("pixels it calls an object", scores.calibration_objects)]
         if scores
         else []
     )
@@ -153,17 +157,27 @@ def calibration_curves(scores: Scores | None) -> str:
     if not kept:
         return ""
     charts = "".join(page.calibration_chart(rows, title=f"Reliability, {name}") for name, rows in kept)
-    head = ("", "calibration error (ECE)", "mean confidence", "share right", "pixels")
+    head = ("", "how sure, mean", "how often right", "gap (ECE), points", "pixels")
     table = page.table(head, [_confidence(name, rows) for name, rows in kept], numbers=range(1, 5))
     words = (
-        "On the dashed line the model is as often right as it claims; below the line it is too sure of "
-        "itself. The larger a dot, the more pixels. Easy background makes the error over all pixels "
-        "small: that of pixels that the reference or the prediction calls an object says more."
+        "A confidence of 90 % can be trusted where the model is right in nine of ten such pixels: on the "
+        "dashed line. Below it the model is too sure of itself, above it too modest; the larger a dot, the "
+        "more pixels. The gap (expected calibration error) is the mean distance from that line. Easy "
+        "background makes it small over all pixels: look at the pixels that the model calls an object. A "
+        "large gap says nothing against the masks; it says not to read probabilities and maps of uncertainty "
+        "as chances."
     )
     return f'<p>{words}</p><div class="charts">{charts}</div>{table}'
 
 
 def _confidence(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    sure, right, gap = _trust(rows)
+    total = sum(count for _, _, count in rows)
+    return name, f"{sure:.1%}", f"{right:.1%}", f"{100 * gap:.2f}", f"{total:,}"
+
+
+def _trust(rows: Sequence[Row]) -> tuple[float, float, float]:
+    """Mean confidence, share right, and the calibration error; there is a pixel."""
     total = sum(count for _, _, count in rows)
     sure, right = (sum(row[part] * row[2] for row in rows) / total for part in (0, 1))
-    return name, f"{calibration_error(rows) or 0:.2%}", f"{sure:.1%}", f"{right:.1%}", f"{total:,}"
+    return sure, right, calibration_error(rows) or 0.0

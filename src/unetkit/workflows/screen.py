@@ -18,10 +18,9 @@ from unetkit.inference.screen import worth_computing
 from unetkit.inference.stream import Box
 from unetkit.records.case import Case
 from unetkit.records.progress import Progress, Quiet
-from unetkit.records.run import Run
 from unetkit.records.saved import Saved
-from unetkit.records.split import SplitFile
 from unetkit.workflows.model import Model, load
+from unetkit.workflows.seen import read_seen, relation
 
 _CONFIDENCE = 0.95
 _DIGITS = 1e6
@@ -155,11 +154,8 @@ def _unseen(folder: Path, source: Path, *, progress: Progress) -> tuple[list[Cas
     raise_if_refused(inspection)
     digests = {facts.id: facts.digest for facts in inspection.facts}
     cases = [case for case in inspection.catalog.cases if case.label is not None]
-    file = Run(folder.parent).split
-    if not file.is_file():
-        return cases, "unknown"
-    split = SplitFile.from_json(file.read_bytes(), where=file)
-    trained, held_out = ({split.digests.get(id) for id in ids} for ids in (split.train, split.held_out))
+    seen = read_seen(folder)
+    trained = set(seen.trained_on) if seen is not None else set()
     left = [case for case in cases if digests[case.id] not in trained]
     if not left:
         raise UsageError(
@@ -167,7 +163,7 @@ def _unseen(folder: Path, source: Path, *, progress: Progress) -> tuple[list[Cas
             cure="give labelled cases that it never saw",
             where=source,
         )
-    return left, "held-out" if all(digests[case.id] in held_out for case in left) else "unknown"
+    return left, relation(folder, {case.id: digests[case.id] for case in left})
 
 
 def _look(model: Model, cases: Sequence[Case], *, progress: Progress) -> list[_Looked]:

@@ -42,7 +42,7 @@ def write_uncertainty(
     apart: np.ndarray | None = None
     axes = model.plan.inference.mirror_axes
     if tta and axes:
-        pixels, grid = read_pixels(Case(prediction.id, tuple(paths), None, prediction.id), model.plan.data)
+        pixels, grid = read_pixels(Case.unlabelled(prediction.id, tuple(paths)), model.plan.data)
         shares, apart = mirrored_passes(
             lambda mirrored: _probabilities(model, mirrored, grid), pixels, prediction.labels, axes
         )

@@ -10,6 +10,7 @@ import numpy as np
 from unetkit.data.formats import Box, Header
 from unetkit.data.formats.tiff_windows import Range, shown
 from unetkit.errors import DataError
+from unetkit.records.case import Grid
 
 MOST_CHANNELS = 4
 """A nameless axis up to this length is one of channels; a longer one is that of a volume's slices."""
@@ -96,6 +97,51 @@ def channels_first(array: np.ndarray, axes: str) -> np.ndarray:
     if "C" not in named:
         return kept[None]
     return np.moveaxis(kept, named.index("C"), 0)
+
+
+def header_of(
+    axes: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    grid: Grid | None = None,
+    *,
+    notes: tuple[str, ...] = (),
+) -> Header:
+    """What an array with these axes claims; bits count as bytes.
+
+    Args:
+        axes: A letter per stored axis.
+        shape: As stored.
+        dtype: As stored.
+        grid: Where the pixels lie; spacing 1 where nothing states it.
+        notes: What had to be decided.
+
+    Example:
+        >>> header = header_of("CYX", (3, 5, 6), np.dtype(">u2"))
+        >>> header.channels, header.shape, header.dtype
+        (3, (5, 6), 'uint16')
+    """
+    kind = "uint8" if dtype.kind == "b" else dtype.newbyteorder("=").name
+    space = space_of(axes, shape)
+    return Header(channels_of(axes, shape), space, kind, grid or Grid.plain(len(space)), notes=notes)
+
+
+def refuse_channels(path: Path, count: int) -> None:
+    """Refuse an array with several channels as a label.
+
+    Args:
+        path: The file, for the error.
+        count: Its channels.
+
+    Raises:
+        DataError: They are not one.
+    """
+    if count != 1:
+        raise DataError(
+            f"expected one label per pixel, got {count} channels",
+            cure="save the label as one array of class numbers",
+            where=path,
+        )
 
 
 class ArrayWindows:

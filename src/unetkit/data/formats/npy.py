@@ -13,10 +13,10 @@ from unetkit.data.formats import Header
 from unetkit.data.formats.axes import (
     ArrayWindows,
     channels_first,
-    channels_of,
+    header_of,
     label_axes,
     nameless_axes,
-    space_of,
+    refuse_channels,
 )
 from unetkit.data.formats.checks import file_bytes, refuse_claim, smallest_unsigned, whole_numbers
 from unetkit.data.formats.rows import counted
@@ -52,12 +52,7 @@ class NpyFormat:
         """Values ``(*S)`` as stored."""
         stored = _opened(path)
         values = channels_first(_whole(path, stored), label_axes(stored.shape, path))
-        if len(values) != 1:
-            raise DataError(
-                f"expected one label per pixel, got {len(values)} channels",
-                cure="save the label as one array of class numbers",
-                where=path,
-            )
+        refuse_channels(path, len(values))
         return whole_numbers(path, np.ascontiguousarray(values[0])), Grid.plain(values.ndim - 1)
 
     def write(self, path: Path, labels: np.ndarray, grid: Grid) -> None:
@@ -133,10 +128,7 @@ def _opened(path: Path, *, limit: int | None = None) -> _Stored:
 
 def _header(path: Path, stored: _Stored) -> Header:
     axes, note = nameless_axes(stored.shape, path)
-    space = space_of(axes, stored.shape)
-    kind = "uint8" if stored.dtype.kind == "b" else stored.dtype.name
-    notes = (note,) if note else ()
-    return Header(channels_of(axes, stored.shape), space, kind, Grid.plain(len(space)), notes=notes)
+    return header_of(axes, stored.shape, stored.dtype, notes=(note,) if note else ())
 
 
 def _stored_array(path: Path, stored: _Stored, *, first: int) -> StoredArray:

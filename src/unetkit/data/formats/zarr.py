@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from unetkit.data.formats import Box, Header
-from unetkit.data.formats.axes import ArrayWindows, channels_of, space_of
+from unetkit.data.formats.axes import ArrayWindows, channels_of, header_of, refuse_channels, space_of
 from unetkit.data.formats.checks import TRUNCATED, refuse_claim, smallest_unsigned, whole_numbers
 from unetkit.data.formats.rows import KeptRows, Stack, counted, level_shapes, with_levels
 from unetkit.data.formats.tiff_windows import Range
@@ -55,13 +55,7 @@ class ZarrFormat:
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
         """Values ``(*S)`` as stored."""
         array = _checked(path, label=True)
-        count = channels_of(array.axes, array.shape)
-        if count != 1:
-            raise DataError(
-                f"expected one label per pixel, got {count} channels",
-                cure="save the label as one array of class numbers",
-                where=path,
-            )
+        refuse_channels(path, channels_of(array.axes, array.shape))
         part = _Reader(path, array).stored(tuple((0, size) for size in array.shape))
         return whole_numbers(path, part.reshape(space_of(array.axes, array.shape))), array.grid
 
@@ -188,9 +182,7 @@ def _checked(path: Path, *, limit: int | None = None, label: bool = False) -> Za
 
 
 def _header(array: ZarrArray) -> Header:
-    kind = "uint8" if array.dtype.kind == "b" else array.dtype.newbyteorder("=").name
-    space = space_of(array.axes, array.shape)
-    return Header(channels_of(array.axes, array.shape), space, kind, array.grid, notes=array.notes)
+    return header_of(array.axes, array.shape, array.dtype, array.grid, notes=array.notes)
 
 
 def _package() -> ModuleType:
