@@ -12,6 +12,7 @@ from PIL import Image
 
 from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import inspect, inspect_unlabelled, raise_if_refused
+from unetkit.data.labels import read_pixels
 from unetkit.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -143,6 +144,20 @@ def test_an_alpha_that_counts_as_a_channel_is_said(root):
     ]
 
 
+def test_an_alpha_that_others_lack_is_left_out(root):
+    write(root / "images/a.png", picture(0, 12, 16, 4))
+    for number, id in enumerate("bc", start=1):
+        write(root / f"images/{id}.png", picture(number, 12, 16, 3))
+    seen = look(root)
+    assert seen.data is not None
+    assert seen.data.channels == ("red", "green", "blue")
+    assert [(fact.channels, len(fact.minima), len(fact.sampled)) for fact in seen.facts] == [(3, 3, 3)] * 3
+    said = [each.problem for each in seen.problems if "alpha" in each.problem]
+    assert said == ["its alpha was left out: other pictures have none, or an opaque one"]
+    pixels, _ = read_pixels(seen.catalog.cases[0], seen.data)
+    np.testing.assert_array_equal(pixels, read_pixels(seen.catalog.cases[0])[0][:3])
+
+
 def test_missing_mask(root):
     (root / "masks/b.png").unlink()
     problem = only_refusal(root)
@@ -164,7 +179,7 @@ def test_turned_mask(root):
 
 
 def test_rgb_mask(root):
-    write(root / "masks/b.png", np.stack([mask(1)] * 3, axis=-1))
+    write(root / "masks/b.png", np.stack([mask(1), mask(1), mask(1) * 0], axis=-1))
     problem = only_refusal(root)
     assert problem.where.endswith("masks/b.png")
     assert problem.problem.startswith("an RGB mask: expected one channel of class numbers")
@@ -223,7 +238,8 @@ def test_all_background(root):
 
 
 def test_mixed_channel_counts(root):
-    write(root / "images/b.png", picture(1, 12, 16, 4))
+    (root / "images/b.png").unlink()
+    write(root / "images/b.tif", picture(1, 12, 16, 4))
     problem = only_refusal(root)
     assert problem.problem == "mixed channel counts: 1 channels in 'a', 4 channels in 'b'"
     assert problem.cure == "give every image the same channels"

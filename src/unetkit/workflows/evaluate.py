@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from unetkit.data.catalog import LAYOUTS, find_cases
+from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
+from unetkit.data.folders import LAYOUTS
 from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.catalog import LAYOUTS, find_cases
+from unetkit.data.catalog import find_cases, holds_cases
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
@@ -140,8 +140,7 @@ def watched_cases(model: Model, source: Path) -> list[Case]:
         DataError: There is no image.
     """
     data = model.plan.data
-    known = any(all((source / name).is_dir() for name in pair) for pair in LAYOUTS)
-    if known or source.suffix.lower() == ".csv":
+    if holds_cases(source):
         catalog = find_cases(source)
         return [*catalog.cases, *catalog.unlabelled]
     inputs = find_inputs(source, Path("predictions"), channels=data.channels, rank=data.rank)

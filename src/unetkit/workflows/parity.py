@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.compression.parity import seconds_per_tile
-from unetkit.data.catalog import INDEX, LAYOUTS, find_cases
+from unetkit.data.catalog import find_cases, holds_cases
 from unetkit.data.labels import read_label
 from unetkit.data.prepare import prepare
 from unetkit.inference.predict import Predictor
@@ -167,8 +167,7 @@ def some_cases(source: Path, out: Path, plan: Plan) -> list[Case]:
     Raises:
         DataError: There is no image.
     """
-    folders = {name for pair in LAYOUTS for name in pair}
-    if source.suffix == ".csv" or any((source / name).exists() for name in (INDEX, *folders)):
+    if holds_cases(source):
         catalog = find_cases(source)
         found = catalog.cases or catalog.unlabelled
     else:

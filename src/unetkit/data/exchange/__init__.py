@@ -21,6 +21,7 @@ KINDS = {
     "nnunet": "unetkit.data.exchange.nnunet:NnUnet",
     "coco": "unetkit.data.exchange.coco:Coco",
     "labelme": "unetkit.data.exchange.labelme:LabelMe",
+    "yolo": "unetkit.data.exchange.yolo:Yolo",
     "cvat": "unetkit.data.exchange.cvat:Cvat",
     "rtstruct": "unetkit.data.exchange.rtstruct:Rtstruct",
 }

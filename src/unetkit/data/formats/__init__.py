@@ -27,7 +27,7 @@ FORMATS = {
 }
 
 SUFFIXES = {
-    ".png": "raster", ".jpg": "raster", ".jpeg": "raster", ".bmp": "raster",
+    ".png": "raster", ".jpg": "raster", ".jpeg": "raster", ".bmp": "raster", ".gif": "raster",
     ".tif": "tiff", ".tiff": "tiff",
     ".nii": "nifti", ".nii.gz": "nifti",
     ".dcm": "dicom",
