@@ -12,7 +12,7 @@ GREY, TWO, THREE = ("image",), ("T1", "T2"), ("T1", "T2", "CT")
 
 
 def touch(folder, *names):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).touch()
     return folder
@@ -78,6 +78,9 @@ def test_inputs_that_cannot_be_are_refused(tmp_path):
         find_inputs(tmp_path / "no", tmp_path, channels=GREY)
     with pytest.raises(DataError, match="holds no image"):
         find_inputs(touch(tmp_path / "empty", "a.txt"), tmp_path, channels=GREY)
+    touch(tmp_path / "set" / "images", "a.png")
+    with pytest.raises(DataError, match=r"name the folder of the images itself, such as .*set/images"):
+        find_inputs(tmp_path / "set", tmp_path, channels=GREY)
     with pytest.raises(DataError, match="no format reads"):
         find_inputs(tmp_path / "empty" / "a.txt", tmp_path, channels=GREY)
 

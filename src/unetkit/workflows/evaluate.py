@@ -16,6 +16,7 @@ from unetkit.data.folders import LAYOUTS
 from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
+from unetkit.data.pairing import pair_names
 from unetkit.data.problems import raise_refusals
 from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
@@ -209,7 +210,7 @@ def folder_scores(
     metrics: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Scores:
-    """Measure a folder of label files against another, matched by stem.
+    """Measure a folder of label files against another, matched by name as images and masks are.
 
     A label without a prediction is an absent prediction and takes the worst value of every metric. Which
     value is which class is decided as for a training: by the references and the ``dataset.json`` beside them.
@@ -227,6 +228,10 @@ def folder_scores(
     """
     watch = progress or Quiet()
     found, wanted = _label_files(predictions), _label_files(labels)
+    names, guessed = pair_names(list(found), list(wanted))
+    if guessed:
+        watch.say(guessed)
+    found = {names.get(stem, stem): path for stem, path in found.items()}
     if not set(found) & set(wanted):
         cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
         inside = next((labels / name for _, name in LAYOUTS if (labels / name).is_dir()), None)
@@ -297,7 +302,7 @@ def _pair(case: Case, predicted: Path | None, data: DataPlan, measures: Measures
                 where=predicted,
             )
         _refuse_other_place(case, grid, predicted, place)
-        grid = _stated_grid(grid, place)
+        grid = place if place.calibrated and not grid.calibrated else grid  # whichever file states it
     return score_case(
         case.id,
         case.group,
@@ -310,11 +315,6 @@ def _pair(case: Case, predicted: Path | None, data: DataPlan, measures: Measures
         tolerance_mm=measures.tolerance_mm,
         calibrated=grid.calibrated,
     )
-
-
-def _stated_grid(label: Grid, other: Grid) -> Grid:
-    """Where a pair lies: the label's grid, or the other's where only that one is stated by its file."""
-    return other if other.calibrated and not label.calibrated else label
 
 
 def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) -> None:

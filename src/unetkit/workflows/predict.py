@@ -225,11 +225,12 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
     whole = source.is_file() or (is_image_folder(source) and (rank > 2 or not slices))
     files = [source] if whole else sorted(path for path in source.iterdir() if kind_of(path))
     if not files:
-        raise DataError(
-            "this folder holds no image",
-            cure=f"name a folder with files of {', '.join(SUFFIXES)}",
-            where=source,
-        )
+        inside = (path for path in sorted(source.iterdir()) if path.is_dir())
+        first = next((path for path in inside if any(map(kind_of, path.iterdir()))), None)
+        cure = f"name a folder with files of {', '.join(SUFFIXES)}"
+        if first is not None:
+            cure = f"name the folder of the images itself, such as {first}"
+        raise DataError("this folder holds no image", cure=cure, where=source)
     if whole and kind_of(source) is None:
         raise DataError("no format reads this file", cure=f"give one of {', '.join(SUFFIXES)}", where=source)
     inputs: dict[Path, Input] = {}
