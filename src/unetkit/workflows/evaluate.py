@@ -12,7 +12,7 @@ import numpy as np
 
 from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
-from unetkit.data.folders import LAYOUTS
+from unetkit.data.folders import exact_pair
 from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
@@ -234,9 +234,8 @@ def folder_scores(
     found = {names.get(stem, stem): path for stem, path in found.items()}
     if not set(found) & set(wanted):
         cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
-        inside = next((labels / name for _, name in LAYOUTS if (labels / name).is_dir()), None)
-        if found and inside is not None:
-            cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside}"
+        if found and (inside := exact_pair(labels)) is not None:
+            cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside[1]}"
         raise UsageError(
             "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
         )
@@ -302,7 +301,7 @@ def _pair(case: Case, predicted: Path | None, data: DataPlan, measures: Measures
                 where=predicted,
             )
         _refuse_other_place(case, grid, predicted, place)
-        grid = place if place.calibrated and not grid.calibrated else grid  # whichever file states it
+        grid = _stated_grid(grid, place)
     return score_case(
         case.id,
         case.group,
@@ -315,6 +314,11 @@ def _pair(case: Case, predicted: Path | None, data: DataPlan, measures: Measures
         tolerance_mm=measures.tolerance_mm,
         calibrated=grid.calibrated,
     )
+
+
+def _stated_grid(label: Grid, other: Grid) -> Grid:
+    """Where a pair lies: the label's grid, or the other's where only that one is stated by its file."""
+    return other if other.calibrated and not label.calibrated else label
 
 
 def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) -> None:
