@@ -57,11 +57,12 @@ def test_images_of_pascal_voc_without_a_mask_are_left_out(tmp_path):
     ("name", "words"),
     [
         ("a.txt", r"only a\.txt\. Do this: outlines are no masks yet: unet convert"),
+        ("cat/a.png", r"only cat, dog\. Do this: put one mask per image into labels/ itself"),
         ("a.webp", r"only a\.webp\. Do this: put the masks there, as \.png"),
     ],
 )
 def test_a_folder_without_readable_masks_says_what_it_holds(tmp_path, name, words):
-    lay(tmp_path, "images/a.png", f"labels/{name}")
+    lay(tmp_path, "images/a.png", f"labels/{name}", *(["labels/dog/a.png"] if "/" in name else []))
     with pytest.raises(DataError, match=f"this folder holds no mask that can be read, {words}"):
         matched(tmp_path)
 

@@ -115,7 +115,9 @@ def _no_mask(folder: Path) -> DataError:
     """The error for a folder of masks without one that can be read."""
     inside = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     cure = f"put the masks there, as {', '.join(SUFFIXES)}"
-    if any(name.lower().endswith((".txt", ".json", ".xml")) for name in inside):
+    if any((folder / name).is_dir() for name in inside):
+        cure = f"put one mask per image into {folder.name}/ itself, with a number for each class"
+    elif any(name.lower().endswith((".txt", ".json", ".xml")) for name in inside):
         cure = f"outlines are no masks yet: unet convert {folder.parent} OUT makes images/ and masks/ of them"
     got = f"only {listed(inside)}" if inside else "it is empty"
     return DataError(f"this folder holds no mask that can be read, {got}", cure=cure, where=folder)

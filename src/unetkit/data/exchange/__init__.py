@@ -22,6 +22,7 @@ KINDS = {
     "coco": "unetkit.data.exchange.coco:Coco",
     "labelme": "unetkit.data.exchange.labelme:LabelMe",
     "yolo": "unetkit.data.exchange.yolo:Yolo",
+    "colours": "unetkit.data.exchange.colours:Colours",
     "cvat": "unetkit.data.exchange.cvat:Cvat",
     "rtstruct": "unetkit.data.exchange.rtstruct:Rtstruct",
 }

@@ -99,8 +99,8 @@ class RasterFormat:
             if image.format == "JPEG":
                 raise DataError(
                     "a JPEG mask is refused: its compression invents label values",
-                    cure="export it as PNG from where it was drawn (saving it as PNG is no cure); of a mask "
-                    "in black and white that exists as JPEG only, save what is above 127 as PNG",
+                    cure="export it as PNG from where it was drawn (saving it as PNG is no cure); masks in "
+                    "black and white that exist as JPEG only become PNG with: unet convert colours SRC OUT",
                     where=path,
                 )
             depth = _png_depth(path)[0] if image.format == "PNG" else 8
@@ -146,7 +146,8 @@ def _colours(mode: str, path: Path) -> DataError:
     """The error for a mask of colours."""
     return DataError(
         f"an RGB mask: expected one channel of class numbers, got colours ({mode})",
-        cure="save the mask as a grey or palette PNG whose pixel values are the class numbers",
+        cure="save the mask as a grey or palette PNG whose pixel values are the class numbers, or let a "
+        "whole data set of colours be numbered: unet convert colours SRC OUT",
         where=path,
     )
 
