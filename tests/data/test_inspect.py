@@ -256,6 +256,20 @@ def test_grey_among_colour_is_said_and_accepted(root):
     assert "a grey picture counts as one with three equal channels" in problem.problem
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "said"), [((4, 12, 12), 1, 1), ((4, 12, 12), 2, 0), ((5, 12, 12), 1, 0)]
+)
+def test_thin_volumes_of_cubes_may_have_lost_their_spacing(tmp_path, shape, spacing, said):
+    for folder, array in (("imagesTr", picture(1, *shape)), ("labelsTr", picture(2, *shape) // 128)):
+        (tmp_path / folder).mkdir()
+        affine = np.diag([1, 1, spacing, 1])
+        nib.save(nib.Nifti1Image(array.T, affine), tmp_path / folder / "a.nii.gz")
+    problems = findings(tmp_path, "spacing")
+    assert [problem.severity for problem in problems] == ["warning"] * said
+    if said:
+        assert "yet 'a' has 4 × 12 × 12 voxels" in problems[0].problem
+
+
 def test_mixed_rank(root):
     (root / "images/b.png").unlink()
     (root / "masks/b.png").unlink()

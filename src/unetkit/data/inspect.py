@@ -23,6 +23,8 @@ from unetkit.records.progress import Progress, Quiet
 __all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "inspect_unlabelled", "raise_if_refused"]
 
 
+_FLAT = 3
+"""Volumes so many times longer than thick, at 1 mm on every axis, have lost their spacing on the way."""
 _ALPHA = "its alpha is not opaque everywhere: it counts as one more channel"
 _NO_ALPHA = "its alpha was left out: other pictures have none, or an opaque one"
 
@@ -257,6 +259,12 @@ def _across(facts: Sequence[CaseFacts], stated: tuple[str, ...]) -> list[Problem
         odd = next(fact.id for fact in facts if not fact.calibrated)
         text = "some files state their spacing and some do not (1 was assumed there)"
         problems.append(warning("spacing", odd, text, "write the spacing into every file"))
+    flat = [fact for fact in facts if len(fact.shape) == 3 and _FLAT * min(fact.shape) <= max(fact.shape)]
+    if len(flat) == len(facts) > 0 and all(set(fact.spacing_mm) == {1.0} for fact in facts):
+        many = _by(flat[0].shape)
+        text = f"the spacing is 1 mm on every axis, or not stated, yet '{flat[0].id}' has {many} voxels"
+        cure = "write the true spacing into the files if they lost it; plans and distances in mm follow it"
+        problems.append(warning("spacing", flat[0].id, text, cure))
     return problems + _duplicates(facts)
 
 
