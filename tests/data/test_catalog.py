@@ -111,7 +111,7 @@ def test_other_layouts_are_said_and_so_is_what_was_left_out(tmp_path):
         f"{side}/{kind}/{n}.png" for side in ("train", "val") for kind in ("images", "gt") for n in (1, 2)
     ]
     catalog = find_cases(lay(tmp_path, *names, "test/images/1.png"))
-    assert catalog.layout == "train/images/ + train/gt/ and 1 more"
+    assert catalog.layout == "train/images/ + train/gt/ and 1 more like it"
     assert [(case.id, case.split) for case in catalog.cases] == [
         ("train-1", "train"),
         ("train-2", "train"),

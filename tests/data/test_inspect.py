@@ -173,6 +173,18 @@ def test_mask_of_another_size(root):
     assert problem.cure == "export the mask at the size of the image"
 
 
+def test_channels_that_were_written_as_slices_are_told(root):
+    (root / "images/b.png").unlink()
+    write(root / "images/b.tif", picture(1, 12, 16, 8))
+    problem = next(each for each in look(root).problems if each.code == "label-size")
+    assert problem.problem.endswith("has 12 × 16 × 8 pixels, its mask 12 × 16")
+    assert "planarconfig='contig'" in problem.cure
+    tifffile.imwrite(
+        root / "images/b.tif", picture(1, 12, 16, 8), photometric="minisblack", planarconfig="contig"
+    )
+    assert read_pixels(find_cases(root).cases[1])[0].shape == (8, 12, 16)
+
+
 def test_turned_mask(root):
     write(root / "masks/b.png", mask(1).T.copy())
     assert "turned: the image may carry an EXIF rotation that the mask lacks" in only_refusal(root).problem

@@ -115,7 +115,7 @@ def _from_folder(source: Path) -> Catalog:
         raise DataError(
             f"no known layout; this folder holds: {listed(inside, 8)}", cure=_EXPECTED, where=source
         )
-    layout = words_of(parts[0], source) + (f" and {len(parts) - 1} more" if parts[1:] else "")
+    layout = words_of(parts[0], source) + (f" and {len(parts) - 1} more like it" if parts[1:] else "")
     found = Found(notes=[f"found the layout {layout}"])
     named = name_cases(source, parts, found)
     if exact is None:

@@ -23,6 +23,10 @@ from unetkit.records.progress import Progress, Quiet
 __all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "inspect_unlabelled", "raise_if_refused"]
 
 
+_CHANNELS_LAST = (
+    "if the longer one holds channels, write them as such: of a TIFF (y, x, channel) with "
+    "tifffile.imwrite(…, photometric='minisblack', planarconfig='contig'), of .npy at most 4 of them"
+)
 _FLAT = 3
 """Volumes so many times longer than thick, at 1 mm on every axis, have lost their spacing on the way."""
 _ALPHA = "its alpha is not opaque everywhere: it counts as one more channel"
@@ -217,7 +221,7 @@ def _other_size(case: Case, image: tuple[int, ...], label: tuple[int, ...]) -> P
         f"a mask of another size: the image {case.images[0].name} has {_by(image)} pixels, "
         f"its mask {_by(label)}"
         + (" (turned: the image may carry an EXIF rotation that the mask lacks)" if turned else ""),
-        "export the mask at the size of the image",
+        _CHANNELS_LAST if len(image) == 1 + len(label) else "export the mask at the size of the image",
     )
 
 
@@ -259,7 +263,8 @@ def _across(facts: Sequence[CaseFacts], stated: tuple[str, ...]) -> list[Problem
         odd = next(fact.id for fact in facts if not fact.calibrated)
         text = "some files state their spacing and some do not (1 was assumed there)"
         problems.append(warning("spacing", odd, text, "write the spacing into every file"))
-    flat = [fact for fact in facts if len(fact.shape) == 3 and _FLAT * min(fact.shape) <= max(fact.shape)]
+    deep = [fact for fact in facts if len(fact.shape) == 3 and min(fact.shape) > 1]
+    flat = [fact for fact in deep if _FLAT * min(fact.shape) <= max(fact.shape)]
     if len(flat) == len(facts) > 0 and all(set(fact.spacing_mm) == {1.0} for fact in facts):
         many = _by(flat[0].shape)
         text = f"the spacing is 1 mm on every axis, or not stated, yet '{flat[0].id}' has {many} voxels"

@@ -33,6 +33,7 @@ class Found:
         problems: What is wrong.
         notes: What was recognised, in words.
         channels: Channel names that the file names state.
+        guessed: Whether it was said that masks have other names than their images.
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Found:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     channels: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 @dataclass
@@ -70,7 +72,7 @@ def name_cases(source: Path, parts: Sequence[Part], found: Found) -> Named:
     Raises:
         DataError: A folder holds no image or no mask, two files have one name, or a channel is missing.
     """
-    gathered = [(part, *_gather(part, found)) for part in parts]
+    gathered = [(part, *_gather(part, source, found)) for part in parts]
     places = [part.images.relative_to(source).parts for part in parts]
     shared = set(places[0]).intersection(*places)
     prefixes = ["-".join(word for word in place if word not in shared) for place in places]
@@ -86,7 +88,7 @@ def name_cases(source: Path, parts: Sequence[Part], found: Found) -> Named:
     return named
 
 
-def _gather(part: Part, found: Found) -> tuple[dict[str, tuple[Path, ...]], dict[str, Path]]:
+def _gather(part: Part, source: Path, found: Found) -> tuple[dict[str, tuple[Path, ...]], dict[str, Path]]:
     """Images and masks of one part, each by the id of its case."""
     images = _files(part.images, found)
     if part.whole:
@@ -97,28 +99,29 @@ def _gather(part: Part, found: Found) -> tuple[dict[str, tuple[Path, ...]], dict
         return {part.images.name: tuple(channels)}, {part.images.name: masks[0]}
     images, masks = masks_beside(images) if part.mixed else (images, _files(part.labels, found))
     if not masks:
-        raise _no_mask(part.labels)
+        raise _no_mask(part.labels, source)
     stems, labels = _unique(images, part.images), _unique(masks, part.labels)
     channelled = dict.fromkeys(hit[0] for path in images if (hit := channel_of(path)))
     cases = [*stems, *(channelled if channelled.keys() & labels.keys() else ())]
     pairs, guessed = pair_names(cases, list(labels))
     if not pairs:
         pairs, guessed = pair_names(list(channelled), list(labels))
-    if guessed:
+    if guessed and not found.guessed:
         found.notes.append(guessed)
+        found.guessed = True
     named = {label: case for case, label in pairs.items()}
     labels = {named.get(stem, stem): path for stem, path in labels.items()}
     return _by_case(images, labels), labels
 
 
-def _no_mask(folder: Path) -> DataError:
+def _no_mask(folder: Path, source: Path) -> DataError:
     """The error for a folder of masks without one that can be read."""
     inside = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     cure = f"put the masks there, as {', '.join(SUFFIXES)}"
     if any((folder / name).is_dir() for name in inside):
         cure = f"put one mask per image into {folder.name}/ itself, with a number for each class"
     elif any(name.lower().endswith((".txt", ".json", ".xml")) for name in inside):
-        cure = f"outlines are no masks yet: unet convert {folder.parent} OUT makes images/ and masks/ of them"
+        cure = f"outlines are no masks yet: unet convert {source} OUT makes images/ and masks/ of them"
     got = f"only {listed(inside)}" if inside else "it is empty"
     return DataError(f"this folder holds no mask that can be read, {got}", cure=cure, where=folder)
 
