@@ -68,6 +68,19 @@ def test_one_channel_file_finds_the_others(tmp_path):
     assert one.id == "x"
 
 
+def test_a_folder_per_case_is_told_by_the_names_of_the_channels(tmp_path):
+    for case in ("B1", "B2"):
+        names = [f"{case}_{word}.nii.gz" for word in ("t2", "t1", "ct", "seg")]
+        (tmp_path / "in" / case).mkdir(parents=True)
+        touch(tmp_path / "in" / case, *names)
+    inputs = find_inputs(tmp_path / "in", tmp_path / "out", channels=THREE)
+    assert [each.target.name for each in inputs] == ["B1.nii.gz", "B2.nii.gz"]
+    assert [path.name for path in inputs[0].paths] == ["B1_t1.nii.gz", "B1_t2.nii.gz", "B1_ct.nii.gz"]
+    assert find_inputs(tmp_path / "in" / "B1", tmp_path / "out", channels=THREE) == inputs[:1]
+    one = touch(tmp_path / "one", "image.png")
+    assert find_inputs(one, tmp_path / "out", channels=GREY)[0].id == "image"
+
+
 def test_inputs_that_cannot_be_are_refused(tmp_path):
     folder = touch(tmp_path / "in", "a.png", "a.jpg")
     with pytest.raises(UsageError, match=r"'a.jpg' and 'a.png' would both be written as 'a.png'"):

@@ -94,7 +94,7 @@ def _gather(part: Part, source: Path, found: Found) -> tuple[dict[str, tuple[Pat
     if part.whole:
         words = {path: channel_word(path, part.images) for path in images}
         channels = [path for path in sorted(images, key=words.__getitem__) if not is_mask_word(words[path])]
-        found.channels = tuple(words[path] for path in channels) if len(channels) > 1 else ()
+        found.channels = tuple(words[path] for path in channels)
         masks = [path for path in images if path not in channels]
         return {part.images.name: tuple(channels)}, {part.images.name: masks[0]}
     images, masks = masks_beside(images) if part.mixed else (images, _files(part.labels, found))
