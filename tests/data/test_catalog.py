@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from unetkit.data.catalog import find_cases
+from unetkit.data.catalog import find_cases, holds_cases
 from unetkit.errors import DataError
 
 
@@ -94,28 +94,50 @@ def test_a_missing_mask_is_a_refusal_that_names_both(tmp_path):
     assert [case.id for case in catalog.unlabelled] == ["b"]
 
 
-def test_masks_of_nearly_the_same_name_are_offered(tmp_path):
-    names = ("images/a1.png", "masks/a1_mask.PNG", "images/b.nii.gz", "masks/b_seg.nii.gz", "images/a.png")
+def test_masks_of_nearly_the_same_name_are_taken_or_offered(tmp_path):
+    names = ("images/a1.png", "masks/a1_mask.PNG", "images/b.png", "masks/b_old.png", "images/a.png")
     catalog = find_cases(lay(tmp_path, *names))
-    third, first, second, orphans = catalog.problems  # 'a' is not nearly 'a1_mask'
-    assert first.problem.endswith("found none (there is 'a1_mask.PNG')")
-    assert first.cure == "give every mask the name of its image: rename 'a1_mask.PNG' to 'a1.png'"
-    assert second.cure.endswith("rename 'b_seg.nii.gz' to 'b.nii.gz'")
-    assert third.cure.startswith("add the mask")
+    assert [(case.id, case.label.name) for case in catalog.cases] == [("a1", "a1_mask.PNG")]
+    assert "'a1_mask' was taken as the mask of 'a1', and so on" in catalog.notes
+    first, second, orphans = catalog.problems  # 'a' is not nearly 'a1_mask'
+    assert first.cure.startswith("add the mask")
+    assert second.problem.endswith("found none (there is 'b_old.png')")
+    assert second.cure == "give every mask the name of its image: rename 'b_old.png' to 'b.png'"
     assert orphans.code == "missing-image"
 
 
-@pytest.mark.parametrize(
-    ("names", "cure"),
-    [
-        (["image/a.png", "mask/a.png"], "rename the folder 'image' to 'images' and 'mask' to 'masks'"),
-        (["Images/a.png", "Labels/a.png"], "rename the folder 'Images' to 'images' and 'Labels' to 'masks'"),
-        (["image/a.png", "x/a.png"], "put the pictures in images/"),
-    ],
-)
-def test_folders_of_nearly_the_right_name_are_recognised(tmp_path, names, cure):
-    with pytest.raises(DataError, match=f"no known layout.*Do this: {cure}"):
-        find_cases(lay(tmp_path, *names))
+def test_other_layouts_are_said_and_so_is_what_was_left_out(tmp_path):
+    names = [
+        f"{side}/{kind}/{n}.png" for side in ("train", "val") for kind in ("images", "gt") for n in (1, 2)
+    ]
+    catalog = find_cases(lay(tmp_path, *names, "test/images/1.png"))
+    assert catalog.layout == "train/images/ + train/gt/ and 1 more like it"
+    assert [(case.id, case.split) for case in catalog.cases] == [
+        ("train-1", "train"),
+        ("train-2", "train"),
+        ("val-1", "val"),
+        ("val-2", "val"),
+    ]
+    assert "no images with masks of their own were found in test/: left out" in catalog.notes
+
+
+def test_folders_of_patients_are_said_to_be_groups(tmp_path):
+    names = [f"{kind}/p{n // 2}/{n}.png" for kind in ("imgs", "masks") for n in range(6)]
+    catalog = find_cases(lay(tmp_path, *names))
+    assert [(case.id, case.group) for case in catalog.cases][:3] == [("0", "p0"), ("1", "p0"), ("2", "p1")]
+    assert "folders were taken as groups: p0, p1, p2" in catalog.notes
+
+
+def test_a_folder_per_case_names_its_channels(tmp_path):
+    lay(tmp_path, *(f"B{n}/{word}.nii.gz" for n in (1, 2) for word in ("t1", "flair", "seg")))
+    assert find_cases(tmp_path).channels == ("flair", "t1")
+
+
+def test_whether_a_path_holds_cases(tmp_path):
+    assert not holds_cases(lay(tmp_path, "a.png", "b.png"))
+    assert holds_cases(lay(tmp_path / "d", "imgs/a.png", "masks/a.png"))
+    (tmp_path / "index.csv").write_text("image,label\na.png,b.png\n")
+    assert holds_cases(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import inspect, inspect_unlabelled, raise_if_refused
+from unetkit.data.labels import read_pixels
 from unetkit.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -143,6 +144,20 @@ def test_an_alpha_that_counts_as_a_channel_is_said(root):
     ]
 
 
+def test_an_alpha_that_others_lack_is_left_out(root):
+    write(root / "images/a.png", picture(0, 12, 16, 4))
+    for number, id in enumerate("bc", start=1):
+        write(root / f"images/{id}.png", picture(number, 12, 16, 3))
+    seen = look(root)
+    assert seen.data is not None
+    assert seen.data.channels == ("red", "green", "blue")
+    assert [(fact.channels, len(fact.minima), len(fact.sampled)) for fact in seen.facts] == [(3, 3, 3)] * 3
+    said = [each.problem for each in seen.problems if "alpha" in each.problem]
+    assert said == ["its alpha was left out: other pictures have none, or an opaque one"]
+    pixels, _ = read_pixels(seen.catalog.cases[0], seen.data)
+    np.testing.assert_array_equal(pixels, read_pixels(seen.catalog.cases[0])[0][:3])
+
+
 def test_missing_mask(root):
     (root / "masks/b.png").unlink()
     problem = only_refusal(root)
@@ -158,13 +173,25 @@ def test_mask_of_another_size(root):
     assert problem.cure == "export the mask at the size of the image"
 
 
+def test_channels_that_were_written_as_slices_are_told(root):
+    (root / "images/b.png").unlink()
+    write(root / "images/b.tif", picture(1, 12, 16, 8))
+    problem = next(each for each in look(root).problems if each.code == "label-size")
+    assert problem.problem.endswith("has 12 × 16 × 8 pixels, its mask 12 × 16")
+    assert "planarconfig='contig'" in problem.cure
+    tifffile.imwrite(
+        root / "images/b.tif", picture(1, 12, 16, 8), photometric="minisblack", planarconfig="contig"
+    )
+    assert read_pixels(find_cases(root).cases[1])[0].shape == (8, 12, 16)
+
+
 def test_turned_mask(root):
     write(root / "masks/b.png", mask(1).T.copy())
     assert "turned: the image may carry an EXIF rotation that the mask lacks" in only_refusal(root).problem
 
 
 def test_rgb_mask(root):
-    write(root / "masks/b.png", np.stack([mask(1)] * 3, axis=-1))
+    write(root / "masks/b.png", np.stack([mask(1), mask(1), mask(1) * 0], axis=-1))
     problem = only_refusal(root)
     assert problem.where.endswith("masks/b.png")
     assert problem.problem.startswith("an RGB mask: expected one channel of class numbers")
@@ -223,7 +250,8 @@ def test_all_background(root):
 
 
 def test_mixed_channel_counts(root):
-    write(root / "images/b.png", picture(1, 12, 16, 4))
+    (root / "images/b.png").unlink()
+    write(root / "images/b.tif", picture(1, 12, 16, 4))
     problem = only_refusal(root)
     assert problem.problem == "mixed channel counts: 1 channels in 'a', 4 channels in 'b'"
     assert problem.cure == "give every image the same channels"
@@ -238,6 +266,20 @@ def test_grey_among_colour_is_said_and_accepted(root):
     (problem,) = findings(root, "grey-and-colour")
     assert problem.severity == "warning"
     assert "a grey picture counts as one with three equal channels" in problem.problem
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "said"), [((4, 12, 12), 1, 1), ((4, 12, 12), 2, 0), ((5, 12, 12), 1, 0)]
+)
+def test_thin_volumes_of_cubes_may_have_lost_their_spacing(tmp_path, shape, spacing, said):
+    for folder, array in (("imagesTr", picture(1, *shape)), ("labelsTr", picture(2, *shape) // 128)):
+        (tmp_path / folder).mkdir()
+        affine = np.diag([1, 1, spacing, 1])
+        nib.save(nib.Nifti1Image(array.T, affine), tmp_path / folder / "a.nii.gz")
+    problems = findings(tmp_path, "spacing")
+    assert [problem.severity for problem in problems] == ["warning"] * said
+    if said:
+        assert "yet 'a' has 4 × 12 × 12 voxels" in problems[0].problem
 
 
 def test_mixed_rank(root):

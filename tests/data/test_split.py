@@ -197,7 +197,7 @@ def test_every_fold_holds_out_what_split_holds_out_and_every_case_once(tmp_path)
 def test_where_there_are_no_folds(tmp_path):
     facts = [fact("a", "a"), fact("b", "b")]
     stated = catalog(tmp_path, facts, splits={"a": "train", "b": "val"})
-    with pytest.raises(DataError, match="the column 'split' states which cases are held out"):
+    with pytest.raises(DataError, match="the data set states which cases are held out"):
         every_fold(stated, facts, folds=2, seed=0)
     with pytest.raises(DataError, match="a single image is split in space"):
         every_fold(catalog(tmp_path, facts[:1]), facts[:1], folds=2, seed=0)

@@ -41,12 +41,23 @@ def write_cvat(folder, names):
     (folder / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
 
 
-WRITERS = {"coco": write_coco, "labelme": write_labelme, "cvat": write_cvat}
+def write_yolo(folder, names):
+    (folder / "labels").mkdir()
+    for name in names:
+        numbers = " ".join(f"{x / 10} {y / 8}" for x, y in corners(SQUARE))
+        (folder / "labels" / f"{name}.txt").write_text(f"0 {numbers}")
+    (folder / "data.yaml").write_text("names:\n  0: spot\n")
+    (folder / "images").mkdir()
+    for name in names:
+        (folder / f"{name}.png").rename(folder / "images" / f"{name}.png")
+
+
+WRITERS = {"coco": write_coco, "labelme": write_labelme, "cvat": write_cvat, "yolo": write_yolo}
 
 
 @pytest.fixture(params=WRITERS)
 def drawn(request, tmp_path):
-    """The same three pictures with the same squares, as each of the three tools writes them."""
+    """The same three pictures with the same squares, as each of the tools writes them."""
     folder = tmp_path / request.param
     folder.mkdir()
     for number, name in enumerate("abc"):

@@ -140,7 +140,7 @@ def test_data_without_folds_is_refused(wafers, tmp_path):
         mask = wafers / "masks" / path.name
         rows.append(f"c{number},{path},{mask},{'val' if number % 2 else 'train'}")
     (tmp_path / "index.csv").write_text("\n".join(rows))
-    with pytest.raises(DataError, match="the column 'split' states which cases are held out"):
+    with pytest.raises(DataError, match="the data set states which cases are held out"):
         uk.cross_validate(tmp_path / "index.csv", tmp_path / "c")
 
 

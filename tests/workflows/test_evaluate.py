@@ -78,6 +78,12 @@ def test_255_alone_is_a_class_and_beside_others_it_is_not_labelled(tmp_path):
     assert scores.summary["mean"]["dice"].mean == 1
 
 
+def test_labels_named_as_masks_are_found(tmp_path):
+    labels = write(tmp_path / "labels", a_mask=square(), b_mask=square(at=6))
+    scores = folder_scores(write(tmp_path / "found", a=square(), b=square(at=6)), labels)
+    assert scores.summary["mean"]["dice"].mean == 1
+
+
 def named(folder, **labels):
     (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, **labels}}))
 

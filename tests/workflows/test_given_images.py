@@ -8,7 +8,7 @@ from PIL import Image
 
 from unetkit.errors import DataError
 from unetkit.records.plan import EXAMPLE, DataPlan
-from unetkit.workflows.given_images import given_images, is_data_set
+from unetkit.workflows.given_images import given_images
 
 PICTURES = DataPlan.model_validate(EXAMPLE["data"])
 VOLUMES = PICTURES.model_copy(update={"rank": 3})
@@ -35,7 +35,6 @@ def test_a_folder_whose_list_names_the_images_is_a_data_set(tmp_path):
     picture(tmp_path / "camera" / "b.png")
     picture(tmp_path / "drawn" / "a.png")
     (tmp_path / "index.csv").write_text("image,label\ncamera/a.png,drawn/a.png\ncamera/b.png,\n")
-    assert is_data_set(tmp_path)
     assert [(case.id, case.label is None) for case in given_images(tmp_path, PICTURES)] == [
         ("a", False),
         ("b", True),
@@ -45,7 +44,6 @@ def test_a_folder_whose_list_names_the_images_is_a_data_set(tmp_path):
 def test_a_list_of_groups_beside_images_makes_no_data_set(tmp_path):
     picture(tmp_path / "a.png")
     (tmp_path / "index.csv").write_text("id,group\na,one\n")
-    assert not is_data_set(tmp_path)
     assert [case.id for case in given_images(tmp_path, PICTURES)] == ["a"]
 
 

@@ -15,7 +15,7 @@ GREY, TWO, THREE = ("image",), ("T1", "T2"), ("T1", "T2", "CT")
 
 
 def touch(folder, *names):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).touch()
     return folder
@@ -71,6 +71,19 @@ def test_one_channel_file_finds_the_others(tmp_path):
     assert one.id == "x"
 
 
+def test_a_folder_per_case_is_told_by_the_names_of_the_channels(tmp_path):
+    for case in ("B1", "B2"):
+        names = [f"{case}_{word}.nii.gz" for word in ("t2", "t1", "ct", "seg")]
+        (tmp_path / "in" / case).mkdir(parents=True)
+        touch(tmp_path / "in" / case, *names)
+    inputs = find_inputs(tmp_path / "in", tmp_path / "out", channels=THREE)
+    assert [each.target.name for each in inputs] == ["B1.nii.gz", "B2.nii.gz"]
+    assert [path.name for path in inputs[0].paths] == ["B1_t1.nii.gz", "B1_t2.nii.gz", "B1_ct.nii.gz"]
+    assert find_inputs(tmp_path / "in" / "B1", tmp_path / "out", channels=THREE) == inputs[:1]
+    one = touch(tmp_path / "one", "image.png")
+    assert find_inputs(one, tmp_path / "out", channels=GREY)[0].id == "image"
+
+
 def test_inputs_that_cannot_be_are_refused(tmp_path):
     folder = touch(tmp_path / "in", "a.png", "a.jpg")
     with pytest.raises(UsageError, match=r"'a.jpg' and 'a.png' would both be written as 'a.png'"):
@@ -81,6 +94,9 @@ def test_inputs_that_cannot_be_are_refused(tmp_path):
         find_inputs(tmp_path / "no", tmp_path, channels=GREY)
     with pytest.raises(DataError, match="holds no image"):
         find_inputs(touch(tmp_path / "empty", "a.txt"), tmp_path, channels=GREY)
+    touch(tmp_path / "set" / "images", "a.png")
+    with pytest.raises(DataError, match=r"name the folder of the images itself, such as .*set/images"):
+        find_inputs(tmp_path / "set", tmp_path, channels=GREY)
     with pytest.raises(DataError, match="no format reads"):
         find_inputs(tmp_path / "empty" / "a.txt", tmp_path, channels=GREY)
 

@@ -60,6 +60,9 @@ def _show_check(result: CheckResult) -> None:
     shapes = [(shape, count) for shape, count in list(result.shapes.items())[:8]]
     if shapes:
         give_table("Sizes (commonest first)", ("shape", "cases"), shapes)
+    spacings = [(spacing, count) for spacing, count in list(result.spacings_mm.items())[:8]]
+    if spacings:
+        give_table("Spacings (commonest first)", ("mm", "cases"), spacings)
     classes = [(row.name, row.value, f"{row.share:.3%}", row.cases) for row in result.classes]
     if classes:
         give_table("Classes", ("class", "value", "share of pixels", "cases"), classes)

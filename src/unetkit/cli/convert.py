@@ -12,8 +12,8 @@ from unetkit.cli.options import Telling, grouped
 from unetkit.errors import DataError, UsageError
 
 _HELP = (
-    "What it is (lidc, msd, nnunet, coco, labelme, cvat, rtstruct; recognised when left out), where it lies, "
-    "and the folder to make."
+    "What it is (lidc, msd, nnunet, coco, labelme, yolo, colours, cvat, rtstruct; recognised when left out), "
+    "where it lies, and the folder to make."
 )
 
 

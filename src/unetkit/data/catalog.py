@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unetkit.data.formats import (
-    FOLDERS,
-    SUFFIXES,
-    channel_of,
-    files_of,
-    is_image_folder,
-    kind_of,
-    stem_of,
-    suffix_of,
+from unetkit.data.folders import Part, exact_pair, find_parts, words_of
+from unetkit.data.formats import SUFFIXES, is_image_folder, stem_of
+from unetkit.data.matching import (
+    DECLARED,
+    INDEX,
+    Found,
+    listed,
+    match_cases,
+    name_cases,
+    read_index,
+    rows_by_id,
 )
-from unetkit.data.problems import Problem, refused, warning
+from unetkit.data.problems import Problem, refused
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
 from unetkit.records.case import Case
 
-LAYOUTS = (("imagesTr", "labelsTr"), ("images", "masks"), ("images", "labels"))
-INDEX = "index.csv"
-_MEANT = (("images", "image", "imgs", "img"), ("masks", "mask", "labels", "label", "annotations"))
-"""Folder names, in small letters, that say what was meant."""
-_MOST_GUESSES = 20
-_HEADERS = (".nhdr", ".mhd")
-"""Suffixes of a header that lies beside its data; the data are no images of their own."""
-
 _EXPECTED = (
     "put the pictures in images/ and the masks, under the same names, in masks/; or use imagesTr/ and "
-    "labelsTr/; or give a CSV with the columns id,image,label,group,split"
+    "labelsTr/; or give a CSV with the columns id,image,label,group,split; outlines (COCO, YOLO, LabelMe, "
+    "CVAT) become masks with: unet convert SRC OUT"
 )
 
 
@@ -63,22 +57,13 @@ class Catalog:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass
-class _Found:
-    """What is being collected while the names are matched."""
-
-    cases: list[Case] = field(default_factory=list)
-    unlabelled: list[Case] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
 def find_cases(source: Path) -> Catalog:
     """Find the images and labels of a data set.
 
     Args:
-        source: A folder with ``images/`` + ``masks/`` or ``imagesTr/`` + ``labelsTr/``, or a CSV. An
-            ``index.csv`` in the folder with ``id`` and ``group`` (and ``split``) says which cases count.
+        source: A folder with ``images/`` + ``masks/``, ``imagesTr/`` + ``labelsTr/`` or one of the other
+            layouts of ``find_parts``; or a CSV. An ``index.csv`` in the folder with ``id`` and ``group`` (and
+            ``split``) says which cases count.
 
     Returns:
         The catalog; a missing mask is one of its ``problems``, so that ``inspect`` lists it with all others.
@@ -97,27 +82,60 @@ def find_cases(source: Path) -> Catalog:
     return _from_csv(source)
 
 
+def holds_cases(source: Path) -> bool:
+    """Whether a path is a data set with labels rather than images alone.
+
+    Example:
+        >>> holds_cases(Path("cases.csv")), holds_cases(Path("image.png"))
+        (True, False)
+    """
+    if source.suffix.lower() == ".csv":
+        return True
+    if not source.is_dir():
+        return False
+    index = source / INDEX
+    return (
+        exact_pair(source) is not None
+        or (index.is_file() and _names_images(index))
+        or bool(find_parts(source))
+    )
+
+
 def _from_folder(source: Path) -> Catalog:
     inside = sorted(path.name for path in source.iterdir() if not path.name.startswith("."))
     if not inside:
         raise DataError("this is an empty folder", cure=_EXPECTED, where=source)
-    folders = next(
-        (pair for pair in LAYOUTS if all((source / name).is_dir() for name in pair)),
-        None,
-    )
-    if folders is None:
-        return _without_folders(source, inside)
-    layout = f"{folders[0]}/ + {folders[1]}/"
-    found = _Found(notes=[f"found the layout {layout}"])
-    images = _files(source / folders[0], found)
-    labels = _unique(_files(source / folders[1], found), source / folders[1])
-    if not images:
-        raise _no_picture(source / folders[0])
-    index = _index(source / INDEX, found)
-    grouped = _by_case(images, labels)
-    _match(source / folders[1], grouped, labels, index, found)
-    declared = _declared(source, found, (index or {}).values())
-    return _catalog(source, layout, found, declared)
+    exact, index = exact_pair(source), source / INDEX
+    if exact is None and index.is_file() and _names_images(index):
+        return _from_csv(index)
+    parts = find_parts(source)
+    if not parts:
+        if exact is not None:
+            raise _no_picture(exact[0])
+        raise DataError(
+            f"no known layout; this folder holds: {listed(inside, 8)}", cure=_EXPECTED, where=source
+        )
+    layout = words_of(parts[0], source) + (f" and {len(parts) - 1} more like it" if parts[1:] else "")
+    found = Found(notes=[f"found the layout {layout}"])
+    named = name_cases(source, parts, found)
+    if exact is None:
+        _say_unused(source, parts, found)
+    rows = read_index(index, found)
+    match_cases(source, named, rows, found)
+    return _catalog(source, layout, found, _declared(source, found, (rows or {}).values()))
+
+
+def _names_images(index: Path) -> bool:
+    return any("image" in row.values for row in read_rows(index, needed=()))
+
+
+def _say_unused(source: Path, parts: Sequence[Part], found: Found) -> None:
+    """Folders of a data set in which no images with masks were found."""
+    used = {folder.relative_to(source).parts[:1] for part in parts for folder in (part.images, part.labels)}
+    folders = (path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    left = sorted(f"{path.name}/" for path in folders if (path.name,) not in used and () not in used)
+    if left:
+        found.notes.append(f"no images with masks of their own were found in {listed(left)}: left out")
 
 
 def _no_picture(folder: Path) -> DataError:
@@ -125,185 +143,16 @@ def _no_picture(folder: Path) -> DataError:
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not inside:
         return DataError("this is an empty folder: it holds no picture", cure=_EXPECTED, where=folder)
-    listed = _listed([path.name for path in inside])
+    got = listed([path.name for path in inside])
     cure = f"convert the pictures to one of {', '.join(SUFFIXES)}"
     if any(path.is_dir() for path in inside):
         cure = f"put the pictures into {folder.name}/ itself, not into folders inside, or name them in a CSV"
-    return DataError(f"this folder holds no picture that can be read, only {listed}", cure=cure, where=folder)
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    """The first few names."""
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
-
-
-def _without_folders(source: Path, inside: list[str]) -> Catalog:
-    """A folder of no known layout: its index may name the files, otherwise it is refused."""
-    index = source / INDEX
-    if index.is_file() and any("image" in row.values for row in read_rows(index, needed=())):
-        return _from_csv(index)
-    meant = [
-        next((name for name in inside if name.lower() in words and (source / name).is_dir()), None)
-        for words in _MEANT
-    ]
-    cure = _EXPECTED
-    if all(meant):
-        cure = f"rename the folder '{meant[0]}' to 'images' and '{meant[1]}' to 'masks'"
-    raise DataError(f"no known layout; this folder holds: {_listed(inside, 8)}", cure=cure, where=source)
-
-
-def _files(folder: Path, found: _Found) -> list[Path]:
-    """The files of a folder that a format reads; others are said, never dropped silently."""
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    kinds = {path: kind_of(path) for path in paths}
-    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind in FOLDERS)]
-    used = {*known, *(part for path in known for part in _data_beside(path))}
-    other = [path.name for path in paths if path not in used]
-    if other:
-        found.problems.append(
-            warning(
-                "other-files",
-                folder,
-                f"{len(other)} entries are no pictures and were left out: {_listed(other)}",
-                "convert them to PNG, TIFF or NIfTI if they are data",
-            )
-        )
-    return known
-
-
-def _data_beside(path: Path) -> tuple[Path, ...]:
-    """The files that a header names; a damaged header is met when its case is read."""
-    try:
-        return files_of(path) if suffix_of(path) in _HEADERS else ()
-    except DataError:
-        return ()
-
-
-def _unique(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
-    """Stem to path.
-
-    Raises:
-        DataError: Two files share a stem.
-    """
-    table: dict[str, Path] = {}
-    for path in paths:
-        stem = stem_of(path)
-        if stem in table:
-            raise DataError(
-                f"two files have the same name: {table[stem].name} and {path.name}",
-                cure="remove one",
-                where=folder,
-            )
-        table[stem] = path
-    return table
-
-
-def _by_case(images: list[Path], labels: dict[str, Path]) -> dict[str, tuple[Path, ...]]:
-    """Case id to its image files: one file of the label's name, or ``_0000``, ``_0001`` … behind it."""
-    stems = _unique(images, images[0].parent)
-    channelled = any((hit := channel_of(path)) and hit[0] in labels for path in stems.values())
-    grouped: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for stem, path in stems.items():
-        hit = channel_of(path)
-        if hit and stem not in labels and (hit[0] in labels or channelled):
-            grouped[hit[0]].append((hit[1], path))
-        else:
-            grouped[stem].append((-1, path))
-    for id, parts in grouped.items():
-        numbers = sorted(number for number, _ in parts)
-        if numbers not in ([-1], list(range(len(numbers)))):
-            listed = ", ".join(path.name for _, path in sorted(parts))
-            raise DataError(
-                f"the channels of '{id}' must be numbered _0000, _0001 …, got {listed}",
-                cure="add the missing channel, or rename the files",
-                where=images[0].parent,
-            )
-    return {id: tuple(path for _, path in sorted(parts)) for id, parts in grouped.items()}
-
-
-def _index(path: Path, found: _Found) -> dict[str, Row] | None:
-    """The rows of ``index.csv`` by id; None where there is none or it has no ids."""
-    if not path.is_file():
-        return None
-    rows = read_rows(path, needed=())
-    if "id" not in rows[0].values:
-        found.problems.append(
-            warning("index", path, "it has no column 'id' and was not used", "add the column")
-        )
-        return None
-    used = [name for name in ("id", "group", "split", "ignore_value") if name in rows[0].values]
-    found.notes.append(f"{path.name} was used: {len(rows)} rows, columns {', '.join(used)}")
-    return _by_id(rows, path)
-
-
-def _by_id(rows: Iterable[Row], path: Path) -> dict[str, Row]:
-    table: dict[str, Row] = {}
-    for row in rows:
-        id = row.values.get("id", "")
-        if not id or id in table:
-            problem = f"the id '{id}' occurs twice" if id else "the id is empty"
-            raise DataError(f"line {row.line}: {problem}", cure="give every row its own id", where=path)
-        table[id] = row
-    return table
-
-
-def _match(
-    folder: Path,
-    images: dict[str, tuple[Path, ...]],
-    labels: dict[str, Path],
-    index: dict[str, Row] | None,
-    found: _Found,
-) -> None:
-    """Put images, labels and the index together."""
-    orphans = sorted(set(labels) - set(images))
-    for id in sorted(images) if index is None else sorted(index):
-        row = Row(0, {}) if index is None else index[id]
-        if id not in images:
-            text = f"index.csv names '{id}' (line {row.line}), which has no image"
-            found.problems.append(refused("missing-image", folder.parent / INDEX, text, "add it or the row"))
-            continue
-        group = row.values.get("group") or id
-        split = row.split(folder.parent / INDEX)
-        case = Case(id, images[id], labels.get(id), group, split=split)
-        if case.label is None:
-            _missing_mask(case, folder, {stem: labels[stem] for stem in orphans}, found)
-        else:
-            found.cases.append(case)
-    if index is None and orphans:
-        text = f"{len(orphans)} masks have no image: {_listed(orphans)}"
-        found.problems.append(warning("missing-image", folder, text, "add the images, or rename the masks"))
-    elif index is not None and (left := sorted(set(images) - set(index))):
-        found.notes.append(f"{len(left)} images are not in index.csv and were left out: {_listed(left)}")
-    if index is None or not any("group" in row.values for row in index.values()):
-        found.notes.append("no groups are given: every image counts as its own group")
-
-
-def _missing_mask(case: Case, folder: Path, orphans: dict[str, Path], found: _Found) -> None:
-    """A mask is missing; one of nearly the same name may be meant for it."""
-    text = f"missing mask: expected a file named '{case.id}' in {folder.name}/, found none"
-    cure = "add the mask (an empty one where there is nothing to see), or take the image out"
-    if len(found.unlabelled) < _MOST_GUESSES:
-        near = next((path for stem, path in orphans.items() if _akin(case.id, stem)), None)
-        if near is not None:
-            text += f" (there is '{near.name}')"
-            named = f"{case.id}{suffix_of(near) or ''}"
-            cure = f"give every mask the name of its image: rename '{near.name}' to '{named}'"
-    found.unlabelled.append(case)
-    found.problems.append(refused("missing-mask", case.images[0], text, cure))
-
-
-def _akin(one: str, other: str) -> bool:
-    """Whether one name is the other with a word before or behind it, as ``a7`` and ``a7_mask`` are."""
-    short, long = sorted((one, other), key=len)
-    if len(short) == len(long):
-        return False
-    behind = long.startswith(short) and not long[len(short)].isalnum()
-    return behind or (long.endswith(short) and not long[-len(short) - 1].isalnum())
+    return DataError(f"this folder holds no picture that can be read, only {got}", cure=cure, where=folder)
 
 
 def _from_csv(path: Path) -> Catalog:
     rows = read_rows(path, needed=("image",))
-    found = _Found(notes=[f"found a CSV with {len(rows)} rows"])
+    found = Found(notes=[f"found a CSV with {len(rows)} rows"])
     named = []
     for row in rows:
         images = tuple(path.parent / part.strip() for part in row.values["image"].split(";") if part.strip())
@@ -312,7 +161,7 @@ def _from_csv(path: Path) -> Catalog:
         named.append(
             (images, Row(row.line, {**row.values, "id": row.values.get("id") or stem_of(images[0])}))
         )
-    _by_id((row for _, row in named), path)
+    rows_by_id((row for _, row in named), path)
     for images, row in named:
         _csv_case(path, images, row, found)
     if not any("group" in row.values for row in rows):
@@ -322,7 +171,7 @@ def _from_csv(path: Path) -> Catalog:
     return _catalog(path, "csv", found, _declared(path.parent, found, rows))
 
 
-def _csv_case(path: Path, images: tuple[Path, ...], row: Row, found: _Found) -> None:
+def _csv_case(path: Path, images: tuple[Path, ...], row: Row, found: Found) -> None:
     id, stated = row.values["id"], row.values.get("label", "")
     label = path.parent / stated if stated else None
     case = Case(id, images, label, row.values.get("group") or id, split=row.split(path))
@@ -335,18 +184,20 @@ def _csv_case(path: Path, images: tuple[Path, ...], row: Row, found: _Found) -> 
     (found.unlabelled if label is None else found.cases).append(case)
 
 
-def _declared(folder: Path, found: _Found, rows: Iterable[Row]) -> Declared:
+def _declared(folder: Path, found: Found, rows: Iterable[Row]) -> Declared:
     """What dataset.json says, and the CSV's ``ignore_value`` where it states one."""
-    path = folder / "dataset.json"
+    path = folder / DECLARED
     declared = read_dataset_json(path) if path.is_file() else Declared()
     if path.is_file():
         found.notes.append("dataset.json was used for names, channels and the ignore label")
     found.notes.extend(declared.notes)
+    if found.channels and not declared.channels:
+        declared = replace(declared, channels=found.channels)
     ignore = stated_ignore(rows, where=folder)
     return declared if ignore is None else replace(declared, ignore_value=ignore)
 
 
-def _catalog(source: Path, layout: str, found: _Found, declared: Declared) -> Catalog:
+def _catalog(source: Path, layout: str, found: Found, declared: Declared) -> Catalog:
     if not found.cases and not found.problems:
         raise DataError("no image has a label", cure="add masks", where=source)
     return Catalog(

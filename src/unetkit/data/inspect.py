@@ -12,8 +12,8 @@ import numpy as np
 from unetkit.data.catalog import Catalog
 from unetkit.data.classes import Classes, decide_classes
 from unetkit.data.facts import FEWEST_SAMPLES, MOST_SAMPLES, MOST_SAMPLES_TOGETHER, CaseFacts, take_facts
-from unetkit.data.formats import format_of, kind_of
-from unetkit.data.labels import COLOURS, read_pixels, read_values
+from unetkit.data.formats import format_of
+from unetkit.data.labels import COLOURS, has_alpha, read_pixels, read_values
 from unetkit.data.problems import Problem, from_error, note, raise_refusals, refused, warning
 from unetkit.errors import DataError
 from unetkit.records.case import Case, Grid
@@ -21,6 +21,16 @@ from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 
 __all__ = ["CaseFacts", "Inspection", "Problem", "inspect", "inspect_unlabelled", "raise_if_refused"]
+
+
+_CHANNELS_LAST = (
+    "if the longer one holds channels, write them as such: of a TIFF (y, x, channel) with "
+    "tifffile.imwrite(…, photometric='minisblack', planarconfig='contig'), of .npy at most 4 of them"
+)
+_FLAT = 3
+"""Volumes so many times longer than thick, at 1 mm on every axis, have lost their spacing on the way."""
+_ALPHA = "its alpha is not opaque everywhere: it counts as one more channel"
+_NO_ALPHA = "its alpha was left out: other pictures have none, or an opaque one"
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ def inspect(catalog: Catalog, *, progress: Progress | None = None) -> Inspection
             watcher.advance(1)
     finally:
         watcher.end()
+    facts = _without_alpha(facts, catalog, said)
     problems += [note("file", paths[0], _often(text, len(paths))) for text, paths in said.items()]
     problems += [note("layout", catalog.source, text) for text in catalog.notes]
     problems += _across(facts, catalog.channels)
@@ -110,7 +121,8 @@ def inspect_unlabelled(inspection: Inspection, *, progress: Progress | None = No
 
 def _other_kind(case: Case, pixels: np.ndarray, data: DataPlan) -> list[Problem]:
     channels = (1, 3) if data.channels == COLOURS else (len(data.channels),)
-    if pixels.ndim - 1 == data.rank and len(pixels) in channels:
+    count = len(pixels) - 1 if has_alpha(case, pixels) and len(pixels) not in channels else len(pixels)
+    if pixels.ndim - 1 == data.rank and count in channels:
         return []
     text = f"an image without a label that differs from the labelled ones: {len(pixels)} channel(s) and "
     text += f"{pixels.ndim - 1} axes, they have {len(data.channels)} and {data.rank}"
@@ -149,13 +161,35 @@ def _look(case: Case, samples: int, problems: list[Problem], said: dict[str, lis
         problems.append(refused("empty", case.images[0], "the image has no pixels", "remove it"))
     if len(problems) > before:
         return None
-    if len(case.images) == 1 and len(pixels) in (2, 4) and kind_of(case.images[0]) == "raster":
-        said["its alpha is not opaque everywhere: it counts as one more channel"].append(case.images[0])
+    if has_alpha(case, pixels):
+        said[_ALPHA].append(case.images[0])
     fact = take_facts(case, pixels, values, grid, samples=samples)
     if fact.minima == fact.maxima:
         text = f"every pixel has the same value ({fact.minima[0]:g})"
         problems.append(warning("constant", case.images[0], text, "check the picture"))
     return fact
+
+
+def _without_alpha(facts: list[CaseFacts], catalog: Catalog, said: dict[str, list[Path]]) -> list[CaseFacts]:
+    """Facts of pictures of which some have an alpha and some do not: it is nobody's channel then."""
+    clear = set(said.get(_ALPHA, ()))
+    ids = {case.id for case in catalog.cases if case.images[0] in clear}
+    rest = {fact.channels - (fact.id in ids) for fact in facts}
+    if len({fact.channels for fact in facts}) < 2 or not ids or not rest <= {1, len(COLOURS)}:
+        return facts
+    said[_NO_ALPHA] = said.pop(_ALPHA)
+    return [_first_channels(fact, fact.channels - 1) if fact.id in ids else fact for fact in facts]
+
+
+def _first_channels(fact: CaseFacts, count: int) -> CaseFacts:
+    return replace(
+        fact,
+        channels=count,
+        sampled=fact.sampled[:count],
+        minima=fact.minima[:count],
+        maxima=fact.maxima[:count],
+        integer=fact.integer[:count],
+    )
 
 
 def _image(case: Case, problems: list[Problem]) -> tuple[np.ndarray | None, Grid]:
@@ -187,7 +221,7 @@ def _other_size(case: Case, image: tuple[int, ...], label: tuple[int, ...]) -> P
         f"a mask of another size: the image {case.images[0].name} has {_by(image)} pixels, "
         f"its mask {_by(label)}"
         + (" (turned: the image may carry an EXIF rotation that the mask lacks)" if turned else ""),
-        "export the mask at the size of the image",
+        _CHANNELS_LAST if len(image) == 1 + len(label) else "export the mask at the size of the image",
     )
 
 
@@ -229,6 +263,13 @@ def _across(facts: Sequence[CaseFacts], stated: tuple[str, ...]) -> list[Problem
         odd = next(fact.id for fact in facts if not fact.calibrated)
         text = "some files state their spacing and some do not (1 was assumed there)"
         problems.append(warning("spacing", odd, text, "write the spacing into every file"))
+    deep = [fact for fact in facts if len(fact.shape) == 3 and min(fact.shape) > 1]
+    flat = [fact for fact in deep if _FLAT * min(fact.shape) <= max(fact.shape)]
+    if len(flat) == len(facts) > 0 and all(set(fact.spacing_mm) == {1.0} for fact in facts):
+        many = _by(flat[0].shape)
+        text = f"the spacing is 1 mm on every axis, or not stated, yet '{flat[0].id}' has {many} voxels"
+        cure = "write the true spacing into the files if they lost it; plans and distances in mm follow it"
+        problems.append(warning("spacing", flat[0].id, text, cure))
     return problems + _duplicates(facts)
 
 

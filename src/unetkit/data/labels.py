@@ -23,7 +23,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
 
     Args:
         case: The address.
-        data: What is planned; with it a grey picture among colour ones gets three equal channels.
+        data: What is planned; with it a grey picture among colour ones gets three equal channels, and one
+            with an alpha loses it.
 
     Returns:
         Pixels ``(C, *S)`` in the files' type, and where they lie.
@@ -39,9 +40,21 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         refuse_other_grid((case.images[0], first.shape[1:], grid), (path, pixels.shape[1:], other))
         refuse_nan(pixels, path)
     pixels = first if len(parts) == 1 else np.concatenate([part for part, _ in parts])
+    if data is not None and len(data.channels) != len(pixels) and has_alpha(case, pixels):
+        pixels = pixels[:-1]
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
     return _region(pixels, grid, case.region, case.id)
+
+
+def has_alpha(case: Case, pixels: np.ndarray) -> bool:
+    """Whether the last channel of a picture is an alpha: a PNG has no other fourth, or second.
+
+    Args:
+        case: Its address.
+        pixels: ``(C, y, x)`` as read.
+    """
+    return len(case.images) == 1 and len(pixels) in (2, 4) and kind_of(case.images[0]) == "raster"
 
 
 def read_values(case: Case) -> tuple[np.ndarray, Grid]:

@@ -138,7 +138,7 @@ def every_fold(
     """
     if any(case.split for case in catalog.cases):
         raise DataError(
-            "the column 'split' states which cases are held out: there are no folds",
+            "the data set states which cases are held out (a column 'split', or folders): there are no folds",
             cure="remove the column, or train without --fold",
             where=catalog.source,
         )
@@ -223,7 +223,7 @@ def _stated(cases: Sequence[Case], facts: Sequence[CaseFacts]) -> Split:
             f"{len(sides['val'])} val, {len(sides['test'])} test",
             cure="state cases for train and for val, or remove the column",
         )
-    how = f"as the column 'split' states: {len(sides['train'])} train, {len(sides[chosen])} {chosen}"
+    how = f"as the data set states it: {len(sides['train'])} train, {len(sides[chosen])} {chosen}"
     if chosen == "val" and sides["test"]:
         how += f"; {len(sides['test'])} test cases are used for neither"
     blank = sum(case.split is None for case in cases)

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from unetkit.data.catalog import LAYOUTS, find_cases
+from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
+from unetkit.data.folders import exact_pair
 from unetkit.data.formats import format_of, kind_of, stem_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
+from unetkit.data.pairing import pair_names
 from unetkit.data.problems import raise_refusals
 from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
@@ -189,7 +191,7 @@ def folder_scores(
     metrics: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Scores:
-    """Measure a folder of label files against another, matched by stem.
+    """Measure a folder of label files against another, matched by name as images and masks are.
 
     A label without a prediction is an absent prediction and takes the worst value of every metric. Which
     value is which class is decided as for a training: by the references and the ``dataset.json`` beside them.
@@ -207,11 +209,14 @@ def folder_scores(
     """
     watch = progress or Quiet()
     found, wanted = _label_files(predictions), _label_files(labels)
+    names, guessed = pair_names(list(found), list(wanted))
+    if guessed:
+        watch.say(guessed)
+    found = {names.get(stem, stem): path for stem, path in found.items()}
     if not set(found) & set(wanted):
         cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
-        inside = next((labels / name for _, name in LAYOUTS if (labels / name).is_dir()), None)
-        if found and inside is not None:
-            cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside}"
+        if found and (inside := exact_pair(labels)) is not None:
+            cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside[1]}"
         raise UsageError(
             "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
         )

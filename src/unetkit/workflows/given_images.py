@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unetkit.data.catalog import INDEX, LAYOUTS, find_cases
-from unetkit.data.tables import read_rows
+from unetkit.data.catalog import find_cases, holds_cases
 from unetkit.records.case import Case
 from unetkit.records.plan import DataPlan
 from unetkit.workflows.predict import find_inputs
@@ -23,29 +22,8 @@ def given_images(source: Path, data: DataPlan, *, out: Path = Path("predictions"
         DataError: There is no image.
         UsageError: Two images have one name.
     """
-    if is_data_set(source):
+    if holds_cases(source):
         catalog = find_cases(source)
         return [*catalog.cases, *catalog.unlabelled]
     inputs = find_inputs(source, out, channels=data.channels, rank=data.rank)
     return [Case.unlabelled(each.id, each.paths) for each in inputs]
-
-
-def is_data_set(source: Path) -> bool:
-    """Whether a path is a CSV, or a folder with images and labels side by side or with a list of them.
-
-    Args:
-        source: What was named.
-
-    Raises:
-        DataError: The list is no CSV.
-
-    Example:
-        >>> is_data_set(Path("cases.CSV")), is_data_set(Path("image.png"))
-        (True, False)
-    """
-    if source.suffix.lower() == ".csv":
-        return True
-    if any(all((source / name).is_dir() for name in pair) for pair in LAYOUTS):
-        return True
-    index = source / INDEX
-    return index.is_file() and any("image" in row.values for row in read_rows(index, needed=()))

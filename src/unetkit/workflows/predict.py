@@ -12,6 +12,7 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
+from unetkit.data.folders import channel_word, is_mask_word
 from unetkit.data.formats import DICOM, SUFFIXES, channel_of, is_image_folder, kind_of, stem_of
 from unetkit.data.labels import COLOURS
 from unetkit.errors import DataError, UsageError, nearest
@@ -218,7 +219,8 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
         source: A file or a folder.
         out: Output folder.
         channels: Channel names of the model. With more than one, ``name_0000``, ``name_0001`` … belong
-            together where exactly as many are there; the colours of a picture lie in one file.
+            together where exactly as many are there, and so do the files of a folder that are named as the
+            channels are, as in ``find_parts``; the colours of a picture lie in one file.
         rank: Axes of the model's images. A folder of DICOM slices is one volume, or as many pictures.
 
     Raises:
@@ -230,17 +232,19 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
     slices = kind_of(source) == DICOM and source.is_dir()  # one volume, or as many pictures
     whole = source.is_file() or (is_image_folder(source) and (rank > 2 or not slices))
     files = [source] if whole else sorted(path for path in source.iterdir() if kind_of(path))
-    if not files:
-        raise DataError(
-            "this folder holds no image",
-            cure=f"name a folder with files of {', '.join(SUFFIXES)}",
-            where=source,
-        )
+    cases = [] if whole else _case_folders(source, channels)
+    if not files and not cases:
+        inside = (path for path in sorted(source.iterdir()) if path.is_dir())
+        first = next((path for path in inside if any(map(kind_of, path.iterdir()))), None)
+        cure = f"name a folder with files of {', '.join(SUFFIXES)}"
+        if first is not None:
+            cure = f"name the folder of the images itself, such as {first}"
+        raise DataError("this folder holds no image", cure=cure, where=source)
     if whole and kind_of(source) is None:
         raise DataError("no format reads this file", cure=f"give one of {', '.join(SUFFIXES)}", where=source)
     inputs: dict[Path, Input] = {}
     sources = {path.resolve() for path in files}
-    for name, paths in _grouped(files, channels, single=whole):
+    for name, paths in cases or _grouped(files, channels, single=whole):
         target = out / f"{name}{OUTPUT_SUFFIX[kind_of(paths[0]) or '']}"
         if target in inputs:
             first = inputs[target].paths[0].name
@@ -255,6 +259,20 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
             )
         inputs[target] = Input(name, paths, target)
     return list(inputs.values())
+
+
+def _case_folders(source: Path, channels: Sequence[str]) -> list[tuple[str, tuple[Path, ...]]]:
+    """Folders of one case each: a file per channel, named as the channel is, and at most masks besides."""
+    alone = any(map(kind_of, source.iterdir()))
+    found: list[tuple[str, tuple[Path, ...]]] = []
+    for folder in [source] if alone else sorted(path for path in source.iterdir() if path.is_dir()):
+        words = {channel_word(path, folder): path for path in sorted(folder.iterdir()) if kind_of(path)}
+        wanted = [name.lower() for name in channels]
+        others = words.keys() - set(wanted)
+        # a folder with nothing but image.png is a folder of images
+        if set(wanted) <= words.keys() and all(map(is_mask_word, others)) and len(words) > alone:
+            found.append((folder.name, tuple(words[name] for name in wanted)))
+    return found
 
 
 def _grouped(

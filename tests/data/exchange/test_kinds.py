@@ -29,7 +29,7 @@ def test_a_folder_of_another_kind_is_not_taken(name, empty, wafers):
 def test_a_set_is_recognised_or_the_kinds_are_named(tmp_path, empty, volumes, write_json):
     assert kind_of_set(volumes) == "nnunet"
     with pytest.raises(
-        DataError, match=r"no known kind of data set.*name its kind: one of coco, cvat, labelme"
+        DataError, match=r"no known kind of data set.*name its kind: one of coco, colours, cvat, labelme"
     ):
         kind_of_set(empty)
     with pytest.raises(DataError, match="there is no such file or folder"):

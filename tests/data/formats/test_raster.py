@@ -130,12 +130,43 @@ def test_labels_are_only_written_where_they_stay_exact(tmp_path, name, shape):
 
 def test_a_colour_mask_is_refused(tmp_path):
     Image.fromarray(noise(4, 4, 3)).save(tmp_path / "m.png")
-    grey = np.repeat(np.eye(8, dtype=np.uint8)[..., None], 3, axis=-1)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    with pytest.raises(DataError, match=r"an RGB mask: .*its three channels are equal: keep one, with Image"):
-        RASTER.read_label(tmp_path / "grey.png")
     with pytest.raises(DataError, match=r"m\.png: an RGB mask: expected one channel.*grey or palette PNG"):
         RASTER.read_label(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_mask_of_equal_channels_is_a_grey_one(tmp_path, channels):
+    values = np.eye(8, dtype=np.uint8) * 255
+    stored = np.repeat(values[..., None], channels, axis=-1)
+    if channels == 4:
+        stored[..., 3] = 255
+    Image.fromarray(stored).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(RASTER.read_label(tmp_path / "grey.png")[0], values)
+    stored[0, 0, -1] = 9  # one channel differs, or one pixel is not opaque
+    Image.fromarray(stored).save(tmp_path / "grey.png")
+    with pytest.raises(DataError, match="an RGB mask"):
+        RASTER.read_label(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_gif_mask_is_its_greys_however_its_palette_is_ordered(tmp_path, swapped):
+    values = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
+    image = Image.frombytes("P", (3, 2), ((values > 0) ^ swapped).astype(np.uint8).tobytes())
+    image.putpalette([255, 255, 255, 0, 0, 0] if swapped else [0, 0, 0, 255, 255, 255])
+    image.save(tmp_path / "m.gif", optimize=False)
+    np.testing.assert_array_equal(RASTER.read_label(tmp_path / "m.gif")[0], values)
+    assert RASTER.describe(tmp_path / "m.gif").shape == (2, 3)
+
+
+def test_a_gif_of_colours_or_of_several_pictures_is_no_mask(tmp_path):
+    palette(np.array([[0, 1, 2]], np.uint8)).save(tmp_path / "m.gif")
+    assert RASTER.read(tmp_path / "m.gif")[0][:, 0, 1].tolist() == [200, 100, 50]
+    with pytest.raises(DataError, match="an RGB mask"):
+        RASTER.read_label(tmp_path / "m.gif")
+    frames = [Image.fromarray(noise(4, 4)), Image.fromarray(noise(4, 4) // 2)]
+    frames[0].save(tmp_path / "m.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="a GIF of several pictures"):
+        RASTER.read(tmp_path / "m.gif")
 
 
 def test_a_jpeg_mask_is_refused_whatever_its_name_says(tmp_path):
@@ -144,22 +175,22 @@ def test_a_jpeg_mask_is_refused_whatever_its_name_says(tmp_path):
         RASTER.read_label(tmp_path / "m.png")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif"])
 def test_a_file_cut_anywhere_is_refused(tmp_path, suffix):
     whole = tmp_path / f"a{suffix}"
     Image.fromarray(noise(9, 11)).save(whole)
     data = whole.read_bytes()
     for length in range(1, len(data), max(1, len(data) // 60)):
         whole.write_bytes(data[:length])
-        with pytest.raises(DataError, match=r"truncated|no PNG, JPEG or BMP") as wrong:
+        with pytest.raises(DataError, match=r"truncated|no PNG, JPEG, BMP or GIF") as wrong:
             RASTER.read(whole)
         assert wrong.value.where == str(whole)
         assert wrong.value.cure
 
 
 def test_other_formats_are_not_opened(tmp_path):
-    Image.fromarray(noise(4, 4)).save(tmp_path / "a.png", format="GIF")
-    with pytest.raises(DataError, match="these bytes are no PNG, JPEG or BMP picture"):
+    Image.fromarray(noise(4, 4)).save(tmp_path / "a.png", format="PPM")
+    with pytest.raises(DataError, match="these bytes are no PNG, JPEG, BMP or GIF picture"):
         RASTER.read(tmp_path / "a.png")
 
 

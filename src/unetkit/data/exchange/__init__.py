@@ -21,6 +21,8 @@ KINDS = {
     "nnunet": "unetkit.data.exchange.nnunet:NnUnet",
     "coco": "unetkit.data.exchange.coco:Coco",
     "labelme": "unetkit.data.exchange.labelme:LabelMe",
+    "yolo": "unetkit.data.exchange.yolo:Yolo",
+    "colours": "unetkit.data.exchange.colours:Colours",
     "cvat": "unetkit.data.exchange.cvat:Cvat",
     "rtstruct": "unetkit.data.exchange.rtstruct:Rtstruct",
 }

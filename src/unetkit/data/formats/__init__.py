@@ -27,7 +27,7 @@ FORMATS = {
 }
 
 SUFFIXES = {
-    ".png": "raster", ".jpg": "raster", ".jpeg": "raster", ".bmp": "raster",
+    ".png": "raster", ".jpg": "raster", ".jpeg": "raster", ".bmp": "raster", ".gif": "raster",
     ".tif": "tiff", ".tiff": "tiff",
     ".nii": "nifti", ".nii.gz": "nifti",
     ".dcm": "dicom",
@@ -141,7 +141,9 @@ def suffix_of(path: Path) -> str | None:
         ('.nii.gz', None)
     """
     name = path.name.lower()
-    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default=None)
+    last = name.rfind(".")
+    ends = (name[name.rfind(".", 0, max(last, 0)) :], name[last:])  # .nii.gz before .gz
+    return next((end for end in ends if end in SUFFIXES), None)
 
 
 def kind_of(path: Path) -> str | None:

@@ -1,14 +1,16 @@
-"""PNG, JPEG and BMP through Pillow, opened by what the bytes are and not by what the name says."""
+"""PNG, JPEG, BMP and GIF through Pillow, opened by what the bytes are and not by what the name says."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import SEEK_END
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from unetkit.data.formats import Header
 from unetkit.data.formats.checks import (
@@ -22,12 +24,13 @@ from unetkit.errors import DataError
 from unetkit.records.case import Grid
 from unetkit.records.files import atomic
 
-# Exactly these three decoders can run; Pillow's forty others are forty doors. The classes are called directly
+# Exactly these four decoders can run; Pillow's forty others are forty doors. The classes are called directly
 # because Image.open adds a limit of its own that honest large images exceed: ours is checked from the header.
 _DECODERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
+    b"GIF8": GifImagePlugin.GifImageFile,
 }
 _CHANNELS = {
     "1": 1,
@@ -46,6 +49,8 @@ _WIDE = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 _RUN_LENGTHS = (1, 2)
 _JPEG_RATIO = 2048  # at least one bit for the 64 pixels of a block, one colour block for four grey ones
+_GIF_RATIO = 4096  # a code of 12 bits stands for less than as many pixels
+_TAIL = 4096
 _ORIENTATION = 0x0112
 _LEVELS = {2: 85, 4: 17}
 
@@ -61,7 +66,7 @@ class RasterFormat:
             turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
             kind = {1: "uint8", 2: "uint16"}.get(_WIDE.get(image.mode, 1), "int32")
             notes = ("the EXIF rotation was applied",) if turned else ()
-            if image.mode == "P":
+            if image.mode == "P" and image.format != "GIF":
                 notes += ("it has a palette: an image takes its colours, a mask its numbers",)
             return Header(
                 channels=_CHANNELS.get(image.mode, 3),
@@ -89,21 +94,26 @@ class RasterFormat:
         return np.ascontiguousarray(pixels), Grid.plain(2)
 
     def read_label(self, path: Path) -> tuple[np.ndarray, Grid]:
-        """Values ``(y, x)`` as stored: palette indices, and 0…15 for a 4-bit picture."""
+        """Values ``(y, x)`` as stored: palette indices, and 0…15 for a 4-bit picture; the greys of a GIF."""
         with _opened(path) as image:
             if image.format == "JPEG":
                 raise DataError(
                     "a JPEG mask is refused: its compression invents label values",
-                    cure="export the mask as PNG from where it was drawn (converting this JPEG is no cure)",
+                    cure="export it as PNG from where it was drawn (saving it as PNG is no cure); masks in "
+                    "black and white that exist as JPEG only become PNG with: unet convert colours SRC OUT",
                     where=path,
                 )
             depth = _png_depth(path)[0] if image.format == "PNG" else 8
             upright = _loaded(image, path)
             if upright.mode == "LA" and upright.getextrema()[1] == (255, 255):
                 upright = upright.getchannel(0)
-            if upright.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
-                raise _colours(upright, path)
+            if upright.mode == "P" and image.format == "GIF":
+                upright = upright.convert("RGB")  # whoever writes a GIF orders its palette as it likes
             values = np.array(upright)
+            if upright.mode in ("RGB", "RGBA"):
+                values = _grey_of(values, path)
+            elif upright.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+                raise _colours(upright.mode, path)
         if values.dtype == np.bool_:
             values = values.astype(np.uint8)
         return values // _LEVELS[depth] if upright.mode == "L" and depth in _LEVELS else values, Grid.plain(2)
@@ -122,16 +132,22 @@ class RasterFormat:
             Image.fromarray(values).save(file, format=kind)
 
 
-def _colours(mask: Image.Image, path: Path) -> DataError:
-    """The error for a mask of colours, which may be a grey one that was saved with three equal channels."""
-    cure = "save the mask as a grey or palette PNG whose pixel values are the class numbers"
-    if mask.mode in ("RGB", "RGBA"):
-        red, *others = np.moveaxis(np.asarray(mask)[..., :3], -1, 0)
-        if all(np.array_equal(red, other) for other in others):
-            cure = "its three channels are equal: keep one, with Image.open(…).convert('L').save(…) of Pillow"
+def _grey_of(values: np.ndarray, path: Path) -> np.ndarray:
+    """The numbers ``(y, x)`` of a mask that was saved with three equal channels."""
+    red, green, blue, *alpha = np.moveaxis(values, -1, 0)
+    if not (
+        np.array_equal(red, green) and np.array_equal(red, blue) and all((a == 255).all() for a in alpha)
+    ):
+        raise _colours("RGBA" if alpha else "RGB", path)
+    return np.ascontiguousarray(red)
+
+
+def _colours(mode: str, path: Path) -> DataError:
+    """The error for a mask of colours."""
     return DataError(
-        f"an RGB mask: expected one channel of class numbers, got colours ({mask.mode})",
-        cure=cure,
+        f"an RGB mask: expected one channel of class numbers, got colours ({mode})",
+        cure="save the mask as a grey or palette PNG whose pixel values are the class numbers, or let a "
+        "whole data set of colours be numbered: unet convert colours SRC OUT",
         where=path,
     )
 
@@ -146,10 +162,12 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             decoder = next((row for mark, row in _DECODERS.items() if start.startswith(mark)), None)
             if decoder is None:
                 raise DataError(
-                    "these bytes are no PNG, JPEG or BMP picture",
+                    "these bytes are no PNG, JPEG, BMP or GIF picture",
                     cure="export the picture as PNG",
                     where=path,
                 )
+            if decoder is GifImagePlugin.GifImageFile:
+                _check_gif(path, file)
             file.seek(0)
             deflated = decoder is PngImagePlugin.PngImageFile
             if deflated:
@@ -168,7 +186,8 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 def _check_size(path: Path, image: ImageFile.ImageFile, length: int) -> None:
     """Compare the claimed size with what so many bytes can unpack to, and with our limit."""
     bits = _png_bits(path) if image.format == "PNG" else 8 * len(image.getbands())
-    held = {"PNG": length * DEFLATE_RATIO, "JPEG": length * _JPEG_RATIO}.get(image.format or "")
+    ratios = {"PNG": DEFLATE_RATIO, "JPEG": _JPEG_RATIO, "GIF": _GIF_RATIO}
+    held = length * ratios[image.format] if image.format in ratios else None
     if image.format == "BMP" and image.info.get("compression", 0) not in _RUN_LENGTHS:
         bits, held = (1 if image.mode == "1" else 4 if image.mode == "P" else bits), length
     refuse_claim(path, (image.width * bits + 7) // 8 * image.height, held=held)
@@ -176,6 +195,8 @@ def _check_size(path: Path, image: ImageFile.ImageFile, length: int) -> None:
 
 
 def _loaded(image: ImageFile.ImageFile, path: Path) -> Image.Image:
+    if image.format == "GIF" and getattr(image, "is_animated", False):
+        raise DataError("a GIF of several pictures", cure="save the one that is meant as PNG", where=path)
     image.load()
     if image.format == "PNG" and _png_depth(path)[0] == 16 and image.mode not in _WIDE:
         raise DataError(
@@ -209,3 +230,10 @@ def _check_png(path: Path, length: int) -> None:
             if name == b"IEND" and at <= length:
                 return
     raise DataError("this PNG is truncated: its end is missing", cure=TRUNCATED, where=path)
+
+
+def _check_gif(path: Path, file: BinaryIO) -> None:
+    """Look for the end mark, behind which some programs fill up with zeros."""
+    file.seek(-min(file.seek(0, SEEK_END), _TAIL), SEEK_END)
+    if not file.read().rstrip(b"\0").endswith(b";"):
+        raise DataError("this GIF is truncated: its end is missing", cure=TRUNCATED, where=path)
