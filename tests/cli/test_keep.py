@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from unetkit.cli import main
+from unetkit.workflows.wafers import make_wafers
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 
@@ -71,7 +72,7 @@ def test_a_watch_from_words(finished, wafers, tmp_path, capsys):
     assert "Unusual images" in capsys.readouterr().out
 
 
-def test_a_registry_from_words(finished, wafers, tmp_path, capsys):
+def test_a_registry_from_words(finished, tmp_path, capsys):
     registry = str(tmp_path / "registry")
     assert main(["registry", "list", registry]) == 2
     assert "there is no registry here" in capsys.readouterr().err
@@ -81,12 +82,21 @@ def test_a_registry_from_words(finished, wafers, tmp_path, capsys):
     assert "version 1: candidate" in capsys.readouterr().out
     assert main(["registry", "promote", registry, "1"]) == 2
     assert "--golden" in capsys.readouterr().err
-    assert main(["registry", "promote", registry, "1", "--golden", str(wafers), "-q"]) == 0
-    assert "version 1 is live" in capsys.readouterr().out
+    golden, hard = tmp_path / "golden", tmp_path / "hard"
+    for seed, folder in enumerate((golden, hard), start=9):
+        make_wafers(folder, wafers=1, size=64, seed=seed)
+    words = ["registry", "promote", registry, "1", "--golden", str(golden)]
+    assert main([*words, "--dry-run"]) == 0
+    assert "version 1 would go live" in capsys.readouterr().out
+    assert main([*words, "--must-find", str(hard), "-q"]) == 0
+    told = capsys.readouterr().out
+    assert "lower by 0.01 counts as not worse" in told
+    assert "must find" in told
+    assert "version 1 is live" in told
     assert main(["registry", "add", registry, str(finished), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["number"] == 2
     assert main(["registry", "promote", registry, "2", "-q"]) == 4
-    assert "it is better on no golden set" in capsys.readouterr().err
+    assert "golden: 1 groups are too few to tell: at least 5 are needed" in capsys.readouterr().err
     assert main(["registry", "list", registry, "--json"]) == 0
     assert [row["stage"] for row in json.loads(capsys.readouterr().out)] == ["live", "candidate"]
     assert main(["registry", "list", registry]) == 0
@@ -95,7 +105,7 @@ def test_a_registry_from_words(finished, wafers, tmp_path, capsys):
     assert main(["registry", "verify", registry, "--json"]) == 0
     head = json.loads(capsys.readouterr().out)["head"]
     assert main(["registry", "verify", registry, "--head", head]) == 0
-    assert "whole: 2 versions, 5 lines, version 1 is live" in capsys.readouterr().out
+    assert "whole: 2 versions, 6 lines, version 1 is live" in capsys.readouterr().out
     assert main(["registry", "verify", registry, "--head", "0" * 64]) == 3
     (tmp_path / "registry" / "versions" / "0001" / "plan.json").write_text("{}")
     assert main(["registry", "verify", registry]) == 3

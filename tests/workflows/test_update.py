@@ -317,12 +317,51 @@ def test_words_that_contradict_one_another_are_refused(finished, wafers, tmp_pat
         uk.update(finished, wafers, tmp_path / "e", method="ewc", changes=CHANGES)
 
 
+def test_a_frozen_encoder_keeps_every_bit_and_the_next_update_lets_go_of_it(finished, places, tmp_path):
+    found = updated(finished, places, tmp_path / "f", "frozen").trained
+    assert found.plan.training.freeze_blocks == 2
+    old, new = weights(finished), weights(found.folder)
+    for name, tensor in new.items():
+        assert torch.equal(tensor, old[name]) == name.startswith("encoder."), name
+    assert planned(found.plan, "frozen").training.freeze_blocks == 2
+    assert planned(found.plan, "replay").training.freeze_blocks == 0
+    by_hand = found.plan.with_values({"training.freeze_blocks": "1"})
+    assert planned(by_hand, "replay").training.freeze_blocks == 1
+
+
+@pytest.fixture(scope="module")
+def normed(wafers, quick, tmp_path_factory):
+    """A run whose norms keep statistics."""
+    out = tmp_path_factory.mktemp("runs") / "normed"
+    return uk.train(wafers, out, changes={**quick, "network.norm": "batch"}, fold=(0, 3)).run.folder
+
+
+def test_adabn_takes_the_statistics_of_the_new_images_and_changes_no_weight(normed, places, tmp_path):
+    out = tmp_path / "matched"
+    found = updated(normed, places, out, "adabn", golden=[places / "golden"])
+    old, new = weights(normed), weights(out)
+    for name, tensor in new.items():
+        assert torch.equal(tensor, old[name]) == ("running_" not in name and "num_batches" not in name), name
+    assert found.kept.domains == ("golden", "new")
+    assert found.trained.plan.objective.wrappers == ()
+    assert updated(normed, places, out, "adabn", resume=True).kept == found.kept
+    assert found.trained.run.report.is_file()
+
+
+def test_adabn_refuses_what_it_cannot_do(finished, normed, places, stained, tmp_path):
+    with pytest.raises(UsageError, match=r"this network keeps none.*nothing to match.*--method replay"):
+        updated(finished, places, tmp_path / "r", "adabn")
+    assert not (tmp_path / "r").exists()
+    with pytest.raises(UsageError, match=r"'adabn' trains nothing.*cannot learn a class.*residue"):
+        uk.update(normed, stained, tmp_path / "r", method="adabn", changes=CHANGES)
+
+
 def test_a_plan_holds_names_and_numbers_only():
     own = Plan.model_validate(EXAMPLE)
     for method in METHODS:
         plan = planned(own, method)
         names = [term.name for term in plan.objective.wrappers]
-        assert names == ([] if method in ("interpolate", "finetune") else [method])
+        assert names == ([method] if method in ("replay", "ewc", "lwf") else [])
         assert Plan.from_json(plan.to_json(), where="p") == plan
 
 

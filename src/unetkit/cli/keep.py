@@ -138,7 +138,9 @@ def update(
     *,
     method: Annotated[
         str,
-        typer.Option("--method", help="Against forgetting: replay, ewc, lwf, interpolate or finetune."),
+        typer.Option(
+            "--method", help="Against forgetting: replay, ewc, lwf, interpolate, frozen, adabn or finetune."
+        ),
     ] = "replay",
     memory: Annotated[
         Path | None,
@@ -254,17 +256,25 @@ def _row(version: Version) -> tuple[object, ...]:
 
 
 @registry.command()
+@grouped
 def promote(
     folder: Folder,
     version: Number,
     golden: Golden = None,
+    must_find: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--must-find",
+            metavar="DATA",
+            help="Cases in which no object may be missed that the live model finds; repeatable.",
+        ),
+    ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", min=0.0, help="Dice that an interval may reach below 0.")
+        float, typer.Option("--margin", min=0.0, help="Dice that it may be lower and count as not worse.")
     ] = 0.01,
     device: Device = "auto",
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    telling: Telling,
 ) -> None:
     """Make a version live if it is worse on no golden set and better on one, case by case. Exit 4 if not."""
     from unetkit.workflows.registry import Registry
@@ -272,16 +282,17 @@ def promote(
     decision = Registry(folder).promote(
         version,
         golden=golden or [],
+        must_find=must_find or [],
         margin=margin,
         device=device,
-        dry_run=dry_run,
-        progress=watcher(quiet=quiet),
+        dry_run=telling.dry_run,
+        progress=watcher(quiet=telling.quiet),
     )
-    if as_json:
+    if telling.as_json:
         give_json(decision.model_dump(mode="json"))
         return
     _show_decision(decision)
-    give_line(f"version {version} {'would go' if dry_run else 'is'} live")
+    give_line(f"version {version} {'would go' if telling.dry_run else 'is'} live")
 
 
 def _show_decision(decision: Decision) -> None:
@@ -291,17 +302,17 @@ def _show_decision(decision: Decision) -> None:
     rows = [
         (
             each.name,
-            each.cases,
+            f"{each.cases} ({each.groups})" if each.groups else each.cases,
             shown(each.live),
             shown(each.candidate),
             f"{shown(each.difference)} [{shown(each.low)}, {shown(each.high)}]",
-            shown(each.p_value),
+            "must find" if each.must_find else shown(each.bound),
             f"{each.missed_live} → {each.missed_candidate}",
         )
         for each in decision.sets
     ]
-    head = ("golden set", "cases", "live", "candidate", "difference [95 %]", "p", "missed")
-    give_table("Mean Dice per case", head, rows)
+    head = ("golden set", "cases (groups)", "live", "candidate", "difference [95 %]", "at least", "missed")
+    give_table(f"Mean Dice per case; lower by {decision.margin:g} counts as not worse", head, rows)
 
 
 @registry.command()

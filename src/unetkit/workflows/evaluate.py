@@ -30,6 +30,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import CaseScores, Scores
 from unetkit.records.split import SplitFile
+from unetkit.workflows.lineage import has_learned
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import is_model
 from unetkit.workflows.proposal import PLAIN, Measures, measures_for
@@ -180,7 +181,7 @@ def score_model(
 
 
 def relation(folder: Path, digests: Mapping[str, str]) -> str:
-    """Whether the model has seen these images, told by the hashes its run has kept.
+    """Whether the model has seen these images, told by the hashes that its run, or a registry, has kept.
 
     Args:
         folder: The model folder.
@@ -189,6 +190,8 @@ def relation(folder: Path, digests: Mapping[str, str]) -> str:
     Returns:
         ``training``, ``held-out`` or ``unknown``.
     """
+    if has_learned(folder, digests):
+        return "training"
     file = Run(folder.parent).split
     if not file.is_file():
         return "unknown"
