@@ -69,7 +69,7 @@ def test_what_cannot_be_shown_does_not_pass_and_how_much_it_takes_is_said():
 def test_too_few_groups_tell_nothing():
     live = np.full(8, 0.5)
     one = compare_set("set", scores_of(live + 0.1, groups=1), scores_of(live, groups=1))
-    assert one.refused == "1 groups are too few to tell: at least 5 are needed"
+    assert one.refused == "too few groups to tell: 1, at least 5 are needed"
     assert (one.cases, one.groups, one.bound) == (8, 1, None)
     assert not compare_set("set", scores_of(live + 0.1, groups=5), scores_of(live, groups=5)).refused
     none = CaseScores(id="a", group="a", values={"defect": {"dice": None}})

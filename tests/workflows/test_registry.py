@@ -179,7 +179,7 @@ def test_the_gate_measures_for_itself(models, golden, tmp_path, finished):
     assert first.candidate == pytest.approx(
         np.mean(list(forgetting.class_values(evaluate(finished, golden), "mean").values())), abs=1e-6
     )
-    with pytest.raises(GateError, match="golden: 2 groups are too few to tell: at least 5 are needed"):
+    with pytest.raises(GateError, match="golden: too few groups to tell: 2, at least 5 are needed"):
         registry.promote(2)
     assert registry.versions()[0].data_sha256
     assert registry.versions()[0].dice

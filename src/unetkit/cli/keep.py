@@ -348,3 +348,28 @@ def verify(
     for each in found.unfinished:
         give_line(f"unfinished, made good by the next command that writes: {each}")
     give_line(f"head: {found.head}")
+
+
+@registry.command()
+def publish(
+    folder: Folder,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URI", help="MLflow's server or store, such as http://host:5000.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Of the registered model there.")],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Copy every version into MLflow (an extra); its alias 'live' is what is live here."""
+    from unetkit.workflows.registry import Registry
+
+    if dry_run:
+        give_line(f"would copy {counted(len(Registry(folder).versions()), 'version')} to '{name}' in {to}")
+        return
+    found = Registry(folder).publish(to, name=name, progress=watcher(quiet=quiet))
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    for number, theirs in sorted(found.versions.items()):
+        give_line(f"version {number}: {found.name}/{theirs}{' (live)' if number == found.live else ''}")

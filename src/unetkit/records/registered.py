@@ -150,6 +150,22 @@ class Verified(Saved):
     unfinished: tuple[str, ...] = ()
 
 
+class Published(Saved):
+    """A registry's versions in MLflow.
+
+    Args:
+        uri: Where.
+        name: Of the registered model.
+        live: The version that its alias ``live`` points to, by our number; None where nothing is live.
+        versions: Our number to MLflow's.
+    """
+
+    uri: str
+    name: str
+    live: int | None
+    versions: dict[int, str]
+
+
 def version_folder(registry: Path, number: int) -> Path:
     """Where a version lies."""
     return registry / VERSIONS / f"{number:04d}"

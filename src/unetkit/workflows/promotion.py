@@ -199,7 +199,7 @@ def _dice(shown: Margin, margin: float) -> str:
         return "no case has an object of any class"
     if shown.bound is None:
         needed = max(LEAST_GROUPS, shown.needed or 0)
-        return f"{shown.groups} groups are too few to tell: at least {needed} are needed"
+        return f"too few groups to tell: {shown.groups}, at least {needed} are needed"
     if shown.bound >= -margin:
         return ""
     words = f"Dice may be {-shown.bound:.4f} lower (one-sided 95 %), {margin:g} is allowed"

@@ -26,6 +26,7 @@ from unetkit.records.registered import (
     Decision,
     LiveFile,
     NoteFile,
+    Published,
     Verified,
     Version,
     golden_digests,
@@ -229,6 +230,24 @@ class Registry:
             live=stack[-1] if stack else None,
             unfinished=tuple(unfinished),
         )
+
+    def publish(self, uri: str, *, name: str, progress: Progress | None = None) -> Published:
+        """Copy every version into MLflow's registry, and let its alias ``live`` say what is live here.
+
+        Args:
+            uri: MLflow's server or store, such as ``http://host:5000`` or ``sqlite:///mlflow.db``.
+            name: Of the registered model there.
+            progress: Who watches.
+
+        Raises:
+            DataError: This registry was tampered with, or MLflow has other models under this name.
+            MissingPackageError: mlflow is not installed.
+            ResourceError: MLflow refuses, or does not answer.
+        """
+        from unetkit.workflows.mirror import publish
+
+        self.verify()
+        return publish(self.versions(), lives(self._links()), uri, name, progress=progress or Quiet())
 
     def _links(self) -> tuple[Link, ...]:
         """The log of a registry that is there."""
