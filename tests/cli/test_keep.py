@@ -97,6 +97,11 @@ def test_a_registry_from_words(finished, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["number"] == 2
     assert main(["registry", "promote", registry, "2", "-q"]) == 4
     assert "golden: too few groups to tell: 1, at least 5 are needed" in capsys.readouterr().err
+    words = ["registry", "publish", registry, "--to", "http://localhost:1", "--name", "a/b"]
+    assert main([*words, "--dry-run"]) == 0
+    assert "would copy 2 versions to 'a/b' in http://localhost:1" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "'a/b' is no name for a model in MLflow" in capsys.readouterr().err
     assert main(["registry", "list", registry, "--json"]) == 0
     assert [row["stage"] for row in json.loads(capsys.readouterr().out)] == ["live", "candidate"]
     assert main(["registry", "list", registry]) == 0

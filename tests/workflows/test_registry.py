@@ -202,18 +202,26 @@ def test_what_must_be_found_is_asked_at_every_promotion(registry, models, golden
     assert registry.verify().live == 2
 
 
-def test_what_a_version_has_learned_cannot_judge_it_nor_those_trained_from_it(finished, wafers, tmp_path):
+def test_what_a_version_has_learned_cannot_judge_it_nor_those_trained_from_it(
+    finished, models, wafers, tmp_path
+):
     registry = Registry(tmp_path / "r")
     registry.add(finished)
-    with pytest.raises(GateError, match="the candidate was trained on images of this set"):
-        registry.promote(1, golden=[wafers])
     run = tmp_path / "run"
     shutil.copytree(finished / "model", run / "model")
     write_text(run / "start.json", asked_start(finished).to_json())
     assert registry.add(run).parent == 1
-    with pytest.raises(GateError, match="the candidate was trained on images of this set"):
-        registry.promote(2, golden=[wafers])
     assert len(known_images(registry.folder / "versions" / "0002")) == 8
+    for number in (1, 2):
+        with pytest.raises(DataError, match=f"version {number} was trained on images of this set"):
+            registry.promote(number, golden=[wafers])
+    registry.add(models[0])
+    registry.promote(3, golden=[wafers])  # nobody knows what it was trained on
+    with pytest.raises(GateError, match=r"wafers.*: the candidate was trained on images of this set"):
+        registry.promote(2)
+    assert [link.event for link in read_chain(registry.folder / "log.jsonl")][3:] == [
+        "golden", "promoted", "refused",
+    ]  # fmt: skip
 
 
 def test_lineage_is_known_by_the_weights(registry, models, finished, tmp_path):

@@ -183,16 +183,20 @@ def test_interpolation_takes_the_place_that_was_best_on_both(finished, wafers, p
         torch.testing.assert_close(tensor, wanted[name])
 
 
-@pytest.fixture(scope="module")
-def stained(finished, places):
-    """Data that names one class alone, which the model does not know."""
-    data = read_plan(finished / "model").data
-    folder = shutil.copytree(places / "inverted", places / "stained")
+def stain(source, folder, data):
+    """A copy that names one class alone, which the model does not know."""
+    shutil.copytree(source, folder)
     for path in (folder / "masks").iterdir():
         mask = np.asarray(Image.open(path))
         Image.fromarray(np.where(mask == data.label_values[1], 77, 0).astype(np.uint8)).save(path)
     (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "residue": 77}}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def stained(finished, places):
+    """Data of a class that the model does not know."""
+    return stain(places / "inverted", places / "stained", read_plan(finished / "model").data)
 
 
 @pytest.fixture(scope="module")
@@ -247,15 +251,16 @@ def test_the_other_methods_grow_too_and_one_does_not(finished, wafers, stained, 
         uk.update(finished, stained, tmp_path / "g", method="lwf", golden=[stained], changes=CHANGES)
 
 
-def test_a_model_that_grew_can_take_the_place_of_the_live_one(grew, finished, places, stained, tmp_path):
+def test_a_model_that_grew_can_take_the_place_of_the_live_one(grew, finished, places, tmp_path):
+    fresh = stain(places / "golden", tmp_path / "fresh", read_plan(finished / "model").data)
     registry = uk.Registry(tmp_path / "registry")
     registry.add(finished)
     registry.promote(1, golden=[places / "golden"])
     registry.add(grew.trained.folder)
     with contextlib.suppress(GateError):  # two steps of training may well be worse
-        registry.promote(2, golden=[stained])
+        registry.promote(2, golden=[fresh])
     sets = read_chain(registry.folder / "log.jsonl")[-1].facts["decision"]["sets"]
-    assert {each["name"] for each in sets} == {"stained", "golden"}
+    assert {each["name"] for each in sets} == {"fresh", "golden"}
     assert all(each["cases"] and each["difference"] is not None for each in sets)
     smaller = uk.Registry(tmp_path / "smaller")
     smaller.add(grew.trained.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +67,12 @@ def match_statistics(network: nn.Module, images: Iterable[Tensor], layout: Layou
         (1, tensor([3.]))
     """
     refuse_without_statistics(network)
-    norms = statistic_norms(network)
+    norms: tuple[Any, ...] = statistic_norms(network)
     network.eval()
     before = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.reset_running_stats()  # pyright: ignore[reportCallIssue] - a norm that keeps statistics
-        norm.momentum = None  # pyright: ignore[reportAttributeAccessIssue] - a plain mean over batches
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
         norm.train()
     count = 0
     with torch.no_grad():

@@ -37,7 +37,7 @@ from unetkit.records.registered import (
     version_folder,
 )
 from unetkit.records.run import Run
-from unetkit.workflows.lineage import data_digest, digest_of, learned_images, parent_of
+from unetkit.workflows.lineage import data_digest, digest_of, has_learned, learned_images, parent_of
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.promotion import MARGIN, Asked, asked_sets, compare_set, decide
 from unetkit.workflows.run_folder import held
@@ -143,7 +143,8 @@ class Registry:
         Raises:
             GateError: It does not pass; the log says why, and what is live stays so.
             UsageError: There is no such version, it is live already, or no golden set was ever named.
-            DataError: A golden set has changed, or the registry was tampered with.
+            DataError: A golden set has changed, the version was trained on a new one, or the registry was
+                tampered with.
         """
         watch = progress or Quiet()
         self._links()
@@ -325,6 +326,12 @@ class Registry:
                 raise DataError(
                     "this golden set is not what it was: images or labels have changed",
                     cure="put it back, or begin another registry with the new set",
+                    where=source,
+                )
+            if not asked.contents and has_learned(candidate.folder, golden.digests):
+                raise DataError(
+                    f"version {number} was trained on images of this set, which therefore cannot judge it",
+                    cure="name cases with --golden that no model is trained on; this set is not remembered",
                     where=source,
                 )
             contents[source] = content
