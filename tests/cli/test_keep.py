@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unetkit.cli import main
+from unetkit.cli import keep, main
+from unetkit.records.registered import Decision, SetResult
 from unetkit.workflows.wafers import make_wafers
 
 pytestmark = pytest.mark.usefixtures("excepthook")
@@ -70,6 +71,18 @@ def test_a_watch_from_words(finished, wafers, tmp_path, capsys):
     assert "Do this: look at the images that are named" in told.err
     assert main(["monitor", str(model), str(dark), "--html", str(page), "-q"]) == 4
     assert "Unusual images" in capsys.readouterr().out
+
+
+def test_what_a_golden_set_cannot_show_is_said(capsys):
+    found = SetResult(
+        name="lot 7", cases=44, groups=40, live=0.7, candidate=0.8, difference=0.1, bound=0.0876
+    )
+    strict = SetResult(name="hard", cases=3, groups=3, live=0.7, candidate=0.8, must_find=True, bound=0.1)
+    keep._show_decision(Decision(number=2, live=1, margin=0.01, sets=(found, strict), refused=()))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "0.0876" in told
+    assert "lot 7: a failure that none of its 40 groups has may still be in 7.2% of all" in told
+    assert "hard: a failure" not in told
 
 
 def test_a_registry_from_words(finished, tmp_path, capsys):

@@ -72,6 +72,7 @@ def test_dropout_is_off_while_looking():
 def test_what_a_camera_adds_and_multiplies_is_taken_out():
     torch.manual_seed(0)
     first, second = Pointwise(1, 4), Pointwise(4, 2)
+    nn.init.ones_(first.weight)
     network = nn.Sequential(first, LAYERS[2].batch_norm(4), nn.LeakyReLU(0.01), second)
     match_statistics(network, batches(), Layout())
     wanted = [network(batch) for batch in batches()]

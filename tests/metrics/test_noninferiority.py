@@ -19,6 +19,7 @@ from unetkit.metrics.noninferiority import (
     more_often,
     non_inferiority,
     skewed,
+    unseen_share,
 )
 
 
@@ -116,3 +117,10 @@ def test_the_sign_test_by_counting_every_outcome():
     every = [sum(signs) for signs in itertools.product((0, 1), repeat=4)]
     assert more_often(one, other, groups) == pytest.approx(np.mean([ups >= 3 for ups in every]))
     assert more_often(one, one, groups) == 1.0
+
+
+def test_what_no_group_shows_by_the_binomial():
+    for groups in (1, 12, 100):
+        assert stats.binom.cdf(0, groups, unseen_share(groups)) == pytest.approx(0.05)
+    assert unseen_share(300) == pytest.approx(3 / 300, rel=0.02)
+    assert unseen_share(0) == 1.0

@@ -296,6 +296,8 @@ def promote(
 
 
 def _show_decision(decision: Decision) -> None:
+    from unetkit.metrics.noninferiority import unseen_share
+
     def shown(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
@@ -313,6 +315,10 @@ def _show_decision(decision: Decision) -> None:
     ]
     head = ("golden set", "cases (groups)", "live", "candidate", "difference [95 %]", "at least", "missed")
     give_table(f"Mean Dice per case; lower by {decision.margin:g} counts as not worse", head, rows)
+    for each in decision.sets:
+        if each.bound is not None and not each.must_find:
+            words = f"{each.name}: a failure that none of its {each.groups} groups has may still be in"
+            give_line(f"{words} {unseen_share(each.groups):.1%} of all")
 
 
 @registry.command()

@@ -179,6 +179,24 @@ def groups_needed(values: np.ndarray, *, margin: float) -> int | None:
     return most
 
 
+def unseen_share(groups: int) -> float:
+    """The share of all groups that may have a kind of failure of which none among these has any.
+
+    About ``3 / groups``. No test of a mean sees what is not in the sample, however it is computed.
+
+    Args:
+        groups: How many were looked at.
+
+    Reference:
+        Hanley and Lippman-Hand, If nothing goes wrong, is everything all right?, JAMA 249 (1983).
+
+    Example:
+        >>> round(unseen_share(60), 3)
+        0.049
+    """
+    return 1 - ALPHA ** (1 / groups) if groups else 1.0
+
+
 def more_often(one: Mapping[str, int], other: Mapping[str, int], groups: Mapping[str, str]) -> float:
     """The chance that ``one`` has more in as many groups, or more of them, were the two alike.
 
