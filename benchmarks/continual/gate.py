@@ -125,22 +125,24 @@ def asked(good: Scores, worse: list[Scores], count: int) -> dict[str, object]:
 
 
 def as_many_as_needed(good: Scores, worse: list[Scores]) -> dict[str, object]:
-    """The better model on a first golden set, then on one of as many cases as the first said are needed."""
+    """Where a first golden set could not tell: the better model on another, as large as it asked for."""
     random = np.random.default_rng(0)
     promoted, needed = 0, []
     for number in range(TRIES):
         other = worse[number % len(worse)]
-        first = random.integers(len(good.cases), size=PILOT)
-        said = compare_set("golden", drawn(good, first), drawn(other, first)).needed
-        needed.append(min(said or MOST, MOST))
+        places = random.integers(len(good.cases), size=PILOT)
+        first = compare_set("golden", drawn(good, places), drawn(other, places))
+        if first.needed is None:
+            continue
+        needed.append(min(first.needed, MOST))
         places = random.integers(len(good.cases), size=needed[-1])
-        promoted += not decide(
-            2, 1, [compare_set("golden", drawn(good, places), drawn(other, places))]
-        ).refused
+        second = compare_set("golden", drawn(good, places), drawn(other, places))
+        promoted += not decide(2, 1, [second]).refused
     return {
         "pilot": PILOT,
         "tries": TRIES,
-        "needed": [int(value) for value in np.percentile(needed, (10, 50, 90))],
+        "undecided": len(needed),
+        "needed": [int(value) for value in np.percentile(needed or [0], (10, 50, 90))],
         "better_promoted": promoted,
     }
 

@@ -102,8 +102,9 @@ def gate_lines(row: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"With as many cases as {asked['pilot']} of them said are needed ({middle}; 10 to 90 %: {low} to "
-        f"{high}), the better model was promoted {asked['better_promoted']} times in {asked['tries']}.",
+        f"{asked['undecided']} of {asked['tries']} sets of {asked['pilot']} cases asked for more "
+        f"({middle}; 10 to 90 %: {low} to {high}). On other sets of as many, the better model was promoted "
+        f"{asked['better_promoted']} times.",
         "",
     ]
 

@@ -122,7 +122,8 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
             {"golden_cases": 40, "tries": 100, "worse_promoted": 0, "margin_promoted": 4,
              "better_promoted": 99, "better_refused_for_its_interval": 1,
              "better_refused_for_missed_objects": 0}],
-             "as_many_as_needed": {"pilot": 40, "tries": 100, "needed": [30, 60, 90], "better_promoted": 96}},
+             "as_many_as_needed": {"pilot": 40, "tries": 100, "undecided": 20, "needed": [50, 60, 90],
+                                   "better_promoted": 19}},
         "soak": {"kills": {"update": 60, "promote": 20}, "broken": [], "updates_finished": 4},
     }  # fmt: skip
     for name, row in rows.items():
@@ -134,7 +135,8 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     assert "1 false alarms in 200 clean batches of 50" in text
     assert "gain: 10, blur: not found" in text
     assert "| 40 | 100 | 0 | 4 | 99 | 1 | 0 |" in text
-    assert "needed (60; 10 to 90 %: 30 to 90), the better model was promoted 96 times in 100" in text
+    assert "20 of 100 sets of 40 cases asked for more (60; 10 to 90 %: 50 to 90)" in text
+    assert "the better model was promoted 19 times" in text
     assert "Kills: 60 of update, 20 of promote. Broken: nothing." in text
 
 
@@ -149,8 +151,10 @@ def test_the_gate_is_asked_and_its_reasons_counted(monkeypatch):
     wide = scores([0.2 if n % 2 else 1.0 for n in range(30)])
     found = gate.asked(good, [wide] * 5, 10)
     assert found["better_refused_for_its_interval"] == 10 - found["better_promoted"] > 0
+    assert gate.as_many_as_needed(good, [worse])["undecided"] == 0
+    monkeypatch.setattr(gate, "PILOT", 4)
     found = gate.as_many_as_needed(good, [worse])
-    assert (found["better_promoted"], found["needed"]) == (10, [5, 5, 5])
+    assert (found["undecided"], found["needed"], found["better_promoted"]) == (10, [5, 5, 5], 10)
 
 
 def test_a_golden_set_is_drawn_with_the_difference_that_was_asked_for(monkeypatch):

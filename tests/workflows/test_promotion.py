@@ -119,6 +119,7 @@ def test_every_set_has_its_say_and_one_must_be_better():
     assert decide(2, 1, [up, same]).refused == ()
     assert decide(2, 1, [up, down]).refused[0].startswith("down: Dice may be 0.1000 lower")
     assert decide(2, 1, [same]).refused == ("it is better on no golden set",)
+    assert up.p_value is not None
     assert up.p_value < 1e-4
     assert (up.live, up.candidate, up.cases, up.groups) == (0.7, 0.8, 20, 20)
     assert up.bound == pytest.approx(0.1)

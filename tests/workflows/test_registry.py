@@ -237,10 +237,12 @@ def test_death_at_any_change_of_the_disk_leaves_a_registry_that_works(
     template, models, tmp_path, verb, monkeypatch
 ):
     passed = Decision(number=3, live=2, margin=0.01, sets=(), refused=())
-    monkeypatch.setattr(Registry, "_decided", lambda *_: (passed, {"another set": "its hash"}))
+    another = tmp_path / "another"
+    another.mkdir()
+    monkeypatch.setattr(Registry, "_decided", lambda *_: (passed, {str(another): "its hash"}))
     work = {
         "add": lambda registry: registry.add(models[3]),
-        "promote": lambda registry: registry.promote(3),
+        "promote": lambda registry: registry.promote(3, golden=[another]),
         "rollback": lambda registry: registry.rollback(),
     }[verb]
     allowed = {"add": {2}, "promote": {2, 3}, "rollback": {1, 2}}[verb]

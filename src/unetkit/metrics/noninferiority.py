@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 ALPHA = 0.05
 """How often a model that is worse by exactly the margin may be taken for one that is not."""
@@ -18,7 +18,12 @@ POWER = 0.95
 LEAST_GROUPS = 5
 """With fewer, all of them can come out one way by chance more often than ``ALPHA`` (1 / 2^4 is 0.06)."""
 
-_MOST_GROUPS = 1_000_000
+MOST_GROUPS = 10_000
+"""More are not counted: nobody has so many."""
+
+_SETS = 400
+_ROUNDING = 1e-24
+"""Variance below which values are equal but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Margin:
         mean: Mean difference, None where the two share no case.
         bound: Lower end of its one-sided interval (``1 − ALPHA``); None with fewer than ``LEAST_GROUPS``.
         groups: Groups with a case that both have a value for.
-        needed: Groups with which the bound would lie above the margin in a share ``POWER`` of such sets, were
-            mean and spread what they seem; None where no number would do, or there are fewer than two.
+        needed: Groups with which the bound would lie above the margin in a share ``POWER`` of sets like this
+            one; None where it does already, or no number up to ``MOST_GROUPS`` would do.
     """
 
     mean: float | None
@@ -69,8 +74,10 @@ def non_inferiority(
     count = len(values)
     if not count:
         return Margin(None, None, 0, None)
-    bound = lower_bound(values) if count >= LEAST_GROUPS else None
-    return Margin(float(values.mean()), bound, count, groups_needed(values, margin=margin))
+    bound = float(lower_bound(values)) if count >= LEAST_GROUPS else None
+    shown = bound is not None and bound >= -margin
+    needed = None if shown else groups_needed(values, margin=margin)
+    return Margin(float(values.mean()), bound, count, needed)
 
 
 def group_values(
@@ -107,76 +114,90 @@ def group_values(
     return mean + (sums - mean * counts) / counts.mean()
 
 
-def lower_bound(values: np.ndarray, *, alpha: float = ALPHA) -> float:
+def lower_bound(values: np.ndarray, *, alpha: float = ALPHA) -> np.ndarray:
     """The lower end of the one-sided interval of a mean, corrected for skewness.
 
     Args:
-        values: ``(N,)``, independent.
+        values: ``(…, N)``, independent along the last axis, at least two.
         alpha: How often the mean may lie below.
 
+    Returns:
+        ``(…)``.
+
     Example:
-        >>> round(lower_bound(np.array([-2.0, -1.0, 0.0, 1.0, 2.0])), 4)
-        -1.5074
+        >>> lower_bound(np.array([-2.0, -1.0, 0.0, 1.0, 2.0])).round(4)
+        np.float64(-1.5074)
     """
-    count, spread = len(values), _spread(values)
-    if not spread:
-        return float(values.mean())
-    quantile = float(stats.t.ppf(1 - alpha, count - 1))
-    return float(values.mean()) - skewed(quantile, _skewness(values), count) * spread / math.sqrt(count)
+    count, mean = values.shape[-1], values.mean(axis=-1)
+    apart = values - mean[..., None]
+    variance = (apart**2).mean(axis=-1)
+    equal = variance < _ROUNDING  # there is no skewness then, and the mean is the bound
+    skewness = (apart**3).mean(axis=-1) / np.where(equal, 1.0, variance) ** 1.5
+    quantile = skewed(special.stdtrit(count - 1, 1 - alpha), np.where(equal, 0.0, skewness), count)
+    return mean - np.where(equal, 0.0, quantile * np.sqrt(variance / (count - 1)))
 
 
-def skewed(quantile: float, skewness: float, count: int) -> float:
+def skewed(quantile: float, skewness: np.ndarray, count: int) -> np.ndarray:
     """The quantile of Student's statistic of skewed values, from that of symmetric ones.
 
     Args:
         quantile: Of the statistic that Hall's transformation makes symmetric.
-        skewness: Of the values.
-        count: How many.
+        skewness: Of the values; any shape.
+        count: How many values.
+
+    Returns:
+        As many as there are skewnesses.
 
     Example:
-        >>> skewed(1.7, 0.0, 20), round(skewed(1.7, 2.0, 20), 3), round(skewed(1.7, -2.0, 20), 3)
-        (1.7, 1.34, 2.744)
+        >>> skewed(1.7, np.array([0.0, 2.0, -2.0]), 20).round(3).tolist()
+        [1.7, 1.34, 2.744]
     """
-    bend = skewness / math.sqrt(count)
-    if abs(bend) < 1e-9:
-        return quantile
-    return 3 / bend * (float(np.cbrt(1 + bend * (quantile - bend / 6))) - 1)
+    bend = skewness / np.sqrt(count)
+    straight = np.abs(bend) < 1e-9
+    bend = np.where(straight, 1.0, bend)
+    return np.where(straight, quantile, 3 / bend * (np.cbrt(1 + bend * (quantile - bend / 6)) - 1))
 
 
-def groups_needed(values: np.ndarray, *, margin: float) -> int | None:
-    """With how many groups the bound would lie above the margin, were mean and spread what they seem.
+def groups_needed(values: np.ndarray, *, margin: float, seed: int = 0) -> int | None:
+    """With about how many groups the bound would lie above the margin, were all groups like these.
+
+    Sets are drawn from the values, larger and larger, until a share ``POWER`` of them shows it.
 
     Args:
         values: One per group.
         margin: How far below 0 the mean may lie.
+        seed: Of the draws.
 
     Returns:
-        At least ``LEAST_GROUPS``; None where the mean itself lies below the margin, or with one value.
+        At least ``LEAST_GROUPS``, two digits; None where the mean itself lies below the margin, more than
+        ``MOST_GROUPS`` are needed, or there is one value alone.
+
+    Reference:
+        Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 25.5, on power.
 
     Example:
         >>> values = np.tile([-0.1, 0.1], 10) + 0.01
         >>> groups_needed(values, margin=0.01), groups_needed(values, margin=0.04)
-        (287, 48)
+        (270, 46)
     """
-    if len(values) < 2 or float(values.mean()) <= -margin:
+    room = float(values.mean()) + margin if len(values) > 1 else 0.0
+    if room <= 0:
         return None
-    spread, skewness, room = _spread(values), _skewness(values), float(values.mean()) + margin
-    above = float(stats.norm.ppf(POWER))
+    random = np.random.Generator(np.random.Philox(seed))
+    textbook = ((special.ndtri(1 - ALPHA) + special.ndtri(POWER)) * float(values.std()) / room) ** 2
+    count = _rounded(max(LEAST_GROUPS, textbook / 2))  # skewness to the right takes fewer
+    while count <= MOST_GROUPS:
+        drawn = values[random.integers(len(values), size=(_SETS, count))]
+        if (lower_bound(drawn) >= -margin).mean() >= POWER:
+            return count
+        count = _rounded(max(count + 1, 1.1 * count))
+    return None
 
-    def enough(count: int) -> bool:
-        quantile = skewed(float(stats.t.ppf(1 - ALPHA, count - 1)), skewness, count)
-        return room * math.sqrt(count) >= (quantile + above) * spread
 
-    most = LEAST_GROUPS
-    while not enough(most):
-        most *= 2
-        if most > _MOST_GROUPS:
-            return None
-    least = max(LEAST_GROUPS - 1, most // 2 if most > LEAST_GROUPS else 0)
-    while most - least > 1:
-        middle = (least + most) // 2
-        least, most = (least, middle) if enough(middle) else (middle, most)
-    return most
+def _rounded(count: float) -> int:
+    """Up to two digits."""
+    step = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    return math.ceil(count / step) * step
 
 
 def unseen_share(groups: int) -> float:
@@ -222,14 +243,3 @@ def more_often(one: Mapping[str, int], other: Mapping[str, int], groups: Mapping
         net[groups[id]] = net.get(groups[id], 0) + count - other[id]
     up, moved = sum(value > 0 for value in net.values()), sum(value != 0 for value in net.values())
     return float(stats.binomtest(up, moved, 0.5, alternative="greater").pvalue) if moved else 1.0
-
-
-def _spread(values: np.ndarray) -> float:
-    """Standard deviation, 0 where the values are equal but for rounding."""
-    spread = float(values.std(ddof=1))
-    return spread if spread > 1e-12 else 0.0
-
-
-def _skewness(values: np.ndarray) -> float:
-    """Third standardised moment, 0 where the values are equal."""
-    return float(stats.skew(values)) if _spread(values) else 0.0

@@ -89,7 +89,7 @@ class SetResult(Saved):
         low: Lower end of its 95 % interval (groups resampled).
         high: Upper end.
         bound: Lower end of its one-sided 95 % interval, which decides; None with too few groups.
-        needed: Groups that would show what the difference seems to be; None where no number would.
+        needed: Groups that would show what the difference seems to be; None where these do, or none would.
         p_value: Of the two-sided Wilcoxon signed-rank test.
         missed_live: Objects that the live model missed entirely (cases with none of a class found, where
             objects were not told apart).

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.errors import UsageError
-from unetkit.metrics.noninferiority import ALPHA, LEAST_GROUPS, Margin, more_often, non_inferiority
+from unetkit.metrics.noninferiority import (
+    ALPHA,
+    LEAST_GROUPS,
+    MOST_GROUPS,
+    Margin,
+    more_often,
+    non_inferiority,
+)
 from unetkit.metrics.paired import difference
 from unetkit.metrics.score import MEAN
 from unetkit.records.chain import Link
@@ -206,7 +213,7 @@ def _dice(shown: Margin, margin: float) -> str:
     if shown.mean <= -margin:
         return f"{words}, and it is {-shown.mean:.4f} lower here"
     if shown.needed is None:
-        return words
+        return f"{words}; not even {MOST_GROUPS} groups like these would show more"
     seems = f"if the difference is the {shown.mean:+.4f} that it seems"
     return f"{words}; {seems}, about {shown.needed} groups would show it, these are {shown.groups}"
 
