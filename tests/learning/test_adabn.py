@@ -66,7 +66,7 @@ def test_dropout_is_off_while_looking():
     plain, dropped = unet("batch"), unet("batch", dropout=0.5)
     for network in (plain, dropped):
         match_statistics(network, batches(), Layout())
-    one, other = ({name: each for name, each in net.named_buffers()} for net in (plain, dropped))
+    one, other = (dict(net.named_buffers()) for net in (plain, dropped))
     assert len(one) == len(other) == 9
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
