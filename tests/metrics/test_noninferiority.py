@@ -79,8 +79,12 @@ def test_with_as_many_groups_as_are_needed_a_better_model_is_found(truth, loss):
     random = np.random.default_rng(2)
     needed = groups_needed(truth + failing(random, 4000, loss=loss), margin=0.01)
     assert needed is not None
-    bounds = lower_bound(truth + failing(random, (1000, needed), loss=loss))
-    assert np.mean(bounds >= -0.01) == pytest.approx(POWER, abs=0.035)
+    found, half = (
+        np.mean(lower_bound(truth + failing(random, (1000, count), loss=loss)) >= -0.01)
+        for count in (needed, needed // 2)
+    )
+    assert found > POWER - 0.03
+    assert half < POWER - 0.03
 
 
 def test_how_many_by_hand():

@@ -129,7 +129,10 @@ def test_an_update_that_was_cut_ends_with_the_same_weights(replayed, finished, w
         patch.setattr(forgetting, "refuse_remembered", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(PreemptedError, match="--resume"):
             updated(finished, places, tmp_path / "cut", "replay", memory=wafers)
-    updated(finished, places, tmp_path / "cut", "replay", memory=wafers, resume=True)
+    with pytest.raises(UsageError, match=r"a resumed run keeps its own plan: .*objective.wrappers"):
+        uk.update(finished, places / "inverted", tmp_path / "cut", method="lwf", resume=True)
+    # what was set by hand need not be said again
+    uk.update(finished, places / "inverted", tmp_path / "cut", memory=wafers, resume=True)
     one, other = weights(replayed.trained.folder), weights(tmp_path / "cut")
     assert all(torch.equal(one[name], other[name]) for name in one)
 

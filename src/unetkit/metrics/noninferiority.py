@@ -18,7 +18,7 @@ POWER = 0.95
 LEAST_GROUPS = 5
 """With fewer, all of them can come out one way by chance more often than ``ALPHA`` (1 / 2^4 is 0.06)."""
 
-MOST_GROUPS = 10_000
+MOST_GROUPS = 5_000
 """More are not counted: nobody has so many."""
 
 _SETS = 400
@@ -161,7 +161,7 @@ def skewed(quantile: float, skewness: np.ndarray, count: int) -> np.ndarray:
 def groups_needed(values: np.ndarray, *, margin: float, seed: int = 0) -> int | None:
     """With about how many groups the bound would lie above the margin, were all groups like these.
 
-    Sets are drawn from the values, larger and larger, until a share ``POWER`` of them shows it.
+    Sets of one size are drawn from the values: the least size of which a share ``POWER`` shows it.
 
     Args:
         values: One per group.
@@ -183,18 +183,25 @@ def groups_needed(values: np.ndarray, *, margin: float, seed: int = 0) -> int | 
     room = float(values.mean()) + margin if len(values) > 1 else 0.0
     if room <= 0:
         return None
-    random = np.random.Generator(np.random.Philox(seed))
     textbook = ((special.ndtri(1 - ALPHA) + special.ndtri(POWER)) * float(values.std()) / room) ** 2
-    count = _rounded(max(LEAST_GROUPS, textbook / 2))  # skewness to the right takes fewer
-    while count <= MOST_GROUPS:
+
+    def enough(count: int) -> bool:
+        random = np.random.Generator(np.random.Philox(seed))
         drawn = values[random.integers(len(values), size=(_SETS, count))]
-        if (lower_bound(drawn) >= -margin).mean() >= POWER:
-            return count
-        count = _rounded(max(count + 1, 1.1 * count))
-    return None
+        return bool((lower_bound(drawn) >= -margin).mean() >= POWER)
+
+    few, many = LEAST_GROUPS - 1, int(min(max(LEAST_GROUPS, textbook / 16), MOST_GROUPS))
+    while not enough(many):
+        if many == MOST_GROUPS:
+            return None
+        few, many = many, min(2 * many, MOST_GROUPS)
+    while many - few > max(1, many // 20):
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return _rounded(many)
 
 
-def _rounded(count: float) -> int:
+def _rounded(count: int) -> int:
     """Up to two digits."""
     step = 10 ** max(0, math.floor(math.log10(count)) - 1)
     return math.ceil(count / step) * step

@@ -293,6 +293,10 @@ class InferencePlan(Saved):
     screen_thresholds: tuple[float, ...] = ()
 
 
+BY_HAND = "set by hand"
+"""Why a value is what a person said."""
+
+
 class Plan(Saved):
     """Every decision, and why.
 
@@ -315,7 +319,7 @@ class Plan(Saved):
     inference: InferencePlan
     reasons: dict[str, str] = Field(default_factory=dict)
 
-    def with_values(self, changes: Mapping[str, str], *, reason: str = "set by hand") -> Plan:
+    def with_values(self, changes: Mapping[str, str], *, reason: str = BY_HAND) -> Plan:
         """A plan in which some values were replaced.
 
         Args:

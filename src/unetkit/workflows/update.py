@@ -205,13 +205,15 @@ def _reason(method: str) -> str:
 
 
 def _planned_for(run: Run, own: Plan, method: str, settings: UpdateSettings) -> Plan:
-    """The plan of an update; of one that goes on, with the classes that its new data had brought."""
+    """The plan of an update; of one that goes on, with new classes of its data and what was set by hand."""
+    from unetkit.workflows.asked import set_by_hand
+
     plan = planned(own, method)
     if not (settings.get("resume") and run.plan.is_file()):
         return plan
     begun = Plan.from_json(run.plan.read_bytes(), where=run.plan)
     grew = begun.data != own.data or any(term.name == "unbiased" for term in begun.objective.wrappers)
-    return grown(plan, begun.data, method) if grew else plan
+    return (grown(plan, begun.data, method) if grew else plan).with_values(set_by_hand(begun))
 
 
 def _wishes(folder: Path, plan: Plan, settings: UpdateSettings) -> Wishes:
