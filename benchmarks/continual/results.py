@@ -67,13 +67,13 @@ def drift_lines(rows: dict[str, dict[str, Any]]) -> list[str]:
     lines = ["## Drift", ""]
     for row in rows.values():
         shifts = ", ".join(
-            f"{name}: {'not found' if one['images'] is None else one['images']}"
+            f"{name}: {'not found' if one['images'] is None else one['images']} (d {one['effect']:g})"
             for name, one in row["shifts"].items()
         )
         lines.append(
             f"- {row['set']}: {row['false_alarms']} false alarms in {row['batches']} clean batches of "
             f"{row['batch']} ({row['reference']} reference images, {row['statistics']} statistics); images "
-            f"until it is found: {shifts}"
+            f"until it is found, and the largest shift of a statistic in standard deviations: {shifts}"
         )
     return [*lines, ""]
 

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from unetkit.metrics.score import summarise
+from unetkit.records.drift import ReferenceFile
 from unetkit.records.scores import CaseScores
+from unetkit.workflows.observing import Observation
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks" / "continual"
 
@@ -117,7 +119,8 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     rows = {
         "s": {"sequence": "s", "method": "ewc", "seed": 0, "domains": ["x", "y"], "classes": {"mean": one}},
         "d": {"set": "d", "false_alarms": 1, "batches": 200, "batch": 50, "reference": 100, "statistics": 12,
-              "shifts": {"gain": {"images": 10, "first": "i"}, "blur": {"images": None, "first": ""}}},
+              "shifts": {"gain": {"images": 10, "first": "i", "effect": 2.5},
+                         "blur": {"images": None, "first": "", "effect": 0.3}}},
         "gate": {"worse_by": [0.03], "spread": [0.1], "population": 9, "margin": 0.01, "gate": [
             {"golden_cases": 40, "tries": 100, "worse_promoted": 0, "margin_promoted": 4,
              "better_promoted": 99, "better_refused_for_its_interval": 1,
@@ -133,7 +136,7 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     assert "| ewc | 0 | 70.0 | 80.0 | 75.0 (70.0–80.0) | -20.0 | – | +20.0 (10.0–30.0) |" in text
     assert "| x | 90.0 (80.0–100.0) | – |" in text
     assert "1 false alarms in 200 clean batches of 50" in text
-    assert "gain: 10, blur: not found" in text
+    assert "gain: 10 (d 2.5), blur: not found (d 0.3)" in text
     assert "| 40 | 100 | 0 | 4 | 99 | 1 | 0 |" in text
     assert "20 of 100 sets of 40 cases asked for more (60; 10 to 90 %: 50 to 90)" in text
     assert "the better model was promoted 19 times" in text
@@ -164,6 +167,14 @@ def test_a_golden_set_is_drawn_with_the_difference_that_was_asked_for(monkeypatc
     assert [row.values["a"]["dice"] for row in found.cases] == pytest.approx([0.3, 0.3, 0.7])
     assert len({row.id for row in found.cases}) == len({row.group for row in found.cases}) == 3
     assert gate.dice(good) == pytest.approx(0.6)
+
+
+def test_the_size_of_a_shift_by_hand(monkeypatch):
+    drift = opened("drift", monkeypatch)
+    rows = ((1.0, None), (3.0, 5.0))
+    reference = ReferenceFile(model_sha256="", source="", ids=("a", "b"), names=("x", "y"), values=rows)
+    seen = [Observation("c", {"x": 4.0}, None), Observation("d", {"x": 6.0, "y": 5.0}, None)]
+    assert drift.effect(reference, seen) == 3.0  # means 2 and 5, both of spread 1
 
 
 def test_the_soak_says_its_words(monkeypatch, tmp_path):
