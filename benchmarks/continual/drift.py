@@ -80,7 +80,7 @@ def shifted(cases: list[Case], name: str, folder: Path) -> list[Case]:
 
 
 def needed(model: Model, cases: list[Case], folder: Path) -> dict[str, object]:
-    """The fewest images of each shift in which drift is declared, what tells it first, and how large it is."""
+    """The fewest images of each shift in which drift is declared, what tells it first, its size."""
     reference = read_reference(model.folder)
     found: dict[str, object] = {}
     for name in SHIFTS:
