@@ -75,15 +75,31 @@ def make_stage(stage: Stage, source: Path, home: Path) -> tuple[Path, Path]:
     with (source / "index.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if stage.wanted(row)]
     for side, chosen in zip(sides, divided(rows), strict=True):
-        side.parent.mkdir(parents=True, exist_ok=True)
-        (side.parent / "dataset.json").write_text(json.dumps({"labels": stage.labels}))
-        lines = [("id", "image", "label", "group")]
-        for row in chosen:
-            image, mask = (_copied(stage, source, home, part, row["id"]) for part in ("images", "masks"))
-            lines.append((row["id"], str(image), str(mask), row["group"]))
-        with side.open("w", newline="") as file:
-            csv.writer(file).writerows(lines)
+        stage_files(stage, source, home, chosen, side)
     return sides
+
+
+def stage_files(stage: Stage, source: Path, home: Path, rows: list[Row], table: Path) -> Path:
+    """The CSV of some rows, the names of the classes beside it; what has to be another picture is copied.
+
+    Args:
+        stage: What the classes are.
+        source: The data set.
+        home: Where copies go.
+        rows: Of its index.
+        table: The CSV; one that is there stays.
+    """
+    if table.is_file():
+        return table
+    table.parent.mkdir(parents=True, exist_ok=True)
+    (table.parent / "dataset.json").write_text(json.dumps({"labels": stage.labels}))
+    lines = [("id", "image", "label", "group")]
+    for row in rows:
+        image, mask = (_copied(stage, source, home, part, row["id"]) for part in ("images", "masks"))
+        lines.append((row["id"], str(image), str(mask), row["group"]))
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    return table
 
 
 def divided(rows: list[Row]) -> tuple[list[Row], list[Row]]:

@@ -15,6 +15,7 @@ from scipy import ndimage
 import unetkit as uk
 from unetkit.data.catalog import find_cases
 from unetkit.records.case import Case
+from unetkit.records.drift import ReferenceFile
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.monitor import ALARM, compare, look_at
 from unetkit.workflows.observing import Observation, read_reference, save_reference
@@ -32,6 +33,7 @@ def grained(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 SHIFTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "gain × 1.2": lambda pixels, _: pixels * 1.2,
+    "gain × 2": lambda pixels, _: pixels * 2,
     "blur, σ 1 pixel": lambda pixels, _: ndimage.gaussian_filter(pixels, 1),
     "noise, σ a third of the spread": lambda pixels, random: (
         pixels + random.normal(0, pixels.std() / 3, pixels.shape)
@@ -78,7 +80,7 @@ def shifted(cases: list[Case], name: str, folder: Path) -> list[Case]:
 
 
 def needed(model: Model, cases: list[Case], folder: Path) -> dict[str, object]:
-    """The fewest images of each shift in which drift is declared, and what tells it first."""
+    """The fewest images of each shift in which drift is declared, what tells it first, its size."""
     reference = read_reference(model.folder)
     found: dict[str, object] = {}
     for name in SHIFTS:
@@ -89,8 +91,20 @@ def needed(model: Model, cases: list[Case], folder: Path) -> dict[str, object]:
             if any(test.drifted for test in tests):
                 least, first = count, tests[0].name
                 break
-        found[name] = {"images": least, "first": first}
+        found[name] = {"images": least, "first": first, "effect": round(effect(reference, seen), 2)}
     return found
+
+
+def effect(reference: ReferenceFile, seen: list[Observation]) -> float:
+    """The largest shift of a statistic's mean, in standard deviations of that statistic among images (d)."""
+    sizes = [0.0]
+    for place, name in enumerate(reference.names):
+        before = np.array([row[place] for row in reference.values if row[place] is not None], float)
+        now = np.array([each.values[name] for each in seen if name in each.values])
+        spread = np.sqrt((before.var() + now.var()) / 2) if before.size and now.size else 0.0
+        if spread > 0:
+            sizes.append(abs(float((now.mean() - before.mean()) / spread)))
+    return max(sizes)
 
 
 def false_alarms(model: Model, pool: list[Observation]) -> int:

@@ -15,6 +15,10 @@ training has those of all stages together. Test cases were never trained on, and
 """
 
 
+GATE = ("worse_promoted", "margin_promoted", "better_promoted")
+GATE += ("better_refused_for_its_interval", "better_refused_for_missed_objects")
+
+
 def points(one: list[float | None] | None, *, sign: bool = False) -> str:
     """A value with its interval in points."""
     if one is None or one[0] is None:
@@ -63,29 +67,46 @@ def drift_lines(rows: dict[str, dict[str, Any]]) -> list[str]:
     lines = ["## Drift", ""]
     for row in rows.values():
         shifts = ", ".join(
-            f"{name}: {'not found' if one['images'] is None else one['images']}"
+            f"{name}: {'not found' if one['images'] is None else one['images']} (d {one['effect']:g})"
             for name, one in row["shifts"].items()
         )
         lines.append(
             f"- {row['set']}: {row['false_alarms']} false alarms in {row['batches']} clean batches of "
             f"{row['batch']} ({row['reference']} reference images, {row['statistics']} statistics); images "
-            f"until it is found: {shifts}"
+            f"until it is found, and the largest shift of a statistic in standard deviations: {shifts}"
         )
     return [*lines, ""]
 
 
 def gate_lines(row: dict[str, Any]) -> list[str]:
     """How often a worse and a better model pass."""
-    lower = ", ".join(f"{100 * value:.1f}" for value in row["worse_by"])
-    lines = ["## Gate", "", f"Five worse models, {lower} points lower.", ""]
+    lower = ", ".join(
+        f"{100 * mean:.1f} (spread over cases {100 * spread:.1f})"
+        for mean, spread in zip(row["worse_by"], row["spread"], strict=True)
+    )
+    lines = [
+        "## Gate",
+        "",
+        f"Five worse models, points lower: {lower}. Golden sets are drawn from {row['population']} images of "
+        f"as many groups; margin {100 * row['margin']:g} points. Promoted, of so many tries:",
+        "",
+        "| golden cases | tries | the worse model | one worse by the margin | the better model | refused: "
+        "interval | refused: missed |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for one in row["gate"]:
-        lines.append(
-            f"- {one['golden_cases']} golden cases, {one['tries']} tries: the worse model was promoted "
-            f"{one['worse_promoted']} times, the better one {one['better_promoted']} times (refused for its "
-            f"interval {one['better_refused_for_its_interval']} times, for objects it misses "
-            f"{one['better_refused_for_missed_objects']} times)"
-        )
-    return [*lines, ""]
+        cells = (one[name] for name in ("golden_cases", "tries", *GATE))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    asked = row["as_many_as_needed"]
+    low, middle, high = asked["needed"]
+    return [
+        *lines,
+        "",
+        f"{asked['undecided']} of {asked['tries']} sets of {asked['pilot']} cases asked for more "
+        f"({middle}; 10 to 90 %: {low} to {high}). On other sets of as many, the better model was promoted "
+        f"{asked['better_promoted']} times.",
+        "",
+    ]
 
 
 def soak_lines(row: dict[str, Any]) -> list[str]:

@@ -41,8 +41,9 @@ def models_of(name: str, method: str, given: argparse.Namespace) -> list[Path]:
         settings["minutes"] = given.minutes * len(stages)  # as long as all stages together
         uk.train(joined_csv(stages, labels, home), run, **settings)
         return [run]
-    runs = [home / f"base-{given.seed}"]
-    uk.train(stages[0][0], runs[0], **settings)
+    runs = [home / f"{'batch' if method == 'adabn' else 'base'}-{given.seed}"]
+    new = method == "adabn" and not (runs[0] / "plan.json").exists()  # there is nothing to match without
+    uk.train(stages[0][0], runs[0], changes={"network.norm": "batch"} if new else {}, **settings)
     old: Path = stages[0][0]
     for number, (train, _) in enumerate(stages[1:], start=1):
         run = home / f"{method}-{given.seed}-{number}"

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from unetkit.metrics.score import summarise
+from unetkit.records.drift import ReferenceFile
 from unetkit.records.scores import CaseScores
+from unetkit.workflows.observing import Observation
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks" / "continual"
 
@@ -76,9 +78,11 @@ def test_a_stage_keeps_groups_apart_and_changes_copies_alone(domains, source, tm
 def test_every_row_of_the_issue_is_there(monkeypatch):
     bench = opened("bench", monkeypatch)
     names = [job.name for job in bench.jobs()]
-    assert len(names) == len(set(names)) == 2 * (6 + 6 + 5) + 2 + 1 + 1
+    assert len(names) == len(set(names)) == 2 * (8 + 8 + 6) + 2 + 1 + 1
     assert {"nuclei-replay-0", "steel_classes-joint-1", "drift-lidc_nodules2d", "gate", "soak"} <= set(names)
-    assert not [name for name in names if name.startswith("steel_classes-interpolate")]
+    assert not [
+        name for name in names if name.startswith(("steel_classes-interpolate", "steel_classes-adabn"))
+    ]
 
 
 def scores(values):
@@ -115,10 +119,14 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     rows = {
         "s": {"sequence": "s", "method": "ewc", "seed": 0, "domains": ["x", "y"], "classes": {"mean": one}},
         "d": {"set": "d", "false_alarms": 1, "batches": 200, "batch": 50, "reference": 100, "statistics": 12,
-              "shifts": {"gain": {"images": 10, "first": "i"}, "blur": {"images": None, "first": ""}}},
-        "gate": {"worse_by": [0.03], "gate": [
-            {"golden_cases": 40, "tries": 100, "worse_promoted": 0, "better_promoted": 99,
-             "better_refused_for_its_interval": 1, "better_refused_for_missed_objects": 0}]},
+              "shifts": {"gain": {"images": 10, "first": "i", "effect": 2.5},
+                         "blur": {"images": None, "first": "", "effect": 0.3}}},
+        "gate": {"worse_by": [0.03], "spread": [0.1], "population": 9, "margin": 0.01, "gate": [
+            {"golden_cases": 40, "tries": 100, "worse_promoted": 0, "margin_promoted": 4,
+             "better_promoted": 99, "better_refused_for_its_interval": 1,
+             "better_refused_for_missed_objects": 0}],
+             "as_many_as_needed": {"pilot": 40, "tries": 100, "undecided": 20, "needed": [50, 60, 90],
+                                   "better_promoted": 19}},
         "soak": {"kills": {"update": 60, "promote": 20}, "broken": [], "updates_finished": 4},
     }  # fmt: skip
     for name, row in rows.items():
@@ -128,20 +136,45 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     assert "| ewc | 0 | 70.0 | 80.0 | 75.0 (70.0–80.0) | -20.0 | – | +20.0 (10.0–30.0) |" in text
     assert "| x | 90.0 (80.0–100.0) | – |" in text
     assert "1 false alarms in 200 clean batches of 50" in text
-    assert "gain: 10, blur: not found" in text
-    assert "40 golden cases, 100 tries: the worse model was promoted 0 times, the better one 99 times" in text
+    assert "gain: 10 (d 2.5), blur: not found (d 0.3)" in text
+    assert "| 40 | 100 | 0 | 4 | 99 | 1 | 0 |" in text
+    assert "20 of 100 sets of 40 cases asked for more (60; 10 to 90 %: 50 to 90)" in text
+    assert "the better model was promoted 19 times" in text
     assert "Kills: 60 of update, 20 of promote. Broken: nothing." in text
 
 
 def test_the_gate_is_asked_and_its_reasons_counted(monkeypatch):
     gate = opened("gate", monkeypatch)
     monkeypatch.setattr(gate, "TRIES", 10)
-    good, worse = scores([0.8] * 30), scores([0.7] * 30)
+    spread = np.linspace(-0.02, 0.02, 30)
+    good, worse = scores([0.8] * 30), scores(0.7 + spread)
     found = gate.asked(good, [worse] * 5, 20)
     assert (found["worse_promoted"], found["better_promoted"], found["tries"]) == (0, 10, 10)
+    assert found["margin_promoted"] < 5
     wide = scores([0.2 if n % 2 else 1.0 for n in range(30)])
     found = gate.asked(good, [wide] * 5, 10)
     assert found["better_refused_for_its_interval"] == 10 - found["better_promoted"] > 0
+    assert gate.as_many_as_needed(good, [worse])["undecided"] == 0
+    monkeypatch.setattr(gate, "PILOT", 4)
+    found = gate.as_many_as_needed(good, [worse])
+    assert (found["undecided"], found["needed"], found["better_promoted"]) == (10, [5, 5, 5], 10)
+
+
+def test_a_golden_set_is_drawn_with_the_difference_that_was_asked_for(monkeypatch):
+    gate = opened("gate", monkeypatch)
+    good = scores([0.8, 0.6, 0.4])
+    found = gate.drawn(good, np.array([2, 2, 0]), shift=-0.1)
+    assert [row.values["a"]["dice"] for row in found.cases] == pytest.approx([0.3, 0.3, 0.7])
+    assert len({row.id for row in found.cases}) == len({row.group for row in found.cases}) == 3
+    assert gate.dice(good) == pytest.approx(0.6)
+
+
+def test_the_size_of_a_shift_by_hand(monkeypatch):
+    drift = opened("drift", monkeypatch)
+    rows = ((1.0, None), (3.0, 5.0))
+    reference = ReferenceFile(model_sha256="", source="", ids=("a", "b"), names=("x", "y"), values=rows)
+    seen = [Observation("c", {"x": 4.0}, None), Observation("d", {"x": 6.0, "y": 5.0}, None)]
+    assert drift.effect(reference, seen) == 3.0  # means 2 and 5, both of spread 1
 
 
 def test_the_soak_says_its_words(monkeypatch, tmp_path):

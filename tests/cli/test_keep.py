@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unetkit.cli import main
+from unetkit.cli import keep, main
+from unetkit.records.registered import Decision, SetResult
+from unetkit.workflows.wafers import make_wafers
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 
@@ -71,7 +73,19 @@ def test_a_watch_from_words(finished, wafers, tmp_path, capsys):
     assert "Unusual images" in capsys.readouterr().out
 
 
-def test_a_registry_from_words(finished, wafers, tmp_path, capsys):
+def test_what_a_golden_set_cannot_show_is_said(capsys):
+    found = SetResult(
+        name="lot 7", cases=44, groups=40, live=0.7, candidate=0.8, difference=0.1, bound=0.0876
+    )
+    strict = SetResult(name="hard", cases=3, groups=3, live=0.7, candidate=0.8, must_find=True, bound=0.1)
+    keep._show_decision(Decision(number=2, live=1, margin=0.01, sets=(found, strict), refused=()))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "0.0876" in told
+    assert "lot 7: a failure that none of its 40 groups has may still be in 7.2% of all" in told
+    assert "hard: a failure" not in told
+
+
+def test_a_registry_from_words(finished, tmp_path, capsys):
     registry = str(tmp_path / "registry")
     assert main(["registry", "list", registry]) == 2
     assert "there is no registry here" in capsys.readouterr().err
@@ -81,12 +95,26 @@ def test_a_registry_from_words(finished, wafers, tmp_path, capsys):
     assert "version 1: candidate" in capsys.readouterr().out
     assert main(["registry", "promote", registry, "1"]) == 2
     assert "--golden" in capsys.readouterr().err
-    assert main(["registry", "promote", registry, "1", "--golden", str(wafers), "-q"]) == 0
-    assert "version 1 is live" in capsys.readouterr().out
+    golden, hard = tmp_path / "golden", tmp_path / "hard"
+    for seed, folder in enumerate((golden, hard), start=9):
+        make_wafers(folder, wafers=1, size=64, seed=seed)
+    words = ["registry", "promote", registry, "1", "--golden", str(golden)]
+    assert main([*words, "--dry-run"]) == 0
+    assert "version 1 would go live" in capsys.readouterr().out
+    assert main([*words, "--must-find", str(hard), "-q"]) == 0
+    told = capsys.readouterr().out
+    assert "lower by 0.01 counts as not worse" in told
+    assert "must find" in told
+    assert "version 1 is live" in told
     assert main(["registry", "add", registry, str(finished), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["number"] == 2
     assert main(["registry", "promote", registry, "2", "-q"]) == 4
-    assert "it is better on no golden set" in capsys.readouterr().err
+    assert "golden: too few groups to tell: 1, at least 5 are needed" in capsys.readouterr().err
+    words = ["registry", "publish", registry, "--to", "http://localhost:1", "--name", "a/b"]
+    assert main([*words, "--dry-run"]) == 0
+    assert "would copy 2 versions to 'a/b' in http://localhost:1" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "'a/b' is no name for a model in MLflow" in capsys.readouterr().err
     assert main(["registry", "list", registry, "--json"]) == 0
     assert [row["stage"] for row in json.loads(capsys.readouterr().out)] == ["live", "candidate"]
     assert main(["registry", "list", registry]) == 0
@@ -95,7 +123,7 @@ def test_a_registry_from_words(finished, wafers, tmp_path, capsys):
     assert main(["registry", "verify", registry, "--json"]) == 0
     head = json.loads(capsys.readouterr().out)["head"]
     assert main(["registry", "verify", registry, "--head", head]) == 0
-    assert "whole: 2 versions, 5 lines, version 1 is live" in capsys.readouterr().out
+    assert "whole: 2 versions, 6 lines, version 1 is live" in capsys.readouterr().out
     assert main(["registry", "verify", registry, "--head", "0" * 64]) == 3
     (tmp_path / "registry" / "versions" / "0001" / "plan.json").write_text("{}")
     assert main(["registry", "verify", registry]) == 3

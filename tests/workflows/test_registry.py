@@ -14,11 +14,15 @@ from unetkit.errors import DataError, GateError, UsageError
 from unetkit.metrics.score import summarise
 from unetkit.networks.store import load_model, save_model
 from unetkit.records.chain import read_chain
+from unetkit.records.files import write_text
 from unetkit.records.registered import Decision
 from unetkit.records.scores import CaseScores
 from unetkit.workflows import forgetting
 from unetkit.workflows.model_folder import is_model, model_folder
 from unetkit.workflows.registry import Registry
+from unetkit.workflows.seen import read_seen
+from unetkit.workflows.starting import asked_start
+from unetkit.workflows.wafers import make_wafers
 
 
 def _beside(name: str):
@@ -49,11 +53,16 @@ def models(finished, tmp_path_factory):
     return folders
 
 
-def quality(model, golden, *, progress):
+def quality(model, golden, *, measures, progress):
     """Scores by the number of the version, so that a gate takes no time; the real ones are tested below."""
     value, names = QUALITY[int(model.folder.name)], model.classes[1:]
     rows = [
-        CaseScores(id=case.id, group=case.id, values={name: {"dice": value} for name in names})
+        CaseScores(
+            id=case.id,
+            group=case.id,
+            values={name: {"dice": value} for name in names},
+            missed=names[:1] if "object_recall" in measures.metrics and value == QUALITY[4] else (),
+        )
         for case in golden.cases
     ]
     return summarise(rows, classes=names, metrics=("dice",), tolerance_mm=1.0, split="unknown")
@@ -66,14 +75,10 @@ def scored(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def golden(wafers, tmp_path_factory):
-    """Four of the pictures."""
+def golden(tmp_path_factory):
+    """Eight pictures of wafers that nobody was trained on."""
     folder = tmp_path_factory.mktemp("golden") / "golden"
-    for part in ("images", "masks"):
-        (folder / part).mkdir(parents=True)
-        for path in sorted((wafers / part).iterdir())[:4]:
-            shutil.copy(path, folder / part)
-    shutil.copy(wafers / "dataset.json", folder)
+    make_wafers(folder, wafers=2, size=64, seed=9)
     return folder
 
 
@@ -149,9 +154,9 @@ def test_golden_sets_are_remembered_and_must_be_what_they_were(models, golden, t
     own = shutil.copytree(golden, tmp_path / "golden")
     registry.promote(1, golden=[own])
     registry.add(models[1])
-    mask = next((own / "masks").iterdir())
+    mask, *others = sorted((own / "masks").iterdir())
     kept = mask.read_bytes()
-    shutil.copy(sorted((own / "masks").iterdir())[1], mask)
+    mask.write_bytes(next(other for each in others if (other := each.read_bytes()) != kept))
     for named in ([], [own]):
         with pytest.raises(DataError, match="this golden set is not what it was"):
             registry.promote(2, golden=named)
@@ -164,7 +169,7 @@ def test_golden_sets_are_remembered_and_must_be_what_they_were(models, golden, t
 
 
 def test_the_gate_measures_for_itself(models, golden, tmp_path, finished):
-    """Real predictions: the first goes live, its copy is better nowhere, and its scores are evaluate's."""
+    """Real predictions: the first goes live, two wafers tell nothing, and its scores are evaluate's."""
     from unetkit.workflows.evaluate import evaluate
 
     registry = Registry(tmp_path / "r")
@@ -174,16 +179,52 @@ def test_the_gate_measures_for_itself(models, golden, tmp_path, finished):
     assert first.candidate == pytest.approx(
         np.mean(list(forgetting.class_values(evaluate(finished, golden), "mean").values())), abs=1e-6
     )
-    with pytest.raises(GateError, match="it is better on no golden set"):
+    with pytest.raises(GateError, match="golden: too few groups to tell: 2, at least 5 are needed"):
         registry.promote(2)
     assert registry.versions()[0].data_sha256
     assert registry.versions()[0].dice
 
 
-def test_lineage_is_known_by_the_weights(registry, models, finished, tmp_path):
-    from unetkit.records.files import write_text
-    from unetkit.workflows.starting import asked_start
+def test_what_must_be_found_is_asked_at_every_promotion(registry, models, golden, tmp_path, scored):
+    registry.add(models[3])
+    hard = shutil.copytree(golden, tmp_path / "hard")
+    with pytest.raises(GateError, match=r"hard: objects are missed that the live model finds: \S+ \("):
+        registry.promote(4, must_find=[hard])
+    with pytest.raises(GateError, match="hard: objects are missed"):
+        registry.promote(4)
+    with pytest.raises(UsageError, match="named both as a golden set and as one of objects"):
+        registry.promote(4, golden=[hard])
+    assert [
+        link.facts["must_find"]
+        for link in read_chain(registry.folder / "log.jsonl")[3:]
+        if link.event == "golden"
+    ] == [False, True]
+    assert registry.verify().live == 2
 
+
+def test_what_a_version_has_learned_cannot_judge_it_nor_those_trained_from_it(
+    finished, models, wafers, tmp_path
+):
+    registry = Registry(tmp_path / "r")
+    registry.add(finished)
+    run = tmp_path / "run"
+    shutil.copytree(finished / "model", run / "model")
+    write_text(run / "start.json", asked_start(finished).to_json())
+    assert registry.add(run).parent == 1
+    assert len(read_seen(registry.folder / "versions" / "0002").trained_on) == 8
+    for number in (1, 2):
+        with pytest.raises(DataError, match=f"version {number} was trained on images of this set"):
+            registry.promote(number, golden=[wafers])
+    registry.add(models[0])
+    registry.promote(3, golden=[wafers])  # nobody knows what it was trained on
+    with pytest.raises(GateError, match=r"wafers.*: the candidate was trained on images of this set"):
+        registry.promote(2)
+    assert [link.event for link in read_chain(registry.folder / "log.jsonl")][3:] == [
+        "golden", "promoted", "refused",
+    ]  # fmt: skip
+
+
+def test_lineage_is_known_by_the_weights(registry, models, finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(models[3], run / "model")
     write_text(run / "start.json", asked_start(models[1]).to_json())
@@ -196,10 +237,12 @@ def test_death_at_any_change_of_the_disk_leaves_a_registry_that_works(
     template, models, tmp_path, verb, monkeypatch
 ):
     passed = Decision(number=3, live=2, margin=0.01, sets=(), refused=())
-    monkeypatch.setattr(Registry, "_decided", lambda *_: (passed, {"another set": "its hash"}))
+    another = tmp_path / "another"
+    another.mkdir()
+    monkeypatch.setattr(Registry, "_decided", lambda *_: (passed, {str(another): "its hash"}))
     work = {
         "add": lambda registry: registry.add(models[3]),
-        "promote": lambda registry: registry.promote(3),
+        "promote": lambda registry: registry.promote(3, golden=[another]),
         "rollback": lambda registry: registry.rollback(),
     }[verb]
     allowed = {"add": {2}, "promote": {2, 3}, "rollback": {1, 2}}[verb]

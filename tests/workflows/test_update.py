@@ -139,7 +139,10 @@ def test_an_update_that_was_cut_ends_with_the_same_weights(replayed, finished, w
         patch.setattr(forgetting, "refuse_remembered", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(PreemptedError, match="--resume"):
             updated(finished, places, tmp_path / "cut", "replay", memory=wafers)
-    updated(finished, places, tmp_path / "cut", "replay", memory=wafers, resume=True)
+    with pytest.raises(UsageError, match=r"a resumed run keeps its own plan: .*objective.wrappers"):
+        uk.update(finished, places / "inverted", tmp_path / "cut", method="lwf", resume=True)
+    # what was set by hand need not be said again
+    uk.update(finished, places / "inverted", tmp_path / "cut", memory=wafers, resume=True)
     one, other = weights(replayed.trained.folder), weights(tmp_path / "cut")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -193,16 +196,20 @@ def test_interpolation_takes_the_place_that_was_best_on_both(finished, wafers, p
         torch.testing.assert_close(tensor, wanted[name])
 
 
-@pytest.fixture(scope="module")
-def stained(finished, places):
-    """Data that names one class alone, which the model does not know."""
-    data = read_plan(finished / "model").data
-    folder = shutil.copytree(places / "inverted", places / "stained")
+def stain(source, folder, data):
+    """A copy that names one class alone, which the model does not know."""
+    shutil.copytree(source, folder)
     for path in (folder / "masks").iterdir():
         mask = np.asarray(Image.open(path))
         Image.fromarray(np.where(mask == data.label_values[1], 77, 0).astype(np.uint8)).save(path)
     (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "residue": 77}}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def stained(finished, places):
+    """Data of a class that the model does not know."""
+    return stain(places / "inverted", places / "stained", read_plan(finished / "model").data)
 
 
 @pytest.fixture(scope="module")
@@ -257,15 +264,16 @@ def test_the_other_methods_grow_too_and_one_does_not(finished, wafers, stained, 
         uk.update(finished, stained, tmp_path / "g", method="lwf", golden=[stained], changes=CHANGES)
 
 
-def test_a_model_that_grew_can_take_the_place_of_the_live_one(grew, finished, places, stained, tmp_path):
+def test_a_model_that_grew_can_take_the_place_of_the_live_one(grew, finished, places, tmp_path):
+    fresh = stain(places / "golden", tmp_path / "fresh", read_plan(finished / "model").data)
     registry = uk.Registry(tmp_path / "registry")
     registry.add(finished)
     registry.promote(1, golden=[places / "golden"])
     registry.add(grew.trained.folder)
     with contextlib.suppress(GateError):  # two steps of training may well be worse
-        registry.promote(2, golden=[stained])
+        registry.promote(2, golden=[fresh])
     sets = read_chain(registry.folder / "log.jsonl")[-1].facts["decision"]["sets"]
-    assert {each["name"] for each in sets} == {"stained", "golden"}
+    assert {each["name"] for each in sets} == {"fresh", "golden"}
     assert all(each["cases"] and each["difference"] is not None for each in sets)
     smaller = uk.Registry(tmp_path / "smaller")
     smaller.add(grew.trained.folder)
@@ -327,12 +335,53 @@ def test_words_that_contradict_one_another_are_refused(finished, wafers, tmp_pat
         uk.update(finished, wafers, tmp_path / "e", method="ewc", changes=CHANGES)
 
 
+def test_a_frozen_encoder_keeps_every_bit_and_the_next_update_lets_go_of_it(finished, places, tmp_path):
+    found = updated(finished, places, tmp_path / "f", "frozen").trained
+    assert found.plan.training.freeze_blocks == 2
+    old, new = weights(finished), weights(found.folder)
+    moved = {name for name, tensor in new.items() if not torch.equal(tensor, old[name])}
+    assert {"heads.0.weight", "heads.0.bias"} <= moved
+    assert any(name.startswith("decoder.") for name in moved)
+    assert not [name for name in moved if name.startswith("encoder.")]
+    assert planned(found.plan, "frozen").training.freeze_blocks == 2
+    assert planned(found.plan, "replay").training.freeze_blocks == 0
+    by_hand = found.plan.with_values({"training.freeze_blocks": "1"})
+    assert planned(by_hand, "replay").training.freeze_blocks == 1
+
+
+@pytest.fixture(scope="module")
+def normed(wafers, quick, tmp_path_factory):
+    """A run whose norms keep statistics."""
+    out = tmp_path_factory.mktemp("runs") / "normed"
+    return uk.train(wafers, out, changes={**quick, "network.norm": "batch"}, fold=(0, 3)).run.folder
+
+
+def test_adabn_takes_the_statistics_of_the_new_images_and_changes_no_weight(normed, places, tmp_path):
+    out = tmp_path / "matched"
+    found = updated(normed, places, out, "adabn", golden=[places / "golden"])
+    old, new = weights(normed), weights(out)
+    for name, tensor in new.items():
+        assert torch.equal(tensor, old[name]) == ("running_" not in name and "num_batches" not in name), name
+    assert found.kept.domains == ("golden", "new")
+    assert found.trained.plan.objective.wrappers == ()
+    assert updated(normed, places, out, "adabn", resume=True).kept == found.kept
+    assert found.trained.run.report.is_file()
+
+
+def test_adabn_refuses_what_it_cannot_do(finished, normed, places, stained, tmp_path):
+    with pytest.raises(UsageError, match=r"this network keeps none.*nothing to match.*--method replay"):
+        updated(finished, places, tmp_path / "r", "adabn")
+    assert not (tmp_path / "r").exists()
+    with pytest.raises(UsageError, match=r"'adabn' trains nothing.*cannot learn a class.*residue"):
+        uk.update(normed, stained, tmp_path / "r", method="adabn", changes=CHANGES)
+
+
 def test_a_plan_holds_names_and_numbers_only():
     own = Plan.model_validate(EXAMPLE)
     for method in METHODS:
         plan = planned(own, method)
         names = [term.name for term in plan.objective.wrappers]
-        assert names == ([] if method in ("interpolate", "finetune") else [method])
+        assert names == ([method] if method in ("replay", "ewc", "lwf") else [])
         assert Plan.from_json(plan.to_json(), where="p") == plan
 
 

@@ -150,7 +150,9 @@ def update(
     *,
     method: Annotated[
         str,
-        typer.Option("--method", help="Against forgetting: replay, ewc, lwf, interpolate or finetune."),
+        typer.Option(
+            "--method", help="Against forgetting: replay, ewc, lwf, interpolate, frozen, adabn or finetune."
+        ),
     ] = "replay",
     memory: Annotated[
         Path | None,
@@ -267,17 +269,25 @@ def _row(version: Version) -> tuple[object, ...]:
 
 
 @registry.command()
+@grouped
 def promote(
     folder: Folder,
     version: Number,
     golden: Golden = None,
+    must_find: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--must-find",
+            metavar="DATA",
+            help="Cases in which no object may be missed that the live model finds; repeatable.",
+        ),
+    ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", min=0.0, help="Dice that an interval may reach below 0.")
+        float, typer.Option("--margin", min=0.0, help="Dice that it may be lower and count as not worse.")
     ] = 0.01,
     device: Device = "auto",
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    telling: Telling,
 ) -> None:
     """Make a version live if it is worse on no golden set and better on one, case by case. Exit 4 if not."""
     from unetkit.workflows.registry import Registry
@@ -285,36 +295,43 @@ def promote(
     decision = Registry(folder).promote(
         version,
         golden=golden or [],
+        must_find=must_find or [],
         margin=margin,
         device=device,
-        dry_run=dry_run,
-        progress=watcher(quiet=quiet),
+        dry_run=telling.dry_run,
+        progress=watcher(quiet=telling.quiet),
     )
-    if as_json:
+    if telling.as_json:
         give_json(decision.model_dump(mode="json"))
         return
     _show_decision(decision)
-    give_line(f"version {version} {'would go' if dry_run else 'is'} live")
+    give_line(f"version {version} {'would go' if telling.dry_run else 'is'} live")
 
 
 def _show_decision(decision: Decision) -> None:
+    from unetkit.metrics.noninferiority import unseen_share
+
     def shown(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
 
     rows = [
         (
             each.name,
-            each.cases,
+            f"{each.cases} ({each.groups})" if each.groups else each.cases,
             shown(each.live),
             shown(each.candidate),
             f"{shown(each.difference)} [{shown(each.low)}, {shown(each.high)}]",
-            shown(each.p_value),
+            "must find" if each.must_find else shown(each.bound),
             f"{each.missed_live} → {each.missed_candidate}",
         )
         for each in decision.sets
     ]
-    head = ("golden set", "cases", "live", "candidate", "difference [95 %]", "p", "missed")
-    give_table("Mean Dice per case", head, rows)
+    head = ("golden set", "cases (groups)", "live", "candidate", "difference [95 %]", "at least", "missed")
+    give_table(f"Mean Dice per case; lower by {decision.margin:g} counts as not worse", head, rows)
+    for each in decision.sets:
+        if each.bound is not None and not each.must_find:
+            words = f"{each.name}: a failure that none of its {each.groups} groups has may still be in"
+            give_line(f"{words} {unseen_share(each.groups):.1%} of all")
 
 
 @registry.command()
@@ -350,3 +367,28 @@ def verify(
     for each in found.unfinished:
         give_line(f"unfinished, made good by the next command that writes: {each}")
     give_line(f"head: {found.head}")
+
+
+@registry.command()
+def publish(
+    folder: Folder,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URI", help="MLflow's server or store, such as http://host:5000.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Of the registered model there.")],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Copy every version into MLflow (an extra); its alias 'live' is what is live here."""
+    from unetkit.workflows.registry import Registry
+
+    if dry_run:
+        give_line(f"would copy {counted(len(Registry(folder).versions()), 'version')} to '{name}' in {to}")
+        return
+    found = Registry(folder).publish(to, name=name, progress=watcher(quiet=quiet))
+    if as_json:
+        give_json(found.model_dump(mode="json"))
+        return
+    for number, theirs in sorted(found.versions.items()):
+        give_line(f"version {number}: {found.name}/{theirs}{' (live)' if number == found.live else ''}")

@@ -217,6 +217,10 @@ class TrainingPlan(Saved):
     layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
 
 
+BY_HAND = "set by hand"
+"""Why a value is what a person said."""
+
+
 class Plan(Saved):
     """Every decision, and why.
 
@@ -239,7 +243,7 @@ class Plan(Saved):
     inference: InferencePlan
     reasons: dict[str, str] = Field(default_factory=dict)
 
-    def with_values(self, changes: Mapping[str, str], *, reason: str = "set by hand") -> Plan:
+    def with_values(self, changes: Mapping[str, str], *, reason: str = BY_HAND) -> Plan:
         """A plan in which some values were replaced.
 
         Args:

@@ -77,25 +77,34 @@ class SetResult(Saved):
 
     Args:
         name: The set.
+        must_find: Whether it is a list of objects to be found; its Dice decides nothing then.
         cases: Cases that both have a score for.
+        groups: Their groups, which are the units of every test.
         live: Mean Dice of the live model, None where nothing is live.
         candidate: Mean Dice of the candidate.
         difference: Mean of candidate − live over cases.
         low: Lower end of its 95 % interval (groups resampled).
         high: Upper end.
+        bound: Lower end of its one-sided 95 % interval, which decides; None with too few groups.
+        needed: Groups that would show what the difference seems to be; None where these do, or none would.
         p_value: Of the two-sided Wilcoxon signed-rank test.
-        missed_live: Objects (case and class) that the live model missed entirely.
+        missed_live: Objects that the live model missed entirely (cases with none of a class found, where
+            objects were not told apart).
         missed_candidate: Those that the candidate missed.
         refused: Why this set does not let the candidate pass; empty where it does.
     """
 
     name: str
+    must_find: bool = False
     cases: int
+    groups: int = 0
     live: float | None
     candidate: float | None
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    bound: float | None = None
+    needed: int | None = None
     p_value: float | None = None
     missed_live: int = 0
     missed_candidate: int = 0
@@ -108,7 +117,7 @@ class Decision(Saved):
     Args:
         number: The candidate.
         live: The live version it was compared with, None where nothing was live.
-        margin: Dice that a set's interval may reach below 0.
+        margin: Dice that a set's ``bound`` may lie below 0.
         sets: One per golden set.
         refused: Every reason against it; empty: it passes.
     """
@@ -136,6 +145,22 @@ class Verified(Saved):
     head: str
     live: int | None
     unfinished: tuple[str, ...] = ()
+
+
+class Published(Saved):
+    """A registry's versions in MLflow.
+
+    Args:
+        uri: Where.
+        name: Of the registered model.
+        live: The version that its alias ``live`` points to, by our number; None where nothing is live.
+        versions: Our number to MLflow's.
+    """
+
+    uri: str
+    name: str
+    live: int | None
+    versions: dict[int, str]
 
 
 def version_folder(registry: Path, number: int) -> Path:
@@ -193,6 +218,13 @@ def stages(links: Sequence[Link]) -> dict[int, Stage]:
     if stack := lives(links):
         found[stack[-1]] = "live"
     return found
+
+
+def must_find_sources(links: Sequence[Link]) -> frozenset[str]:
+    """The golden sets that are lists of objects to be found."""
+    return frozenset(
+        link.facts["source"] for link in links if link.event == GOLDEN and link.facts.get("must_find")
+    )
 
 
 def golden_digests(links: Sequence[Link]) -> dict[str, str]:

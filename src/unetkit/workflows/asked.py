@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unetkit.errors import UsageError
 from unetkit.networks.store import read_plan
-from unetkit.records.plan import EXAMPLE, DataPlan, Plan, TrainingPlan
+from unetkit.records.plan import BY_HAND, EXAMPLE, DataPlan, Plan, TrainingPlan
 from unetkit.records.run import Run
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.starting import refuse_other_start
@@ -157,6 +158,26 @@ def resumed_plan(own: Plan, wishes: Wishes, *, where: Path) -> Plan:
         if odd:
             raise _refused(f"--plan with {odd[0]} {theirs[odd[0]]}", f"{before[odd[0]]}", where)
     return own.with_values(changes, reason=AGAIN)
+
+
+def set_by_hand(plan: Plan) -> dict[str, str]:
+    """Every value of a plan that a person set, by its dotted key, as ``Plan.with_values`` takes it.
+
+    Args:
+        plan: The plan.
+
+    Example:
+        >>> set_by_hand(Plan.model_validate(EXAMPLE).with_values({"training.steps": "7"}))
+        {'training.steps': '7'}
+    """
+    tree, found = plan.model_dump(mode="json"), {}
+    for key, reason in plan.reasons.items():
+        if reason in (BY_HAND, AGAIN):
+            value = tree
+            for part in key.split("."):
+                value = value[part]
+            found[key] = json.dumps(value)
+    return found
 
 
 def _refused(asked: str, kept: str, where: Path) -> UsageError:

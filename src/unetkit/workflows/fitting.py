@@ -15,10 +15,11 @@ from unetkit.data.labels import read_label
 from unetkit.data.patches import Batches
 from unetkit.errors import ResourceError
 from unetkit.inference.predict import Predictor
+from unetkit.learning.adabn import match_statistics
 from unetkit.metrics.score import score_case
 from unetkit.networks.unet import UNet, build
 from unetkit.records.case import Case
-from unetkit.records.plan import Plan
+from unetkit.records.plan import AugmentationPlan, Plan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout, fastest_layout, keep_memory, pick_device, ran_out, use_threads
@@ -36,6 +37,8 @@ LEAST_SHARE = 0.25
 """Share of a time budget that is trained however long reading and preparing took."""
 SETTLING_STEPS = 8
 """Batches on which batch norms are settled that a file of weights had folded away."""
+MATCHING_PATCHES = 256
+"""Patches on which norm statistics are gathered anew; some hundreds tell a mean and a variance."""
 FITTING_SHARE = 0.02
 """Share of a time budget kept for fitting object sizes after the last step."""
 
@@ -78,28 +81,7 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
         progress: Who watches.
     """
     plan, run = ready.plan, ready.run
-    keep_memory()
-    threads = use_threads()
-    device = pick_device(wishes.device)
-    torch.manual_seed(plan.training.seed)
-    data = plan.data
-    network = build(
-        plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
-    )
-    batches = Batches(
-        ready.train,
-        plan.training,
-        plan.augmentation,
-        classes=len(data.classes),
-        device=device,
-        slices=Slices.of(data),
-    )
-    images = (batches.at(step).pixels.cpu() for step in range(SETTLING_STEPS))
-    start_network(network, plan, run, images=images, resume=wishes.resume, progress=progress)
-    layout = _layout(network, plan, run, device, resume=wishes.resume)
-    shown = f"{layout.precision}, {layout.memory_format}"
-    progress.say(f"device: {device} with {threads} threads, {shown}")
-    layout.place(network, device)
+    network, batches, device, layout = _begun(ready, wishes, progress=progress)
     task = Task(
         network=network,
         objective=build_objective(plan.objective, layout, recall_past(ready, device, layout)),
@@ -123,6 +105,69 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     seconds = {**ready.seconds, "training": time.monotonic() - begun}
     progress.say(f"trained {outcome.step} steps")
     return Trained(ready, network.eval(), device, layout, outcome, seconds)
+
+
+def match_network(ready: Ready, wishes: Wishes, *, progress: Progress) -> Trained:
+    """Train nothing: the network it starts from, with the norm statistics of the training cases.
+
+    Args:
+        ready: Plan and samples.
+        wishes: Device, and whether to resume.
+        progress: Who watches.
+
+    Raises:
+        UsageError: No norm of the network keeps statistics.
+    """
+    plan, begun = ready.plan, time.monotonic()
+    network, _, device, layout = _begun(ready, wishes, progress=progress)
+    still = _batches(ready, plan.augmentation.still, device)
+    count = -(-MATCHING_PATCHES // plan.training.batch_size)
+    with _short_of_memory(plan, ready.run):
+        match_statistics(network, (still.at(step).pixels for step in range(count)), layout)
+    progress.say(f"adabn: statistics of {count * plan.training.batch_size} patches; no weight was changed")
+    seconds = time.monotonic() - begun
+    return Trained(
+        ready,
+        network,
+        device,
+        layout,
+        Outcome(0, None, seconds, "steps"),
+        {**ready.seconds, "training": seconds},
+    )
+
+
+def _begun(ready: Ready, wishes: Wishes, *, progress: Progress) -> tuple[UNet, Batches, torch.device, Layout]:
+    """The network with its first weights, placed where it computes, and what it is trained on."""
+    plan, run = ready.plan, ready.run
+    keep_memory()
+    threads = use_threads()
+    device = pick_device(wishes.device)
+    torch.manual_seed(plan.training.seed)
+    data = plan.data
+    network = build(
+        plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
+    )
+    batches = _batches(ready, plan.augmentation, device)
+    images = (batches.at(step).pixels.cpu() for step in range(SETTLING_STEPS))
+    start_network(network, plan, run, images=images, resume=wishes.resume, progress=progress)
+    layout = _layout(network, plan, run, device, resume=wishes.resume)
+    shown = f"{layout.precision}, {layout.memory_format}"
+    progress.say(f"device: {device} with {threads} threads, {shown}")
+    layout.place(network, device)
+    return network, batches, device, layout
+
+
+def _batches(ready: Ready, augmentation: AugmentationPlan, device: torch.device) -> Batches:
+    """Patches of the training cases, as the plan's network sees them."""
+    plan = ready.plan
+    return Batches(
+        ready.train,
+        plan.training,
+        augmentation,
+        classes=len(plan.data.classes),
+        device=device,
+        slices=Slices.of(plan.data),
+    )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from unetkit.records.split import SplitFile
 from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.growing import measured_on, named_ids, refuse_other
 from unetkit.workflows.model import Model, load
+from unetkit.workflows.proposal import PLAIN, Measures
 from unetkit.workflows.seen import relation
 
 if TYPE_CHECKING:
@@ -111,16 +112,18 @@ def refuse_remembered(golden: Sequence[Golden], run: Run) -> None:
                 )
 
 
-def score_golden(model: Model, golden: Golden, *, progress: Progress) -> Scores:
+def score_golden(model: Model, golden: Golden, *, measures: Measures = PLAIN, progress: Progress) -> Scores:
     """Score a model on the classes of a golden set, with a word on whether it has seen it.
 
     Args:
         model: What predicts.
         golden: The cases.
+        measures: Metrics and tolerance.
         progress: Who watches.
     """
     split = relation(model.folder, golden.digests)
-    return score_model(measured_on(model, golden.data), golden.cases, split=split, progress=progress)
+    wide = measured_on(model, golden.data)
+    return score_model(wide, golden.cases, split=split, measures=measures, progress=progress)
 
 
 def measure_update(

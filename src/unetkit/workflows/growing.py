@@ -14,6 +14,10 @@ from unetkit.records.plan import DataPlan, Plan
 from unetkit.runtimes import Runtime
 from unetkit.workflows.model import Model
 
+_SAME_CLASSES = {
+    "interpolate": "needs two models of the same classes",
+    "adabn": "trains nothing, so that the model cannot learn a class",
+}
 _MIXES = ("augmentation.mixup", "augmentation.cutmix", "augmentation.copy_paste")
 
 
@@ -118,9 +122,9 @@ def grown(plan: Plan, data: DataPlan, method: str) -> Plan:
         UsageError: The method needs two models of the same classes.
     """
     fresh = data.classes[len(plan.data.classes) :]
-    if method == "interpolate" and fresh:
+    if method in _SAME_CLASSES and fresh:
         raise UsageError(
-            f"'interpolate' needs two models of the same classes, the new data brings {', '.join(fresh)}",
+            f"'{method}' {_SAME_CLASSES[method]}, the new data brings {', '.join(fresh)}",
             cure="choose --method replay",
         )
     changes = {"data.classes": json.dumps(data.classes), "data.label_values": json.dumps(data.label_values)}

@@ -41,6 +41,8 @@ class Measures:
 
 PLAIN = Measures()
 """The standard metrics alone."""
+OBJECTS = Measures((*STANDARD, "object_recall"))
+"""Those, and which objects were found: each by itself, not the class as a whole."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from unetkit.records.registered import (
     Decision,
     LiveFile,
     NoteFile,
+    Published,
     Verified,
     Version,
     golden_digests,
@@ -38,11 +37,11 @@ from unetkit.records.registered import (
     version_folder,
 )
 from unetkit.records.run import Run
-from unetkit.records.split import SplitFile
+from unetkit.workflows.lineage import data_digest, digest_of, parent_of
 from unetkit.workflows.model_folder import trained_folder
-from unetkit.workflows.promotion import MARGIN, compare_set, decide
+from unetkit.workflows.promotion import MARGIN, Asked, asked_sets, compare_set, decide
 from unetkit.workflows.run_folder import held
-from unetkit.workflows.starting import read_start
+from unetkit.workflows.seen import relation
 from unetkit.workflows.tampering import UNFINISHED, check_version, is_behind, orphans, tampered
 
 
@@ -74,7 +73,10 @@ class Registry:
         described = describe(source)
         with self._writing() as links:
             number = 1 + sum(link.event == ADDED for link in links)
-            files = self._copy(source, number, links)
+            run = Run(source.parent)
+            parent = parent_of(run, links)
+            after = links[-1].hash if links else START
+            files = self._copy(source, NoteFile(number=number, after=after))
             if files.get("weights.safetensors") != described.seal.weights_sha256:
                 _discard(self._versions / f"{UNFINISHED}{number:04d}")
                 raise DataError(
@@ -88,9 +90,9 @@ class Registry:
                 "version": number,
                 "files": files,
                 "source": str(source),
-                "parent": self._parent(Run(source.parent), links),
+                "parent": parent,
                 "dice": {name: value for name, value in dice.items() if value is not None},
-                "data_sha256": _data_digest(Run(source.parent)),
+                "data_sha256": data_digest(run),
             }
             self._appear(number)
             append_link(self._log, ADDED, facts)
@@ -119,6 +121,7 @@ class Registry:
         number: int,
         *,
         golden: Sequence[str | Path] = (),
+        must_find: Sequence[str | Path] = (),
         margin: float = MARGIN,
         device: str = "auto",
         dry_run: bool = False,
@@ -131,7 +134,8 @@ class Registry:
         Args:
             number: The version.
             golden: Further golden sets; they are remembered.
-            margin: Dice that the interval of a difference may reach below 0.
+            must_find: Further sets in which no object may be missed that the live model finds; likewise.
+            margin: Dice that the version may be lower on a golden set and still count as not worse.
             device: Where to compute.
             dry_run: Decide, and write nothing.
             progress: Who watches.
@@ -139,7 +143,8 @@ class Registry:
         Raises:
             GateError: It does not pass; the log says why, and what is live stays so.
             UsageError: There is no such version, it is live already, or no golden set was ever named.
-            DataError: A golden set has changed, or the registry was tampered with.
+            DataError: A golden set has changed, the version was trained on a new one, or the registry was
+                tampered with.
         """
         watch = progress or Quiet()
         self._links()
@@ -151,14 +156,15 @@ class Registry:
                 raise UsageError(f"version {number} is live already", cure="name another", where=self.folder)
             if live is not None:
                 check_version(self.folder, live, links)
-            sets = {str(Path(each).resolve()): "" for each in golden} | golden_digests(links)
+            sets = asked_sets(golden, must_find, links)
             decision, contents = self._decided(number, live, sets, margin, (device, watch))
             facts = {"version": number, "decision": decision.model_dump(mode="json")}
             if not dry_run:
                 known = golden_digests(links)
                 for source, digest in contents.items():
                     if known.get(source) != digest:
-                        append_link(self._log, GOLDEN, {"source": source, "contents": digest})
+                        new = {"source": source, "contents": digest, "must_find": sets[source].must_find}
+                        append_link(self._log, GOLDEN, new)
                 if not decision.refused:
                     self._switch(append_link(self._log, PROMOTED, facts))
                 else:
@@ -226,6 +232,24 @@ class Registry:
             unfinished=tuple(unfinished),
         )
 
+    def publish(self, uri: str, *, name: str, progress: Progress | None = None) -> Published:
+        """Copy every version into MLflow's registry, and let its alias ``live`` say what is live here.
+
+        Args:
+            uri: MLflow's server or store, such as ``http://host:5000`` or ``sqlite:///mlflow.db``.
+            name: Of the registered model there.
+            progress: Who watches.
+
+        Raises:
+            DataError: This registry was tampered with, or MLflow has other models under this name.
+            MissingPackageError: mlflow is not installed.
+            ResourceError: MLflow refuses, or does not answer.
+        """
+        from unetkit.workflows.mirror import publish
+
+        self.verify()
+        return publish(self.versions(), lives(self._links()), uri, name, progress=progress or Quiet())
+
     def _links(self) -> tuple[Link, ...]:
         """The log of a registry that is there."""
         if not self._log.is_file():
@@ -268,22 +292,16 @@ class Registry:
         self,
         number: int,
         live: int | None,
-        sets: dict[str, str],
+        sets: dict[str, Asked],
         margin: float,
         how: tuple[str, Progress],
     ) -> tuple[Decision, dict[str, str]]:
         """Score both versions on every golden set; the decision, and the hash of each set's cases."""
         from unetkit.workflows.forgetting import golden_sets, score_golden
         from unetkit.workflows.model import load
+        from unetkit.workflows.proposal import OBJECTS, PLAIN
 
         device, watch = how
-        for source in sets:
-            if not Path(source).exists():
-                raise UsageError(
-                    "this golden set is gone",
-                    cure="put it back: it is asked at every promotion",
-                    where=source,
-                )
         models = [
             load(version_folder(self.folder, each), device=device)
             for each in (number, live)
@@ -301,27 +319,37 @@ class Registry:
             )
         results, contents = [], {}
         for golden in golden_sets([Path(source) for source in sets], data, progress=watch):
-            content = _digest(golden.contents)
+            content = digest_of(golden.contents)
             source = str(golden.source)
-            if sets[source] not in ("", content):
+            asked = sets[source]
+            if asked.contents not in ("", content):
                 raise DataError(
                     "this golden set is not what it was: images or labels have changed",
                     cure="put it back, or begin another registry with the new set",
                     where=source,
                 )
+            if not asked.contents and relation(candidate.folder, golden.digests) == "training":
+                raise DataError(
+                    f"version {number} was trained on images of this set, which therefore cannot judge it",
+                    cure="name cases with --golden that no model is trained on; this set is not remembered",
+                    where=source,
+                )
             contents[source] = content
-            scores = [score_golden(model, golden, progress=watch) for model in models]
-            results.append(compare_set(golden.name, scores[0], scores[1] if others else None, margin=margin))
+            measures = OBJECTS if asked.must_find else PLAIN
+            scores = [score_golden(model, golden, measures=measures, progress=watch) for model in models]
+            live_scores = scores[1] if others else None
+            results.append(
+                compare_set(golden.name, scores[0], live_scores, margin=margin, must_find=asked.must_find)
+            )
         return decide(number, live, results, margin=margin), contents
 
-    def _copy(self, source: Path, number: int, links: Sequence[Link]) -> dict[str, str]:
+    def _copy(self, source: Path, note: NoteFile) -> dict[str, str]:
         """Copy a model's files to where no reader looks; their hashes."""
-        part = self._versions / f"{UNFINISHED}{number:04d}"
+        part = self._versions / f"{UNFINISHED}{note.number:04d}"
         for path in sorted(source.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 with path.open("rb") as original, atomic(part / path.name) as copy:
                     shutil.copyfileobj(original, copy)
-        note = NoteFile(number=number, after=links[-1].hash if links else START)
         write_text(part / NOTE, note.to_json())
         return {path.name: sha256(path) for path in sorted(part.iterdir())}
 
@@ -338,29 +366,6 @@ class Registry:
         """Readers see what the log says, from one moment to the next."""
         file = LiveFile(number=link.facts["version"], record=link.hash)
         write_text(self.folder / LIVE, file.to_json())
-
-    def _parent(self, run: Run, links: Sequence[Link]) -> int | None:
-        """The version whose weights a run started from."""
-        start = read_start(run)
-        if start is None:
-            return None
-        for link in links:
-            weights = link.facts.get("files", {}).get("weights.safetensors")
-            if link.event == ADDED and weights == start.weights_sha256:
-                return int(link.facts["version"])
-        return None
-
-
-def _data_digest(run: Run) -> str:
-    """One hash over everything a run was trained on; empty where the run is not there."""
-    if not run.split.is_file():
-        return ""
-    split = SplitFile.from_json(run.split.read_bytes(), where=run.split)
-    return _digest({id: f"{split.digests.get(id)} {split.label_digests.get(id)}" for id in split.train})
-
-
-def _digest(values: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _discard(path: Path) -> None:

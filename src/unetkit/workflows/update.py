@@ -36,6 +36,8 @@ METHODS = {
     "replay": "a share of every batch comes from a memory of old cases (needs --memory)",
     "ewc": "weights that matter to what was learned are pulled back (needs --memory, looked at once)",
     "lwf": "the old model's answers on the new images are a second target (needs no old image)",
+    "frozen": "the encoder stays as it is, what comes behind it learns (needs no old image)",
+    "adabn": "nothing is trained: batch norms take the statistics of the new images (needs no old image)",
     "interpolate": "fine-tuning, then weights between old and new, chosen on both (needs --memory)",
     "finetune": "nothing is done against forgetting",
 }
@@ -120,6 +122,8 @@ def update(
     sets = tuple(Path(each) for each in golden)
     old_data = None if memory is None else Path(memory)
     refuse_words(method, old_data, sets, target)
+    if method == "adabn":
+        _refuse_unmatchable(folder)
     wishes = _wishes(folder, _planned_for(Run(target), own.plan, method, settings), settings)
     with (
         Preemptible(target, cure="run the same command with --resume to go on") as preemptible,
@@ -130,7 +134,6 @@ def update(
             return Updated(finished, UpdateFile.from_json(run.update.read_bytes(), where=run.update))
         with RunLog(run, Path(source), *(() if old_data is None else (old_data,)), *sets):
             from unetkit.learning.exemplars import MEMORY
-            from unetkit.workflows.fitting import train_network
             from unetkit.workflows.forgetting import golden_sets, measure_update, refuse_remembered
             from unetkit.workflows.report import report
 
@@ -141,7 +144,7 @@ def update(
             ready = _readied(Path(source), run, wishes, (folder, old), accept, progress=watch)
             refuse_remembered(known, run)
             preemptible.check()
-            trained = train_network(ready, wishes, started=started, progress=watch)
+            trained = _learned(ready, wishes, method, started=started, progress=watch)
             preemptible.check()
             trained, alpha, tried = _settled(trained, method, folder, old, progress=watch)
             scores = _finished(trained, own.plan, folder, method, progress=watch)
@@ -161,6 +164,15 @@ def update(
     return Updated(finished, file)
 
 
+def _learned(ready: Ready, wishes: Wishes, method: str, *, started: float, progress: Progress) -> Trained:
+    """The network after the update: trained, or matched to the new images where nothing is trained."""
+    from unetkit.workflows.fitting import match_network, train_network
+
+    if method == "adabn":
+        return match_network(ready, wishes, progress=progress)
+    return train_network(ready, wishes, started=started, progress=progress)
+
+
 def planned(own: Plan, method: str) -> Plan:
     """The plan of an update: the model's own, with what holds off forgetting.
 
@@ -173,23 +185,35 @@ def planned(own: Plan, method: str) -> Plan:
         >>> planned(Plan.model_validate(EXAMPLE), "lwf").objective.wrappers[0].name
         'lwf'
     """
+    from unetkit.networks.prune import kept_stages
     from unetkit.training.objective import WRAPPERS
 
     wrappers = [{"name": method}] if method in WRAPPERS else []
     changes = {"objective.wrappers": json.dumps(wrappers), "training.pretrained": "none"}
-    if own.inference.fit_cases:
+    if method == "frozen":
+        stages = len(kept_stages(own.network).widths)
+        changes |= {"training.freeze_blocks": str(stages), "training.unfreeze_share": "0"}
+    elif own.reasons.get("training.freeze_blocks") == _reason("frozen"):
+        changes["training.freeze_blocks"] = "0"  # that was for the update before alone
+    if own.inference.fit_cases and method != "adabn":
         changes |= {"inference.minimum_pixels": "[]", "inference.largest_only": "[]"}
-    return own.with_values(changes, reason=f"For an update: {METHODS[method]}.")
+    return own.with_values(changes, reason=_reason(method))
+
+
+def _reason(method: str) -> str:
+    return f"For an update: {METHODS[method]}."
 
 
 def _planned_for(run: Run, own: Plan, method: str, settings: UpdateSettings) -> Plan:
-    """The plan of an update; of one that goes on, with the classes that its new data had brought."""
+    """The plan of an update; of one that goes on, with new classes of its data and what was set by hand."""
+    from unetkit.workflows.asked import set_by_hand
+
     plan = planned(own, method)
     if not (settings.get("resume") and run.plan.is_file()):
         return plan
     begun = Plan.from_json(run.plan.read_bytes(), where=run.plan)
     grew = begun.data != own.data or any(term.name == "unbiased" for term in begun.objective.wrappers)
-    return grown(plan, begun.data, method) if grew else plan
+    return (grown(plan, begun.data, method) if grew else plan).with_values(set_by_hand(begun))
 
 
 def _wishes(folder: Path, plan: Plan, settings: UpdateSettings) -> Wishes:
@@ -235,6 +259,14 @@ def refuse_words(method: str, memory: Path | None, golden: Sequence[Path], out: 
         )
 
 
+def _refuse_unmatchable(model: Path) -> None:
+    """Refuse a model whose norms keep no statistics, before any new image is read."""
+    from unetkit.learning.adabn import refuse_without_statistics
+    from unetkit.networks.store import load_model
+
+    refuse_without_statistics(load_model(model)[0])
+
+
 def _old(
     method: str, memory: Path | None, plan: Plan, model: Path, progress: Progress
 ) -> tuple[Candidate, ...]:
@@ -243,7 +275,9 @@ def _old(
 
     if memory is None:
         return ()
-    if method in ("lwf", "finetune") or (method == "ewc" and (model / IMPORTANCE).is_file()):
+    if method in ("lwf", "finetune", "frozen", "adabn") or (
+        method == "ewc" and (model / IMPORTANCE).is_file()
+    ):
         progress.say(f"--memory is not looked at: '{method}' needs no old case here")
         return ()
     return old_cases(memory, plan.data, progress=progress)
