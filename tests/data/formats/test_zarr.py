@@ -241,3 +241,11 @@ def test_a_label_of_several_channels_is_refused(tmp_path):
     path = save(tmp_path / "a.zarr", "cyx", COLOUR)
     with pytest.raises(DataError, match="expected one label per pixel, got 3 channels"):
         format_of(path).read_label(path)
+
+
+def test_a_chunk_of_more_bytes_than_its_pixels_is_not_unpacked(tmp_path):
+    path = save(tmp_path / "a.zarr", "yx", GREY, chunks=(16, 32))
+    chunk = path / "s0" / "c" / "0" / "0"
+    chunk.write_bytes(bytes(80_000))
+    with pytest.raises(DataError, match=r"'c/0/0' has 80,000 bytes, its pixels fill 74,752 at most"):
+        format_of(path).read(path)

@@ -17,7 +17,7 @@ from unetkit.data.formats.axes import ArrayWindows, channels_of, space_of
 from unetkit.data.formats.checks import TRUNCATED, refuse_claim, smallest_unsigned, whole_numbers
 from unetkit.data.formats.rows import KeptRows, Stack, counted, level_shapes, with_levels
 from unetkit.data.formats.tiff_windows import Range
-from unetkit.data.formats.zarr_metadata import ZarrArray, find_array, ome_metadata
+from unetkit.data.formats.zarr_metadata import DESCRIBING, ZarrArray, find_array, ome_metadata
 from unetkit.errors import DataError, MissingPackageError
 from unetkit.records.case import Grid
 from unetkit.records.files import atomic_folder
@@ -29,7 +29,11 @@ CHUNK_LIMIT_BYTES = 2**28
 """Decoded size of a row of chunks above which an array is read as a whole or not at all."""
 
 _NO_LIMIT = 2**62
-_BROKEN = (OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, zlib.error)
+_INDEX_BYTES, _LEAST_CHUNK = 16, 2**16
+_BROKEN = (
+    OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, MemoryError,
+    zlib.error,
+)  # fmt: skip
 
 
 class ZarrFormat:
@@ -157,7 +161,7 @@ class _Reader:
         self._path = path
         with _named(path):
             self._array: Any = _package().open_array(
-                store=str(array.folder), mode="r", zarr_format=array.version
+                store=_bounded_store(array), mode="r", zarr_format=array.version
             )
             if (self._array.shape, self._array.dtype) != (array.shape, array.dtype):
                 raise ValueError("its metadata changed while it was opened")
@@ -168,6 +172,28 @@ class _Reader:
         with _named(self._path):
             part = np.asarray(self._array[tuple(slice(*span) for span in spans)])
         return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+
+def _bounded_store(array: ZarrArray) -> Any:  # noqa: ANN401 - zarr has one home
+    """The array's files, of which none is unpacked that is larger than what it can hold.
+
+    A decoder knows no limit: two kilobytes of pixels may stand in a gigabyte of zeros, well packed. A chunk
+    that was packed for nothing is little longer than its pixels; a shard has an index besides.
+    """
+    from zarr.storage import LocalStore
+
+    most = math.prod(array.chunk) * (2 * array.dtype.itemsize + _INDEX_BYTES) + _LEAST_CHUNK
+
+    class BoundedStore(LocalStore):
+        async def get(self, key: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
+            path = self.root / key
+            if path.name not in DESCRIBING and path.is_file() and path.stat().st_size > most:
+                raise ValueError(
+                    f"'{key}' has {path.stat().st_size:,} bytes, its pixels fill {most:,} at most"
+                )
+            return await super().get(key, *words, **named)
+
+    return BoundedStore(array.folder, read_only=True)
 
 
 @contextmanager

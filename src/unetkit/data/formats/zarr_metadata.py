@@ -18,6 +18,7 @@ from unetkit.errors import DataError
 from unetkit.records.case import Grid
 
 NEW, OLD_ARRAY, OLD_GROUP, OLD_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
+DESCRIBING = (NEW, OLD_ARRAY, OLD_GROUP, OLD_ATTRIBUTES)
 
 CODECS = frozenset({"bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed"})
 COMPRESSORS = frozenset({"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"})
@@ -25,6 +26,9 @@ FILTERS = frozenset({"delta", "shuffle"})
 """Only these: others run what they find in a chunk (pickle), or call on packages nobody knows of."""
 
 _LONGEST_JSON = 2**24
+_BROKEN = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 _SERIES = "bioformats2raw.layout"
 
 
@@ -93,7 +97,7 @@ def find_array(path: Path, *, label: bool = False) -> ZarrArray:
             raise DataError("its array must lie inside the folder", cure="write it anew", where=path)
         array = _array(path / inside, path)
         return _named(array, path, image, [image, level])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as wrong:
+    except _BROKEN as wrong:
         said = str(wrong).split("\n")[0][:200]
         raise DataError(f"this Zarr is truncated or damaged ({said})", cure=TRUNCATED, where=path) from wrong
 
