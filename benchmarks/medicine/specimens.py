@@ -25,6 +25,9 @@ ROWS, COLUMNS, SLICES = 24, 30, 5
 PIXELS = np.random.default_rng(7).integers(0, 250, (SLICES, ROWS, COLUMNS))
 """Noise, so that another pixel is another value."""
 
+LARGE = PIXELS.repeat(2, axis=1).repeat(2, axis=2)
+"""What the encoder of JPEG 2000 takes."""
+
 LABELS = (PIXELS // 60).astype(np.uint8)
 GRID = Grid((2.5, 0.7, 0.5), (3.0, -4.0, 5.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 
@@ -230,10 +233,10 @@ def series(root: Path) -> Made:
 
     files = tuple(f"{number}.dcm" for number in range(SLICES))
     for name, syntax in (("plain", ""), ("rle", RLELossless), ("2000", JPEG2000Lossless)):
-        planes(root / f"dicom-{name}", PIXELS, syntax)
+        planes(root / f"dicom-{name}", LARGE, syntax)
         yield Specimen(f"dicom-{name}", "DICOM series", "", files)
     try:
-        planes(root / "dicom-ls", PIXELS, JPEGLSLossless)
+        planes(root / "dicom-ls", LARGE, JPEGLSLossless)
         yield Specimen("dicom-ls", "DICOM series", "", files)
     except RuntimeError:  # nothing here writes it
         pass

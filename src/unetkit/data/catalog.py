@@ -18,6 +18,7 @@ from unetkit.data.formats import (
     suffix_of,
 )
 from unetkit.data.problems import Problem, refused, warning
+from unetkit.data.readers import FOLDER, with_readers
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError
 from unetkit.records.case import Case
@@ -116,6 +117,11 @@ def _from_folder(source: Path) -> Catalog:
     index = _index(source / INDEX, found)
     grouped = _by_case(images, labels)
     _match(source / folders[1], grouped, labels, index, found)
+    if (source / FOLDER).is_dir():
+        marks = _unique(_files(source / FOLDER, found), source / FOLDER)
+        found.cases = with_readers(found.cases, marks, index or {})
+        if several := sum(case.readers is not None for case in found.cases):
+            found.notes.append(f"{FOLDER}/ holds what each reader marked, for {several} of the cases")
     declared = _declared(source, found, (index or {}).values())
     return _catalog(source, layout, found, declared)
 

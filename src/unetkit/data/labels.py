@@ -41,7 +41,7 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
     pixels = first if len(parts) == 1 else np.concatenate([part for part, _ in parts])
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
-    return _region(pixels, grid, case.region, case.id)
+    return cut_region(pixels, grid, case.region, case.id)
 
 
 def read_values(case: Case) -> tuple[np.ndarray, Grid]:
@@ -59,7 +59,7 @@ def read_values(case: Case) -> tuple[np.ndarray, Grid]:
     if case.label is None:
         raise DataError("the case has no label", cure="add its mask", where=case.id)
     values, grid = _read_label(case, case.label)
-    cut, grid = _region(values[None], grid, case.region, case.id)
+    cut, grid = cut_region(values[None], grid, case.region, case.id)
     return cut[0], grid
 
 
@@ -192,7 +192,18 @@ def refuse_nan(pixels: np.ndarray, path: Path) -> None:
         )
 
 
-def _region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tuple[np.ndarray, Grid]:
+def cut_region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tuple[np.ndarray, Grid]:
+    """A part of an image, and where it lies.
+
+    Args:
+        pixels: ``(C, *S)``.
+        grid: Where they lie.
+        region: Start and stop per axis; None for all of it.
+        name: The case, for errors.
+
+    Raises:
+        DataError: The region does not lie in the image.
+    """
     if region is None:
         return pixels, grid
     shape = pixels.shape[1:]

@@ -147,6 +147,7 @@ def optimise(
         "foreground_fraction": why_fraction,
         "class_balance": "A class that one case in a hundred has is looked for ten times as often as it "
         "occurs: enough to be learned, too little to be expected everywhere.",
+        "readers": "One label per case, as in the scores; whether single readers teach more is worth a run.",
         **dict.fromkeys(("optimizer", "learning_rate"), why),
         "weight_decay": decay,
         "clip_norm": f"Gradients beyond a norm of {clip:g} are scaled down, against odd batches.",
