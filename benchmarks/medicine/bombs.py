@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from specimens import COLUMNS, ROWS, Specimen
@@ -15,10 +16,11 @@ UNPACKED = 2**29
 """Bytes that the true bombs unpack to."""
 
 
-def zeros(packer: zlib._Compress, count: int = UNPACKED) -> bytes:
-    """So many zero bytes, packed."""
-    piece = bytes(2**20)
-    return b"".join([*(packer.compress(piece) for _ in range(count // len(piece))), packer.flush()])
+@cache
+def zeros(wbits: int = 15) -> bytes:
+    """So many zero bytes, packed: as zlib does (15), or as gzip (31)."""
+    packer, piece = zlib.compressobj(6, wbits=wbits), bytes(2**20)
+    return b"".join([*(packer.compress(piece) for _ in range(UNPACKED // len(piece))), packer.flush()])
 
 
 def make_bombs(root: Path) -> list[Specimen]:
@@ -82,8 +84,8 @@ def pictures(root: Path) -> Iterator[Specimen]:
     """PNG, JPEG and BMP."""
     yield alone(root, "bomb-png-claim", "PNG", ".png", png(60000, 60000, zlib.compress(bytes(1000))))
     yield alone(root, "bomb-png-long", "PNG", ".png", png(100_000, 100_000, bytes(10_000_000)))
-    yield alone(root, "bomb-png-more", "PNG", ".png", png(9, 9, zeros(zlib.compressobj(6))))
-    text = (b"zTXt", b"a\0\0" + zeros(zlib.compressobj(6)))
+    yield alone(root, "bomb-png-more", "PNG", ".png", png(9, 9, zeros()))
+    text = (b"zTXt", b"a\0\0" + zeros())
     yield alone(root, "bomb-png-text", "PNG", ".png", png(9, 9, zlib.compress(bytes(90)), text))
     jpeg = (root / "jpeg-plain" / "a.jpg").read_bytes()
     at = jpeg.index(b"\xff\xc0") + 5
@@ -118,7 +120,7 @@ def tiffs(root: Path) -> Iterator[Specimen]:
         offsets, counts = (file.pages.first.tags[code] for code in (273, 279))
         kinds = [{3: "<H", 4: "<I"}[int(tag.dtype)] for tag in (offsets, counts)]
         places = [offsets.valueoffset, counts.valueoffset]
-    data, strip = path.read_bytes(), zeros(zlib.compressobj(6))
+    data, strip = path.read_bytes(), zeros()
     if kinds[1] == "<H":
         strip = strip[:65000]
     for at, kind, value in zip(places, kinds, (len(data), len(strip)), strict=True):
@@ -134,7 +136,7 @@ def volumes(root: Path) -> Iterator[Specimen]:
     plain = (root / "nifti-plain" / "a.nii").read_bytes()
     yield alone(root, "bomb-nifti", "NIfTI", ".nii", patched(40, dims)(plain))
     yield alone(root, "bomb-nifti-gzip", "NIfTI", ".nii.gz", gzip.compress(patched(40, dims)(plain)))
-    more = gzip.compress(plain) + zeros(zlib.compressobj(6, wbits=31))
+    more = gzip.compress(plain) + zeros(31)
     yield alone(root, "bomb-nifti-more", "NIfTI", ".nii.gz", more)
     for name, kind, suffix in (
         ("nrrd-raw", "NRRD", ".nrrd"), ("nrrd-gzip", "NRRD", ".nrrd"),
@@ -144,9 +146,9 @@ def volumes(root: Path) -> Iterator[Specimen]:
         data = swapped(old, "60000 60000 60000")((root / name / f"a{suffix}").read_bytes())
         yield alone(root, f"bomb-{name}", kind, suffix, data)
     head = (root / "nrrd-gzip" / "a.nrrd").read_bytes().partition(b"\n\n")[0] + b"\n\n"
-    yield alone(root, "bomb-nrrd-more", "NRRD", ".nrrd", head + zeros(zlib.compressobj(6, wbits=31)))
+    yield alone(root, "bomb-nrrd-more", "NRRD", ".nrrd", head + zeros(31))
     head = (root / "mha-zlib" / "a.mha").read_bytes().partition(b"LOCAL\n")[0] + b"LOCAL\n"
-    yield alone(root, "bomb-mha-more", "MetaImage", ".mha", head + zeros(zlib.compressobj(6)))
+    yield alone(root, "bomb-mha-more", "MetaImage", ".mha", head + zeros())
     rows = (root / "npy-rows" / "a.npy").read_bytes()
     claim = swapped(f"(5, {ROWS}, {COLUMNS}), }}  ", "(50000, 90000, 9)}")
     yield alone(root, "bomb-npy", "npy", ".npy", claim(rows))
@@ -209,7 +211,7 @@ def chunks(root: Path) -> Iterator[Specimen]:
     deep = lambda whole: b"[" * 100_000  # noqa: E731
     frame = b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 2**36) + b"\x01\0\0"
     blosc = lambda whole: patched(4, struct.pack("<i", 2**31 - 17))(whole)  # noqa: E731
-    packed = zeros(zlib.compressobj(6, wbits=31))
+    packed = zeros(31)
     for name, source, file, change in (
         ("shape", "blosc", "zarr.json", shape),
         ("chunk", "blosc", "zarr.json", chunk),

@@ -17,6 +17,7 @@ from unetkit.errors import DataError, UsageError
 from unetkit.inference.cleanup import cleaned
 from unetkit.inference.crf import refined_rows
 from unetkit.inference.exact import Reach, probe
+from unetkit.inference.guided import guided_rows
 from unetkit.inference.large import RollingRows, label_rows
 from unetkit.inference.layout import Finish, layout, refuse_unfit
 from unetkit.inference.objects import cleaned_rows
@@ -96,7 +97,7 @@ class Predictor:
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
-            ResourceError: The image is too large for the random field that the plan asks for.
+            ResourceError: The image is too large for the refinement that the plan asks for.
         """
         self.check(prepared.pixels.shape, prepared.id)
         pixels, run = prepared.pixels, self._asker(mirror)
@@ -108,7 +109,7 @@ class Predictor:
         try:
             bands = finish(watched(tile_logits(tiles, run, batch_size=self.inference.batch_size), watch))
             found = to_original(
-                refined_rows(bands, prepared, self.inference) if self.inference.crf_steps else bands,
+                self._refined(bands, prepared),
                 prepared,
                 order=self.preparation.order_label,
                 separate_axis=self.preparation.separate_axis,
@@ -119,6 +120,12 @@ class Predictor:
             self._tell(progress)
         kept = cleaned(found.labels, self.inference.minimum_pixels, self.inference.largest_only)
         return replace(found, labels=kept)
+
+    def _refined(self, bands: Iterable[Rows], prepared: Sample) -> Iterable[Rows]:
+        """Bands of logits after the refinements that the plan asks for."""
+        if self.inference.crf_steps:
+            bands = refined_rows(bands, prepared, self.inference)
+        return guided_rows(bands, prepared, self.inference) if self.inference.guided_radius else bands
 
     def stream(
         self,

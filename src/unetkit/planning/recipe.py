@@ -200,6 +200,8 @@ def infer(
         "fit_cases": "Enough training cases to tell; never held-out ones.",
         "crf_steps": "None: a random field over the prediction is worth it only where measuring says so.",
         **dict.fromkeys(_CRF, "Used where crf_steps is above 0."),
+        "guided_radius": "None: a guided filter, too, is worth it only where measuring says so.",
+        "guided_epsilon": "Used where guided_radius is above 0.",
         "runtime": "The trained network itself.",
         "mode": "Overlapping tiles are averaged, which any network allows.",
         **dict.fromkeys(("skip_tiles", "pyramid_levels"), "The default."),

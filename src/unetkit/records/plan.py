@@ -230,16 +230,16 @@ class InferencePlan(Saved):
         whole_image_pixels: Up to this many pixels an image is predicted in one piece, without tiles.
         minimum_pixels: Pixels that an object needs to stay, one number per foreground class; empty: fitted
             after training on ``fit_cases`` training cases, and every object stays until then.
-        largest_only: Whether only the largest object of a class stays, one per foreground class; empty:
-            fitted together with ``minimum_pixels``, and every object stays until then.
-        fit_cases: At most this many training cases tell ``minimum_pixels`` and ``largest_only``; 0: every
-            object stays.
+        largest_only: Whether only the largest object of a class stays, one per class; empty: likewise.
+        fit_cases: At most this many training cases tell these two; 0: every object stays.
         crf_steps: Mean-field steps of a dense conditional random field over the prediction, 0 for none.
         crf_smoothness_weight: Weight of the kernel that looks at distance alone.
         crf_smoothness_pixels: Its standard deviation in pixels of the finest axis.
         crf_appearance_weight: Weight of the kernel that looks at distance and intensities.
         crf_appearance_pixels: Its standard deviation in pixels of the finest axis.
         crf_appearance_contrast: Its standard deviation in intensities, as a share of the image's own.
+        guided_radius: Of a guided filter's windows, in pixels of the finest axis, 0 for none.
+        guided_epsilon: Share of the image's variance up to which a window counts as flat.
         runtime: A name of ``runtimes.RUNTIMES``.
         mode: ``blend``: overlapping tiles are averaged. ``exact``: every pixel comes from one tile that shows
             the network all it can see from there, so that the answer is that of the image in one piece.
@@ -269,6 +269,8 @@ class InferencePlan(Saved):
     crf_appearance_weight: float = Field(default=2.0, ge=0.0)
     crf_appearance_pixels: float = Field(default=6.0, gt=0.0)
     crf_appearance_contrast: float = Field(default=0.5, gt=0.0)
+    guided_radius: int = Field(default=0, ge=0)
+    guided_epsilon: float = Field(default=0.01, gt=0.0)
     runtime: str = "pytorch"
     mode: Literal["blend", "exact"] = "blend"
     stream_above_pixels: int = Field(default=0, ge=0)

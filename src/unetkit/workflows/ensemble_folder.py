@@ -148,7 +148,7 @@ class Ready:
 
     def __init__(self, load: Callable[[], Predictor], inference: InferencePlan, *, keep: bool) -> None:
         self._load = load
-        fields = (key for key in InferencePlan.model_fields if key.startswith("crf_"))
+        fields = (key for key in InferencePlan.model_fields if key.startswith(("crf_", "guided_")))
         self._update = {key: getattr(inference, key) for key in fields} | dict.fromkeys(_OWN, ())
         self._keep = keep
         self._kept: Predictor | None = None
