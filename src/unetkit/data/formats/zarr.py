@@ -185,13 +185,19 @@ def _bounded_store(array: ZarrArray) -> Any:  # noqa: ANN401 - zarr has one home
     most = math.prod(array.chunk) * (2 * array.dtype.itemsize + _INDEX_BYTES) + _LEAST_CHUNK
 
     class BoundedStore(LocalStore):
-        async def get(self, key: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
+        def refuse_large(self, key: str) -> None:
             path = self.root / key
-            if path.name not in DESCRIBING and path.is_file() and path.stat().st_size > most:
-                raise ValueError(
-                    f"'{key}' has {path.stat().st_size:,} bytes, its pixels fill {most:,} at most"
-                )
+            if path.name in DESCRIBING or not path.is_file() or (size := path.stat().st_size) <= most:
+                return
+            raise ValueError(f"'{key}' has {size:,} bytes, its pixels fill {most:,} at most")
+
+        async def get(self, key: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
+            self.refuse_large(key)
             return await super().get(key, *words, **named)
+
+        def get_sync(self, key: str, **named: Any) -> Any:  # noqa: ANN401
+            self.refuse_large(key)
+            return super().get_sync(key, **named)
 
     return BoundedStore(array.folder, read_only=True)
 
