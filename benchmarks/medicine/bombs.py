@@ -126,6 +126,10 @@ def tiffs(root: Path) -> Iterator[Specimen]:
     for at, kind, value in zip(places, kinds, (len(data), len(strip)), strict=True):
         data = patched(at, struct.pack(kind, value))(data)
     yield alone(root, "bomb-tiff-strip", "TIFF", ".tif", data + strip)
+    tile = (root / "tiff-jpeg" / "a.tif").read_bytes()
+    at = tile.index(b"\xff\xc0") + 5
+    claim = patched(at, struct.pack(">HH", 65_000, 65_000))(tile)
+    yield alone(root, "bomb-tiff-stream", "TIFF", ".tif", claim)
 
 
 def volumes(root: Path) -> Iterator[Specimen]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import random
 import re
 import resource
@@ -222,6 +223,7 @@ def outcome(damage: Damage, folder: Path, out: Path, expected: str) -> tuple[str
 
 def child(work: Path, seed: int, first: int) -> None:
     """Read the damaged files from a number on; a line of JSON before and after each."""
+    logging.disable()  # what readers say besides
     root = work / "whole"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)

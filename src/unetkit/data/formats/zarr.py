@@ -30,9 +30,10 @@ CHUNK_LIMIT_BYTES = 2**28
 
 _NO_LIMIT = 2**62
 _INDEX_BYTES, _LEAST_CHUNK = 16, 2**16
+_BLOSC_LENGTH = slice(12, 16)
 _BROKEN = (
     OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, MemoryError,
-    zlib.error,
+    SystemError, AssertionError, AttributeError, zlib.error,
 )  # fmt: skip
 
 
@@ -175,29 +176,37 @@ class _Reader:
 
 
 def _bounded_store(array: ZarrArray) -> Any:  # noqa: ANN401 - zarr has one home
-    """The array's files, of which none is unpacked that is larger than what it can hold.
+    """The array's files, of which none is unpacked that is empty, cut, or larger than what it can hold.
 
-    A decoder knows no limit: two kilobytes of pixels may stand in a gigabyte of zeros, well packed. A chunk
-    that was packed for nothing is little longer than its pixels; a shard has an index besides.
+    Decoders know no limit: two kilobytes of pixels may stand in a gigabyte of zeros, well packed. A chunk that
+    was packed for nothing is little longer than its pixels; a shard has an index besides. That of Blosc reads
+    on behind the end of a chunk that is cut, and one of no bytes may count as one that was left out.
     """
     from zarr.storage import LocalStore
 
     most = math.prod(array.chunk) * (2 * array.dtype.itemsize + _INDEX_BYTES) + _LEAST_CHUNK
 
     class BoundedStore(LocalStore):
-        def refuse_large(self, key: str) -> None:
+        def refuse_size(self, key: str) -> None:
             path = self.root / key
-            if path.name in DESCRIBING or not path.is_file() or (size := path.stat().st_size) <= most:
+            if path.name in DESCRIBING or not path.is_file() or 0 < (size := path.stat().st_size) <= most:
                 return
             raise ValueError(f"'{key}' has {size:,} bytes, its pixels fill {most:,} at most")
 
+        def whole(self, key: str, found: Any) -> Any:  # noqa: ANN401
+            if found is not None and array.packing == "blosc" and Path(key).name not in DESCRIBING:
+                stated = int.from_bytes(found.as_numpy_array()[_BLOSC_LENGTH].tobytes(), "little")
+                if not _BLOSC_LENGTH.stop <= stated <= len(found):
+                    raise ValueError(f"'{key}' has {len(found):,} bytes and states {stated:,}")
+            return found
+
         async def get(self, key: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
-            self.refuse_large(key)
-            return await super().get(key, *words, **named)
+            self.refuse_size(key)
+            return self.whole(key, await super().get(key, *words, **named))
 
         def get_sync(self, key: str, **named: Any) -> Any:  # noqa: ANN401
-            self.refuse_large(key)
-            return super().get_sync(key, **named)
+            self.refuse_size(key)
+            return self.whole(key, super().get_sync(key, **named))
 
     return BoundedStore(array.folder, read_only=True)
 

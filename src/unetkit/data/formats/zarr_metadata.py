@@ -45,6 +45,7 @@ class ZarrArray:
         axes: A letter per axis, ``.`` for one of length 1 that is left out.
         grid: Where it lies.
         notes: What had to be decided.
+        packing: What a chunk was packed with last; empty where it is not.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class ZarrArray:
     axes: str
     grid: Grid
     notes: tuple[str, ...] = ()
+    packing: str = ""
 
     @property
     def claimed_bytes(self) -> int:
@@ -132,11 +134,13 @@ def _array(folder: Path, path: Path) -> ZarrArray:
         stated, version = _json(folder / NEW), 3
         chunk = stated["chunk_grid"]["configuration"]["chunk_shape"]
         kind, odd = str(stated["data_type"]), [*_strange_codecs(stated["codecs"])]
+        packing = str(stated["codecs"][-1]["name"]) if stated["codecs"] else ""
         odd += [str(each) for each in stated.get("storage_transformers") or ()]
     else:
         stated, version = _json(folder / OLD_ARRAY), 2
         chunk, kind = stated["chunks"], str(stated["dtype"])
         used = [*(stated.get("filters") or ()), *([stated["compressor"]] if stated.get("compressor") else [])]
+        packing = str(used[-1]["id"]) if used else ""
         odd = [str(each["id"]) for each in used if each["id"] not in COMPRESSORS | FILTERS]
     if odd:
         raise DataError(
@@ -152,7 +156,7 @@ def _array(folder: Path, path: Path) -> ZarrArray:
             cure="save real numbers",
             where=path,
         )
-    return ZarrArray(folder, version, shape, chunk, dtype, axes="", grid=Grid.plain(1))
+    return ZarrArray(folder, version, shape, chunk, dtype, axes="", grid=Grid.plain(1), packing=packing)
 
 
 def _nameless(array: ZarrArray, path: Path, *, label: bool) -> ZarrArray:
