@@ -178,8 +178,8 @@ class _Reader:
 def _bounded_store(array: ZarrArray) -> Any:  # noqa: ANN401 - zarr has one home
     """The array's files, of which none is unpacked that is empty, cut, or larger than what it can hold.
 
-    Decoders know no limit: two kilobytes of pixels may stand in a gigabyte of zeros, well packed. A chunk that
-    was packed for nothing is little longer than its pixels; a shard has an index besides. That of Blosc reads
+    Decoders know no limit: two kilobytes of pixels may stand in a gigabyte of zeros, well packed. A chunk
+    that was packed for nothing is little longer than its pixels; a shard has an index besides. Blosc reads
     on behind the end of a chunk that is cut, and one of no bytes may count as one that was left out.
     """
     from zarr.storage import LocalStore
