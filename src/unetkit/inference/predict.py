@@ -24,7 +24,7 @@ from unetkit.inference.objects import cleaned_rows
 from unetkit.inference.pipeline import ahead
 from unetkit.inference.restore import to_original
 from unetkit.inference.screen import blank, tile_scores, worth_computing
-from unetkit.inference.stream import Box, asked_once, mirrored, tile_logits, watched
+from unetkit.inference.stream import Box, Rows, asked_once, mirrored, tile_logits, watched
 from unetkit.records.case import Case, Grid, Intensity, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
