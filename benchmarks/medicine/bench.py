@@ -47,6 +47,7 @@ def jobs() -> list[Job]:
     rows = [
         Job("surfaces", ((THEIRS, f"{HERE}/surfaces.py"),)),
         Job("field", ((OURS, f"{HERE}/field.py"),)),
+        Job("corrupted", ((OURS, f"{HERE}/corrupted.py"),)),
         trained("acdc_cardiac", "acdc_cardiac", 60),
     ]
     for data in NODULES:

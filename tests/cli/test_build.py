@@ -232,6 +232,6 @@ def test_an_ensemble_of_runs(finished, validated, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "Which answer together" in told
     assert "finished + fold-0" in told
-    assert "A random field changes the mean Dice of 4 unseen cases by" in told
+    assert "The refinement that was tried changes the mean Dice of 4 unseen cases by" in told
     assert main(["info", str(tmp_path / "e")]) == 0
     assert "cross-validation" in capsys.readouterr().out

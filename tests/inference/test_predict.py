@@ -373,6 +373,9 @@ def test_a_random_field_takes_a_doubtful_speck_and_only_when_asked():
     assert (smooth.labels[4:12, 4:12] == 1).all()
     assert smooth.probabilities is not None
     np.testing.assert_allclose(smooth.probabilities.sum(axis=0), 1, atol=1e-5)
+    filtered = predictor(Given(), guided_radius=2, **fixed).sample(sample)
+    assert filtered.labels[1, 1] == 0
+    assert (filtered.labels[4:12, 4:12] == 1).all()
 
 
 def test_only_the_largest_object_of_a_class_stays_when_asked():

@@ -50,7 +50,8 @@ def test_a_picture_is_normalised_and_takes_its_label_with_it(axis):
     label, known = random.integers(0, 2, (4, 5, 6)).astype(np.uint8), random.random((4, 5, 6)) < 0.5
     rules = (Intensity(0, 9, 1.0, 2.0, masked=True), Intensity(0, 9, 0.5, 1.0, masked=True))
     grid = Grid((3.0, 2.0, 1.0), (0.0,) * 3, Grid.plain(3).direction)
-    sample = Sample("x", pixels, grid, label, known, intensity=rules)
+    more = {"intensity": rules, "readers": label * 2, "reader_count": 2}
+    sample = Sample("x", pixels, grid, label, known, **more)
     ready = np.stack([(pixels[0] - 1.0) * 2, pixels[1] - 0.5])
     ready[:, ~pixels.any(axis=0)] = 0  # empty in every channel of its own slice, whatever the neighbours hold
     slices = Slices(axis, 1)
@@ -59,6 +60,8 @@ def test_a_picture_is_normalised_and_takes_its_label_with_it(axis):
         np.testing.assert_allclose(found.pixels, slices.stack(ready, index))
         assert np.array_equal(found.label, label.take(index, axis=axis))
         assert np.array_equal(found.known, known.take(index, axis=axis))
+        assert np.array_equal(found.readers, 2 * found.label)
+        assert found.reader_count == 2
         assert found.grid.spacing_mm == slices.in_plane((3.0, 2.0, 1.0))
         assert (found.id, found.intensity, found.grid.placed) == ("x", (), False)
     bare = Slices(axis).picture(Sample("x", pixels, grid), 0)

@@ -70,8 +70,8 @@ def test_the_page_shows_folds_options_and_the_field(validated):
     assert len(OPTIONS_HEAD) == 5
     assert refinement_sentence(gain) in text
     assert refinement_sentence(gain) == (
-        "A random field changes the mean Dice of 12 unseen cases by -0.1000 [-0.2000, +0.0000]: "
-        "it was left out."
+        "The refinement that was tried changes the mean Dice of 12 unseen cases by -0.1000 "
+        "[-0.2000, +0.0000]: it was left out."
     )
     assert "the whole ensemble, which has seen all of them, was not measured" in text
     report = (validated / "report.html").read_text()

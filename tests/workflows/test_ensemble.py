@@ -117,7 +117,7 @@ def test_places_that_are_taken(validated, finished, tmp_path):
     ):
         with pytest.raises(UsageError, match=told):
             uk.ensemble([validated], out, overwrite=True)
-    with pytest.raises(UsageError, match=r"'training\.steps' is no value of the random field"):
+    with pytest.raises(UsageError, match=r"'training\.steps' is no value of a refinement"):
         uk.ensemble([validated], tmp_path / "e", changes={"training.steps": "2"})
     assert not (tmp_path / "e").exists()
     uk.ensemble([validated], tmp_path / "e")

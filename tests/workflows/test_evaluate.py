@@ -274,3 +274,25 @@ def test_a_model_is_told_how_many_objects_it_finds_at_how_many_false_alarms(fini
         assert len(curve) == 7, name
         assert all(0 <= share <= 1 for _, share in curve)
         assert [share for _, share in curve] == sorted(share for _, share in curve)
+
+
+def test_readers_are_compared_where_their_marks_are(finished, wafers, tmp_path):
+    data = shutil.copytree(wafers, tmp_path / "data")
+    (data / "readers").mkdir()
+    lines = [line for line in (data / "index.csv").read_text().splitlines() if line]
+    for mask in sorted((data / "masks").iterdir())[:3]:
+        there = np.array(Image.open(mask)) > 0
+        marks = (
+            there * 1 + (there | np.eye(64, dtype=bool)) * 2
+        )  # the second reader sees a scratch everywhere
+        Image.fromarray(marks.astype(np.uint8)).save(data / "readers" / mask.name)
+    (data / "index.csv").write_text("\n".join([f"{lines[0]},readers", *(f"{line},2" for line in lines[1:])]))
+    scores = evaluate(finished, data)
+    assert scores.readers.cases == 3
+    pairs = []
+    for path in sorted((data / "readers").iterdir()):
+        one, other = (np.array(Image.open(path)) >> reader & 1 for reader in range(2))
+        pairs.append(2 * (one & other).sum() / (one.sum() + other.sum()))
+    assert scores.readers.among == pytest.approx(np.mean(pairs))
+    assert 0 <= scores.readers.model <= 1
+    assert evaluate(finished, wafers).readers is None

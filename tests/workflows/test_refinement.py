@@ -9,7 +9,7 @@ from unetkit.inference.predict import Predictor
 from unetkit.records.case import Case
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.workflows import refinement
-from unetkit.workflows.refinement import crf_gain, gain_over_folds
+from unetkit.workflows.refinement import gain_on_cases, gain_over_folds, tried
 
 
 class Noisy:
@@ -59,7 +59,7 @@ def model(runtime):
 
 
 def test_a_gain_is_accepted_with_the_values_to_set(cases):
-    found = crf_gain(model(Noisy()), cases)
+    found = gain_on_cases(model(Noisy()), cases)
     assert found.accepted
     assert found.before["defect"] < 0.9 < 0.97 < found.after["defect"]
     assert found.gain.mean == pytest.approx(found.after["defect"] - found.before["defect"])
@@ -75,7 +75,7 @@ def test_a_loss_is_not(cases):
         mask[2] = 1
         Image.fromarray(mask).save(case.label)
         assert mask.shape == (24, 24), number
-    found = crf_gain(model(Certain()), cases, changes={"inference.crf_smoothness_weight": "3"})
+    found = gain_on_cases(model(Certain()), cases, changes={"inference.crf_smoothness_weight": "3"})
     assert not found.accepted
     assert found.before["defect"] == 1
     assert found.after["defect"] < 1
@@ -83,16 +83,16 @@ def test_a_loss_is_not(cases):
 
 
 def test_without_steps_worth_taking_nothing_changes_and_nothing_is_accepted(cases):
-    found = crf_gain(model(Noisy()), cases, changes={"inference.crf_steps": "0"})
+    found = gain_on_cases(model(Noisy()), cases, changes={"inference.crf_steps": "0"})
     assert found.before == found.after
     assert (found.gain.mean, found.accepted) == (0, False)
 
 
 def test_other_values_and_no_case_are_refused(cases):
-    with pytest.raises(UsageError, match=r"'training\.steps' is no value of the random field"):
-        crf_gain(model(Noisy()), cases, changes={"training.steps": "3"})
+    with pytest.raises(UsageError, match=r"'training\.steps' is no value of a refinement"):
+        gain_on_cases(model(Noisy()), cases, changes={"training.steps": "3"})
     with pytest.raises(UsageError, match="there is no case to measure on"):
-        crf_gain(model(Noisy()), [])
+        gain_on_cases(model(Noisy()), [])
 
 
 def test_over_folds_every_case_is_asked_of_what_has_not_seen_it(cases, monkeypatch, tmp_path):
@@ -109,9 +109,21 @@ def test_over_folds_every_case_is_asked_of_what_has_not_seen_it(cases, monkeypat
     plan = model(Noisy()).plan
     folds = [([tmp_path / "a"], cases[:2]), ([tmp_path / "b"], cases[2:])]
     found = gain_over_folds(folds, plan, changes={"inference.crf_steps": "5"})
-    assert found == crf_gain(model(Noisy()), cases)
+    assert found == gain_on_cases(model(Noisy()), cases)
     assert asked == [([tmp_path / name], steps) for name in "ab" for steps in (0, 5)]
-    with pytest.raises(UsageError, match=r"'training\.steps' is no value of the random field"):
+    with pytest.raises(UsageError, match=r"'training\.steps' is no value of a refinement"):
         gain_over_folds(folds, plan, changes={"training.steps": "5"})
     with pytest.raises(UsageError, match="there is no case to measure on"):
         gain_over_folds([([tmp_path], [])], plan, changes={})
+
+
+def test_a_guided_filter_is_measured_alone(cases):
+    changes = {"inference.guided_radius": "2", "inference.guided_epsilon": "0.01"}
+    found = gain_on_cases(model(Noisy()), cases, changes=changes)
+    assert found.accepted
+    assert found.values == changes  # no random field beside it
+    assert found.gain.mean > 0.02
+    asked = tried(model(Noisy()).plan.with_values({"inference.crf_steps": "3"}), changes)
+    assert asked == changes
+    with pytest.raises(UsageError, match=r"give values such as inference\.crf_steps or inference\.guided_"):
+        tried(model(Noisy()).plan, {**changes, "training.steps": "5"})

@@ -4,6 +4,7 @@ import pytest
 from unetkit.metrics.calibration import calibration, calibration_error
 from unetkit.metrics.score import score_case, summarise
 from unetkit.records.run import Run
+from unetkit.records.scores import ReaderAgreement
 from unetkit.workflows.report_scores import calibration_curves, case_table, class_table, headline
 
 METRICS = ("dice", "hd95", "object_recall", "object_precision", "object_f1")
@@ -81,3 +82,12 @@ def test_many_cases_are_folded_away(count, folded):
     assert ("<details>" in text) is folded
     assert text.count("<tr>") == count + 1
     assert case_table(None) == ""
+
+
+def test_readers_stand_beside_the_model():
+    found = ReaderAgreement(cases=3, among=0.83, model=0.755, consensus=None)
+    text = class_table(scores(readers=found))
+    assert "3 cases with several readers" in text
+    for cell in ("readers, one against another</td>", ">0.830<", ">0.755<", ">–<"):
+        assert cell in text
+    assert "Readers" not in class_table(scores())

@@ -67,7 +67,8 @@ Try = Annotated[
     typer.Option(
         "--try",
         metavar="KEY=VALUE",
-        help="Try a random field over the predictions, such as inference.crf_steps=5; kept only if it helps.",
+        help="Try a refinement of the predictions, such as inference.crf_steps=5 or "
+        "inference.guided_radius=4; kept only if it helps.",
     ),
 ]
 EnsembleOut = Annotated[Path, typer.Option("--out", "-o", help="The new folder; it is a MODEL.")]

@@ -11,9 +11,11 @@ from unetkit.data.formats import SUFFIXES, is_image_folder, stem_of
 from unetkit.data.matching import (
     DECLARED,
     INDEX,
+    READERS,
     Found,
     listed,
     match_cases,
+    match_readers,
     name_cases,
     read_index,
     rows_by_id,
@@ -122,6 +124,7 @@ def _from_folder(source: Path) -> Catalog:
         _say_unused(source, parts, found)
     rows = read_index(index, found)
     match_cases(source, named, rows, found)
+    match_readers(source, rows or {}, found)
     return _catalog(source, layout, found, _declared(source, found, (rows or {}).values()))
 
 
@@ -132,6 +135,7 @@ def _names_images(index: Path) -> bool:
 def _say_unused(source: Path, parts: Sequence[Part], found: Found) -> None:
     """Folders of a data set in which no images with masks were found."""
     used = {folder.relative_to(source).parts[:1] for part in parts for folder in (part.images, part.labels)}
+    used.add((READERS,))
     folders = (path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
     left = sorted(f"{path.name}/" for path in folders if (path.name,) not in used and () not in used)
     if left:

@@ -33,6 +33,7 @@ class _Entry(Saved):
         placement: The way back to the file's own array.
         intensity: How each channel is still to be normalised.
         foreground: Rows (class id, number of places) in the order in which they lie in ``foreground.npy``.
+        reader_count: How many people read the case.
     """
 
     files: dict[str, int]
@@ -40,6 +41,7 @@ class _Entry(Saved):
     placement: Placement | None
     intensity: tuple[Intensity, ...]
     foreground: tuple[tuple[int, int], ...]
+    reader_count: int = 0
 
 
 def store_entry(entry: Path, sample: Sample) -> None:
@@ -94,7 +96,18 @@ def load_entry(entry: Path, id: str) -> Sample | None:
         pixels, label, known = arrays["pixels"], arrays.get("label"), arrays.get("known")
     except (OSError, ValueError, KeyError, UsageError):
         return None
-    return Sample(id, pixels, record.grid, label, known, record.placement, places, record.intensity)
+    return Sample(
+        id,
+        pixels,
+        record.grid,
+        label,
+        known,
+        record.placement,
+        places,
+        record.intensity,
+        arrays.get("readers"),
+        record.reader_count,
+    )
 
 
 def sweep_parts(folder: Path) -> None:
@@ -112,6 +125,7 @@ def _write(folder: Path, sample: Sample) -> None:
     """Write the arrays, then the record that says how long they are; everything reaches the disk."""
     classes = sorted(sample.foreground)
     arrays = {"pixels.npy": sample.pixels, "label.npy": sample.label, "known.npy": sample.known}
+    arrays["readers.npy"] = sample.readers
     if classes:
         small = np.uint32 if sample.pixels[0].size <= np.iinfo(np.uint32).max else np.int64
         places = np.concatenate([sample.foreground[value] for value in classes])
@@ -131,6 +145,7 @@ def _write(folder: Path, sample: Sample) -> None:
         placement=sample.placement,
         intensity=sample.intensity,
         foreground=tuple((value, len(sample.foreground[value])) for value in classes),
+        reader_count=sample.reader_count,
     )
     with (folder / _RECORD).open("wb") as file:
         file.write(record.to_json().encode())

@@ -44,7 +44,7 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         pixels = pixels[:-1]
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
-    return _region(pixels, grid, case.region, case.id)
+    return cut_region(pixels, grid, case.region, case.id)
 
 
 def has_alpha(case: Case, pixels: np.ndarray) -> bool:
@@ -72,7 +72,7 @@ def read_values(case: Case) -> tuple[np.ndarray, Grid]:
     if case.label is None:
         raise DataError("the case has no label", cure="add its mask", where=case.id)
     values, grid = _read_label(case, case.label)
-    cut, grid = _region(values[None], grid, case.region, case.id)
+    cut, grid = cut_region(values[None], grid, case.region, case.id)
     return cut[0], grid
 
 
@@ -235,7 +235,18 @@ def refuse_nan(pixels: np.ndarray, path: Path) -> None:
         )
 
 
-def _region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tuple[np.ndarray, Grid]:
+def cut_region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) -> tuple[np.ndarray, Grid]:
+    """A part of an image, and where it lies.
+
+    Args:
+        pixels: ``(C, *S)``.
+        grid: Where they lie.
+        region: Start and stop per axis; None for all of it.
+        name: The case, for errors.
+
+    Raises:
+        DataError: The region does not lie in the image.
+    """
     if region is None:
         return pixels, grid
     shape = pixels.shape[1:]

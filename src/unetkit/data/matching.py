@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetkit.data.folders import Part, channel_word, is_mask_word, masks_beside, unique_ids
@@ -16,6 +16,10 @@ from unetkit.errors import DataError
 from unetkit.records.case import Case
 
 INDEX, DECLARED = "index.csv", "dataset.json"
+READERS = "readers"
+"""Where ``unet convert lidc`` writes the readers' marks, and the column of ``index.csv`` that counts them."""
+
+MOST_READERS = 16
 _MOST_GUESSES = 20
 _PARTLY_MARKED = ("JPEGImages",)
 """Image folders of which most images have no mask, as in Pascal VOC: those are left out, not missed."""
@@ -280,6 +284,43 @@ def match_cases(source: Path, named: Named, index: dict[str, Row] | None, found:
     elif index is not None and (left := sorted(set(named.images) - set(index))):
         found.notes.append(f"{len(left)} images are not in index.csv and were left out: {listed(left)}")
     _say_groups(named, index, found)
+
+
+def match_readers(source: Path, index: Mapping[str, Row], found: Found) -> None:
+    """Give the cases the files of their readers' marks, where there is one and the index counts the readers.
+
+    Args:
+        source: The data set.
+        index: Case id to its row of ``index.csv``.
+        found: Its cases.
+
+    Raises:
+        DataError: A number of readers is none.
+    """
+    folder = source / READERS
+    if not folder.is_dir():
+        return
+    marks = _unique(_files(folder, found), folder)
+    found.cases = _with_readers(found.cases, marks, index)
+    if several := sum(case.readers is not None for case in found.cases):
+        found.notes.append(f"{READERS}/ holds what each reader marked, for {several} of the cases")
+
+
+def _with_readers(cases: Sequence[Case], marks: Mapping[str, Path], rows: Mapping[str, Row]) -> list[Case]:
+    found: list[Case] = []
+    for case in cases:
+        path, count = marks.get(case.id), rows[case.id].values.get(READERS, "") if case.id in rows else ""
+        if path is None or not count:
+            found.append(case)
+            continue
+        if not count.isdecimal() or not 1 <= int(count) <= MOST_READERS:
+            raise DataError(
+                f"line {rows[case.id].line}: expected 1 to {MOST_READERS} {READERS}, got '{count[:20]}'",
+                cure="write how many people read the case, those who marked nothing included",
+                where=path.parent.parent / "index.csv",
+            )
+        found.append(replace(case, readers=path, reader_count=int(count)))
+    return found
 
 
 def _say_groups(named: Named, index: dict[str, Row] | None, found: Found) -> None:

@@ -7,7 +7,7 @@ import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unetkit.data.augment import Moves, change_intensities, decode, draw_moves, mirror, move
 from unetkit.data.mix import mix, mixes
+from unetkit.data.readers import count_votes, draw_readers, refuse_readers, vote_shares
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
@@ -23,7 +24,7 @@ from unetkit.spatial.grid import mirrors_edges
 from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.slices import Slices
 
-_TRIES = 16
+_TRIES, _VOTES = 16, -1
 _RESIDENT_BYTES = 2 << 30
 """Above this size of all samples together, the pages of a mapped file are let go after each patch."""
 
@@ -35,7 +36,7 @@ class Batch:
     Args:
         pixels: ``(B, C, *S)`` float32, normalised.
         target: ``(B, *S)`` int64 class ids; ``(B, K, *S)`` float32 shares of the classes where patches are
-            blended; 0 where unknown.
+            blended or readers count as shares; 0 where unknown.
         known: ``(B, *S)`` bool; None when every pixel is known.
         cases: The case each item was cut from.
         borrowed: ``(B,)`` how much of each item is another one's of the batch; None where none is mixed.
@@ -52,6 +53,8 @@ class Batch:
 class _Pick:
     sample: Sample
     start: np.ndarray
+    reader: int | None = None
+    """Whose marks are the label; ``_VOTES`` for how many marked a pixel, None for the label itself."""
 
 
 class Batches:
@@ -91,6 +94,7 @@ class Batches:
         ahead: int | None = None,
     ) -> None:
         _refuse(samples, training, classes, slices)
+        refuse_readers(samples, training, classes=classes, mixed=mixes(augmentation))
         if mixes(augmentation) and training.batch_size < 2:
             raise UsageError(
                 "expected training.batch_size of at least 2 to mix patches with one another, got 1",
@@ -132,13 +136,13 @@ class Batches:
         seed = np.random.SeedSequence([plan.seed & (2**64 - 1), step]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(seed))
         moves = draw_moves(self._augmentation, batch=plan.batch_size, patch_size=size, generator=generator)
-        picks = self._picks(step)
+        picks = self._read_by(self._picks(step), step)
         channels = picks[0].sample.pixels.shape[0]
         pixels = np.empty((len(picks), channels, *size), np.float32)
         coded = np.empty((len(picks), *size), np.int64)
         for item, pick in enumerate(picks):
             if item not in moves.moving:
-                self._cut(pick.sample, pick.start, pixels[item], coded[item])
+                self._cut(pick, pick.start, pixels[item], coded[item])
         image, ids = self._put(pixels), self._put(coded)
         if moves.moving:
             source, source_ids, centres = self._sources([picks[item] for item in moves.moving], moves)
@@ -147,6 +151,11 @@ class Batches:
         alike = self._slices.count if self._slices else 1
         change_intensities(image, self._augmentation, generator=generator, alike=alike)
         cases = tuple(pick.sample.id for pick in picks)
+        if plan.readers == "soft":
+            votes, known = decode(ids)
+            return Batch(
+                image, vote_shares(votes, [pick.sample.reader_count for pick in picks]), known, cases
+            )
         if not mixes(self._augmentation):
             return Batch(image, *decode(ids), cases)
         mixed = mix(image, ids, self._augmentation, rarity=self._rarity, seed=plan.seed, step=step)
@@ -211,6 +220,16 @@ class Batches:
         self._release(sample)
         return _Pick(picture, np.delete(begin, self._slices.axis))
 
+    def _read_by(self, picks: list[_Pick], step: int) -> list[_Pick]:
+        """The picks with whose marks they learn from."""
+        plan = self._training
+        if plan.readers == "consensus":
+            return picks
+        if plan.readers == "soft":
+            return [replace(pick, reader=_VOTES) for pick in picks]
+        drawn = draw_readers(plan.seed, step, [pick.sample.reader_count for pick in picks])
+        return [replace(pick, reader=reader) for pick, reader in zip(picks, drawn, strict=True)]
+
     def _sources(self, picks: Sequence[_Pick], moves: Moves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The surroundings that the moving items look at: pixels, coded labels, where the middle lies."""
         patch = self._training.patch_size
@@ -228,13 +247,14 @@ class Batches:
         coded = np.zeros((len(picks), *most), np.int64)
         for item, (pick, begin, size) in enumerate(zip(picks, low, sizes, strict=True)):
             used = tuple(slice(0, int(length)) for length in size)
-            self._cut(pick.sample, begin, pixels[(item, slice(None), *used)], coded[(item, *used)])
+            self._cut(pick, begin, pixels[(item, slice(None), *used)], coded[(item, *used)])
         return pixels, coded, middle - low
 
-    def _cut(self, sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
-        """Read one patch into ``pixels`` (normalised) and ``coded`` (class + 1, 0 unknown)."""
+    def _cut(self, pick: _Pick, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
+        """Read one patch into ``pixels`` (normalised) and ``coded`` (class or votes + 1, 0 unknown)."""
+        sample = pick.sample
         try:
-            _read(sample, start, pixels, coded)
+            _read(pick, start, pixels, coded)
         except (OSError, ValueError, IndexError) as wrong:
             raise DataError(
                 f"a patch cannot be cut from this prepared case ({wrong})",
@@ -251,7 +271,7 @@ class Batches:
 
     def _release(self, sample: Sample) -> None:
         if self._let_go:
-            for array in (sample.pixels, sample.label, sample.known):
+            for array in (sample.pixels, sample.label, sample.known, sample.readers):
                 _forget(array)
 
     def _put(self, array: np.ndarray) -> Tensor:
@@ -291,7 +311,8 @@ def _known_place(sample: Sample, random: np.random.Generator) -> np.ndarray | No
     return next((place for place in places if sample.known[tuple(place)]), None)
 
 
-def _read(sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
+def _read(pick: _Pick, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray) -> None:
+    sample = pick.sample
     shape, size = np.asarray(sample.pixels.shape[1:]), np.asarray(coded.shape)
     low = np.clip(start, 0, shape)
     high = np.clip(start + size, low, shape)  # not before ``low``: a patch may lie beside the image
@@ -310,10 +331,18 @@ def _read(sample: Sample, start: np.ndarray, pixels: np.ndarray, coded: np.ndarr
     if not whole or sample.label is None:
         coded[...] = 0
     if sample.label is not None:
-        coded[into] = sample.label[source]
+        coded[into] = _labels(pick, sample.label, source)
         coded[into] += 1
     if sample.known is not None:
         coded[into] *= sample.known[source]
+
+
+def _labels(pick: _Pick, label: np.ndarray, source: tuple[slice, ...]) -> np.ndarray:
+    """What a patch learns: the label, one reader's marks, or how many readers marked each pixel."""
+    marks = pick.sample.readers
+    if pick.reader is None or marks is None:
+        return label[source]
+    return count_votes(marks[source]) if pick.reader == _VOTES else (marks[source] >> pick.reader) & 1
 
 
 def _reflected(start: int, size: int, length: int) -> np.ndarray:

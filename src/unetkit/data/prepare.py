@@ -14,6 +14,7 @@ from unetkit.data.foreground import foreground
 from unetkit.data.formats import files_of
 from unetkit.data.intensities import measured_intensities
 from unetkit.data.labels import read_label, read_pixels
+from unetkit.data.readers import prepare_marks, read_marks
 from unetkit.errors import DataError, ResourceError
 from unetkit.records.case import Case, Grid, Placement, Sample
 from unetkit.records.files import disk_error, sha256
@@ -72,7 +73,11 @@ def prepare(case: Case, data: DataPlan, preparation: PreparationPlan) -> Sample:
                 where=case.label,
             )
         label = _Label(ids, known)
-    return _prepared(pixels, grid, label, preparation, id=case.id)
+    sample = _prepared(pixels, grid, label, preparation, id=case.id)
+    if case.readers is None:
+        return sample
+    marks = prepare_marks(read_marks(case), sample, preparation)
+    return replace(sample, readers=marks, reader_count=case.reader_count)
 
 
 def prepare_pixels(pixels: np.ndarray, grid: Grid, preparation: PreparationPlan, *, id: str) -> Sample:
@@ -156,6 +161,9 @@ class Cache:
             DataError: A file of the case cannot be read.
         """
         files = [*case.images, *(() if case.label is None else (case.label,))]
+        read = (
+            {} if case.readers is None else {"readers": [self._digests_of(case.readers), case.reader_count]}
+        )
         facts = {
             "version": CACHE_VERSION,
             "files": [self._digests_of(path) for path in files],
@@ -164,6 +172,7 @@ class Cache:
             "region": case.region,
             "data": self._data.model_dump(mode="json", exclude=_OF_THE_NETWORK),
             "preparation": self._preparation.model_dump(mode="json"),
+            **read,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -13,7 +13,7 @@ from typing import Any
 from unetkit.errors import DataError, nearest
 from unetkit.records.case import SPLITS
 
-COLUMNS = ("id", "image", "label", "group", "split", "ignore_value")
+COLUMNS = ("id", "image", "label", "group", "split", "ignore_value", "readers")
 _SPLIT_WORDS = {**{name: name for name in SPLITS}, "training": "train", "validation": "val", "valid": "val"}
 _LARGEST_BYTES = 256 * 2**20
 _REPAIR = "save it as comma-separated text (UTF-8) with a header line, such as: id,image,label,group,split"

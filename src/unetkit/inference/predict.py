@@ -18,13 +18,14 @@ from unetkit.inference.cleanup import cleaned
 from unetkit.inference.crf import refined_rows
 from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, tile_input, votes
 from unetkit.inference.exact import Reach, probe
+from unetkit.inference.guided import guided_rows
 from unetkit.inference.large import RollingRows, label_rows
 from unetkit.inference.layout import Finish, layout, refuse_unfit
 from unetkit.inference.objects import cleaned_rows
 from unetkit.inference.pipeline import ahead
 from unetkit.inference.restore import to_original
 from unetkit.inference.screen import blank, tile_scores, worth_computing
-from unetkit.inference.stream import Box, asked_once, mirrored, tile_logits, watched
+from unetkit.inference.stream import Box, Rows, asked_once, mirrored, tile_logits, watched
 from unetkit.records.case import Case, Grid, Intensity, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
@@ -98,7 +99,7 @@ class Predictor:
 
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
-            ResourceError: The image is too large for the random field that the plan asks for.
+            ResourceError: The image is too large for the refinement that the plan asks for.
             UsageError: Probabilities are wanted of a network that answers classes.
         """
         if probabilities:
@@ -113,7 +114,7 @@ class Predictor:
         try:
             bands = finish(watched(tile_logits(tiles, run, batch_size=self.inference.batch_size), watch))
             found = to_original(
-                refined_rows(bands, prepared, self.inference) if self.inference.crf_steps else bands,
+                self._refined(bands, prepared),
                 prepared,
                 order=self.preparation.order_label,
                 separate_axis=self.preparation.separate_axis,
@@ -124,6 +125,12 @@ class Predictor:
             self._tell(progress)
         kept = cleaned(found.labels, self.inference.minimum_pixels, self.inference.largest_only)
         return replace(found, labels=kept)
+
+    def _refined(self, bands: Iterable[Rows], prepared: Sample) -> Iterable[Rows]:
+        """Bands of logits after the refinements that the plan asks for."""
+        if self.inference.crf_steps:
+            bands = refined_rows(bands, prepared, self.inference)
+        return guided_rows(bands, prepared, self.inference) if self.inference.guided_radius else bands
 
     def stream(
         self,

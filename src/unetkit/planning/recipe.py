@@ -147,6 +147,7 @@ def optimise(
         "foreground_fraction": why_fraction,
         "class_balance": "A class that one case in a hundred has is looked for ten times as often as it "
         "occurs: enough to be learned, too little to be expected everywhere.",
+        "readers": "One label per case, as in the scores; whether single readers teach more is worth a run.",
         **dict.fromkeys(("optimizer", "learning_rate"), why),
         "weight_decay": decay,
         "clip_norm": f"Gradients beyond a norm of {clip:g} are scaled down, against odd batches.",
@@ -199,6 +200,8 @@ def infer(
         "fit_cases": "Enough training cases to tell; never held-out ones.",
         "crf_steps": "None: a random field over the prediction is worth it only where measuring says so.",
         **dict.fromkeys(_CRF, "Used where crf_steps is above 0."),
+        "guided_radius": "None: a guided filter, too, is worth it only where measuring says so.",
+        "guided_epsilon": "Used where guided_radius is above 0.",
         "runtime": "The trained network itself.",
         **dict.fromkeys(("network_input", "network_output"), "As trained; 'unet export' may change it."),
         "mode": "Overlapping tiles are averaged, which any network allows.",

@@ -123,6 +123,8 @@ class Case:
         group: Cases of one group (patient, tile, lot, site) never lie on both sides of a split.
         split: ``"train"``, ``"val"``, ``"test"`` where the data set states it, else None.
         region: For a part of one large image: start and stop per axis, else None.
+        readers: A file of who marked what (bit k of a pixel: reader k), None where there is none.
+        reader_count: How many people read the case, those who marked nothing included.
     """
 
     id: str
@@ -132,6 +134,8 @@ class Case:
     label_kind: str = "mask"
     split: str | None = None
     region: tuple[tuple[int, int], ...] | None = None
+    readers: Path | None = None
+    reader_count: int = 0
 
     @staticmethod
     def unlabelled(id: str, images: tuple[Path, ...]) -> Case:
@@ -192,6 +196,8 @@ class Sample:
         foreground: Class id to flat indices ``(n,)`` of some of its pixels, for sampling.
         intensity: How each channel is still to be normalised; empty when ``pixels`` are ready. Kept apart so
             that a cached picture stays one byte per pixel and only the patch that is used becomes float.
+        readers: ``(*S)`` unsigned, bit k where reader k marked a pixel; None where nobody is told apart.
+        reader_count: How many people read the case.
     """
 
     id: str
@@ -202,3 +208,5 @@ class Sample:
     placement: Placement | None = None
     foreground: dict[int, np.ndarray] = field(default_factory=dict)
     intensity: tuple[Intensity, ...] = ()
+    readers: np.ndarray | None = None
+    reader_count: int = 0

@@ -32,6 +32,8 @@ class InferencePlan(Saved):
         crf_appearance_weight: Weight of the kernel that looks at distance and intensities.
         crf_appearance_pixels: Its standard deviation in pixels of the finest axis.
         crf_appearance_contrast: Its standard deviation in intensities, as a share of the image's own.
+        guided_radius: Of a guided filter's windows, in pixels of the finest axis, 0 for none.
+        guided_epsilon: Share of the image's variance up to which a window counts as flat.
         runtime: A name of ``runtimes.RUNTIMES``.
         mode: ``blend``: overlapping tiles are averaged. ``exact``: every pixel comes from one tile that shows
             the network all it can see from there, so that the answer is that of the image in one piece.
@@ -65,6 +67,8 @@ class InferencePlan(Saved):
     crf_appearance_weight: float = Field(default=2.0, ge=0.0)
     crf_appearance_pixels: float = Field(default=6.0, gt=0.0)
     crf_appearance_contrast: float = Field(default=0.5, gt=0.0)
+    guided_radius: int = Field(default=0, ge=0)
+    guided_epsilon: float = Field(default=0.01, gt=0.0)
     runtime: str = "pytorch"
     mode: Literal["blend", "exact"] = "blend"
     stream_above_pixels: int = Field(default=0, ge=0)

@@ -166,6 +166,8 @@ class TrainingPlan(Saved):
         foreground_fraction: Share of a batch centred on a pixel of a class.
         class_balance: How far the classes that patches are centred on are evened out: 0 draws each as often
             as cases have it, 1 all alike.
+        readers: Where several people marked each case: ``consensus``, the label that was made of them;
+            ``random``, one reader's marks per patch, drawn each time; ``soft``, the share of the readers.
         optimizer: ``sgd`` (Nesterov, poly) or ``adamw`` (cosine): a name of ``OPTIMIZERS``.
         learning_rate: Peak learning rate.
         weight_decay: Weight decay, decoupled for ``adamw``.
@@ -196,6 +198,7 @@ class TrainingPlan(Saved):
     memory_gb: float = Field(default=0.0, ge=0.0)
     foreground_fraction: float = Field(default=0.33, ge=0.0, le=1.0)
     class_balance: float = Field(default=0.5, ge=0.0, le=1.0)
+    readers: Literal["consensus", "random", "soft"] = "consensus"
     optimizer: str = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=3e-5, ge=0.0)

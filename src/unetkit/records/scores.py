@@ -136,6 +136,22 @@ class Summary(Saved):
     absent: int = 0
 
 
+class ReaderAgreement(Saved):
+    """Several readers of the same cases and the prediction: means of Dice over cases.
+
+    Args:
+        cases: Cases that have several readers' marks.
+        among: Readers against one another, mean over pairs; None where nobody marked anything.
+        model: The prediction against each reader, mean over readers.
+        consensus: The prediction against the label made of them.
+    """
+
+    cases: int
+    among: float | None
+    model: float | None
+    consensus: float | None
+
+
 class Scores(Saved):
     """The measured quality of a set of predictions.
 
@@ -153,6 +169,7 @@ class Scores(Saved):
         objects: Class name → its objects over all cases: all sizes first, then by size.
         froc: Class name → rows ``(false alarms per image, share of the objects found)``.
         reasons: Metric → why it is measured, for those that the data called for.
+        readers: Agreement among the readers of the cases, where single readers' marks are there.
     """
 
     version: int = 1
@@ -168,6 +185,7 @@ class Scores(Saved):
     objects: dict[str, tuple[ObjectRow, ...]] = Field(default_factory=dict)
     froc: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     reasons: dict[str, str] = Field(default_factory=dict)
+    readers: ReaderAgreement | None = None
 
     @property
     def unit(self) -> str:

@@ -137,8 +137,10 @@ class Slices:
             calibrated=sample.grid.calibrated,
             placed=False,
         )
-        label, known = (
+        label, known, readers = (
             None if each is None else np.array(each.take(index, axis=self.axis))
-            for each in (sample.label, sample.known)
+            for each in (sample.label, sample.known, sample.readers)
         )
-        return Sample(sample.id, self.stack(pixels, index - seen.start), grid, label, known)
+        stacked = self.stack(pixels, index - seen.start)
+        count = sample.reader_count
+        return Sample(sample.id, stacked, grid, label, known, readers=readers, reader_count=count)

@@ -61,7 +61,7 @@ class CrossValidation(Saved):
         asked: Into how many parts the cases were to be divided; 0 where single runs were put together.
         folds: One row per fold.
         candidates: How good every option is, where there were several configurations.
-        refinement: What a random field would bring, where it was tried; measured on the same cases.
+        refinement: What a refinement would bring, where it was tried; measured on the same cases.
         rules_by_fold: Whether the objects that are believed were told, fold by fold, by the other folds.
     """
 
@@ -131,15 +131,14 @@ def option_rows(found: CrossValidation) -> list[tuple[str, ...]]:
 
 
 def refinement_sentence(gain: Gain) -> str:
-    """What became of a random field that was tried."""
+    """What became of a refinement that was tried."""
     mean = "–" if gain.gain.mean is None else f"{gain.gain.mean:+.4f}"
     ends = ""
     if gain.gain.low is not None and gain.gain.high is not None:
         ends = f" [{gain.gain.low:+.4f}, {gain.gain.high:+.4f}]"
     became = "it was kept" if gain.accepted else "it was left out"
-    return (
-        f"A random field changes the mean Dice of {gain.gain.cases} unseen cases by {mean}{ends}: {became}."
-    )
+    cases = f"the mean Dice of {gain.gain.cases} unseen cases"
+    return f"The refinement that was tried changes {cases} by {mean}{ends}: {became}."
 
 
 def as_html(found: CrossValidation, scores: Scores | None) -> str:

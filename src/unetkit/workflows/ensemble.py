@@ -97,8 +97,8 @@ def ensemble(
             the folds of one training, made one by one.
         out: The new folder; its ``model/`` is the ensemble, and every command takes it as a model.
         data: Where the data set lies now; where the first run was told to look when None.
-        changes: ``inference.crf_…`` values of a random field to try; it is kept only where the mean Dice of
-            unseen cases rises and no class falls.
+        changes: ``inference.crf_…`` or ``inference.guided_…`` values to try; they are kept only where
+            the mean Dice of unseen cases rises and no class falls.
         overwrite: Replace what an earlier call has put together here.
         device: Where to compute.
         progress: Who watches.

@@ -158,7 +158,8 @@ class Ready:
         asked: Collection[str] = (),
     ) -> None:
         self._load = load
-        fields = (key for key in InferencePlan.model_fields if key.startswith("crf_") or key in asked)
+        own = ("crf_", "guided_")
+        fields = (key for key in InferencePlan.model_fields if key.startswith(own) or key in asked)
         self._update = {key: getattr(inference, key) for key in fields} | dict.fromkeys(_OWN, ())
         self._keep, self._asked = keep, frozenset(asked)
         self._kept: Predictor | None = None

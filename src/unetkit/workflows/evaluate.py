@@ -18,8 +18,10 @@ from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.data.labels import read_label
 from unetkit.data.pairing import pair_names
 from unetkit.data.problems import raise_refusals
+from unetkit.data.readers import read_marks
 from unetkit.data.tables import Declared, read_dataset_json, read_rows, stated_ignore
 from unetkit.errors import DataError, UsageError
+from unetkit.metrics.agreement import CaseAgreement, case_agreement, mean_agreement
 from unetkit.metrics.calibration import Row, calibration
 from unetkit.metrics.froc import Candidates, candidates, froc
 from unetkit.metrics.score import score_case, summarise
@@ -132,7 +134,7 @@ def score_model(
     """
     watch = progress or Quiet()
     plan = model.plan
-    rows: list[CaseScores] = []
+    rows, read = list[CaseScores](), list[CaseAgreement]()
     bins: tuple[Row, ...] = ()
     near = bins  # the same, of pixels that are said to be an object
     suggested: list[list[Candidates]] = []
@@ -157,6 +159,9 @@ def score_model(
                 calibrated=place.calibrated,
             )
         )
+        if case.readers is not None:
+            marks = case.reader_count, read_marks(case)
+            read.append(case_agreement(*marks, reference, prediction.labels, known))
         if (shares := prediction.probabilities) is not None:
             bins = calibration(shares, reference, known, before=bins)
             # told by the prediction alone: where the label has a say, an honest model looks dishonest
@@ -180,7 +185,7 @@ def score_model(
     whole = len(suggested) == len(rows)  # a curve over some of the cases would flatter
     curves = zip(scores.classes, map(froc, zip(*suggested, strict=True)), strict=False) if whole else ()
     more = {"reasons": dict(measures.reasons), "froc": dict(curves), "calibration_objects": near}
-    return scores.model_copy(update=more)
+    return scores.model_copy(update={**more, "readers": mean_agreement(read)})
 
 
 def folder_scores(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from unetkit.records.chain import Link
 from unetkit.records.registered import ADDED
 from unetkit.records.run import Run
 from unetkit.records.split import SplitFile
 from unetkit.workflows.starting import read_start
+
 
 def parent_of(run: Run, links: Sequence[Link]) -> int | None:
     """The version whose weights a run started from; None where it is not in the registry.

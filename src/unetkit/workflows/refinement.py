@@ -1,4 +1,4 @@
-"""Whether a random field over the predictions is worth it: measured on labelled cases, never assumed."""
+"""Whether a random field or a guided filter is worth it: measured on labelled cases, never assumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from unetkit.workflows.comparison import Against
 from unetkit.workflows.model import Model, load_average
 
 STEPS = 5
-"""Mean-field steps where none are asked for."""
+"""Mean-field steps where nothing is asked for."""
+
+REFINEMENTS = ("inference.crf_", "inference.guided_")
+"""How the values of a refinement begin."""
+
 _ROUNDING = 1e-9
 
 Table = dict[str, dict[str, float]]
@@ -28,7 +32,7 @@ Table = dict[str, dict[str, float]]
 
 
 class Gain(Saved):
-    """What a random field does to the Dice of some cases.
+    """What a refinement does to the Dice of some cases.
 
     Args:
         before: Class → mean Dice without it.
@@ -45,7 +49,7 @@ class Gain(Saved):
     values: dict[str, str]
 
 
-def crf_gain(
+def gain_on_cases(
     model: Model,
     cases: Sequence[Case],
     *,
@@ -53,18 +57,19 @@ def crf_gain(
     sample: Callable[[Case], Sample] | None = None,
     progress: Progress | None = None,
 ) -> Gain:
-    """Measure what a dense conditional random field would bring.
+    """Measure what a refinement would bring: a dense conditional random field, or a guided filter.
 
     Args:
         model: What predicts, a single network; its own plan stays as it is.
         cases: Labelled cases; take validation or training cases, not those that the final scores are
             told on.
-        changes: ``inference.crf_…`` values to try, as ``--set`` takes them; the plan's own without.
+        changes: ``inference.crf_…`` or ``inference.guided_…`` values to try, as ``--set`` takes them; a
+            random field with the plan's own values without.
         sample: How a case is prepared; from its file when None.
         progress: Who watches.
 
     Raises:
-        UsageError: A value is not one of the field's, there is no case, or the model is an ensemble.
+        UsageError: A value is not one of a refinement's, there is no case, or the model is an ensemble.
     """
     said = tried(model.plan, changes)
     _refuse_none(cases)
@@ -74,7 +79,7 @@ def crf_gain(
     predictors = [
         Predictor(runtime, plan.data, plan.preparation, plan.inference) for plan in _plans(model.plan, said)
     ]
-    watch.begin("measuring the random field", len(cases))
+    watch.begin("measuring the refinement", len(cases))
     for case in cases:
         prepared = sample(case) if sample else prepare(case, model.plan.data, model.plan.preparation)
         for predictor, table in zip(predictors, tables, strict=True):
@@ -92,23 +97,23 @@ def gain_over_folds(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Gain:
-    """Measure what a random field would bring on cases that the models have not seen, fold by fold.
+    """Measure what a refinement would bring on cases that the models have not seen, fold by fold.
 
     Args:
         folds: Model folders whose mean answers, and the cases that none of them has seen.
         plan: Classes, which objects of the mean are believed, and the values that ``changes`` replaces.
-        changes: ``inference.crf_…`` values to try, as ``--set`` takes them.
+        changes: ``inference.crf_…`` or ``inference.guided_…`` values to try, as ``--set`` takes them.
         device: Where to compute.
         progress: Who watches.
 
     Raises:
-        UsageError: A value is not one of the field's, or there is no case.
+        UsageError: A value is not one of a refinement's, or there is no case.
     """
     said = tried(plan, changes)
     _refuse_none([case for _, cases in folds for case in cases])
     watch = progress or Quiet()
     tables: tuple[Table, ...] = ({}, {})
-    watch.begin("measuring the random field", 2 * sum(len(cases) for _, cases in folds))
+    watch.begin("measuring the refinement", 2 * sum(len(cases) for _, cases in folds))
     for members, cases in folds:
         for one, table in zip(_plans(plan, said), tables, strict=True):
             model = load_average(members, one, members[0], device=device)
@@ -121,20 +126,23 @@ def gain_over_folds(
 
 
 def tried(plan: Plan, changes: Mapping[str, str] | None) -> dict[str, str]:
-    """The values of a random field that are to be tried.
+    """The values of a refinement that are to be tried.
 
     Args:
         plan: A plan whose own values count where nothing else is asked for.
-        changes: ``inference.crf_…`` values, as ``--set`` takes them.
+        changes: ``inference.crf_…`` or ``inference.guided_…`` values, as ``--set`` takes them.
 
     Raises:
-        UsageError: A value is not one of the field's.
+        UsageError: A value is not one of a refinement's.
     """
-    said = {"inference.crf_steps": str(plan.inference.crf_steps or STEPS), **(changes or {})}
-    odd = [key for key in said if not key.startswith("inference.crf_")]
+    said = dict(changes or {})
+    if not any(key.startswith(REFINEMENTS[1]) for key in said):
+        said = {"inference.crf_steps": str(plan.inference.crf_steps or STEPS), **said}
+    odd = [key for key in said if not key.startswith(REFINEMENTS)]
     if odd:
         raise UsageError(
-            f"'{odd[0]}' is no value of the random field", cure="give values such as inference.crf_steps"
+            f"'{odd[0]}' is no value of a refinement",
+            cure="give values such as inference.crf_steps or inference.guided_radius",
         )
     plan.with_values(said)
     return said
@@ -146,8 +154,9 @@ def _refuse_none(cases: Sequence[Case]) -> None:
 
 
 def _plans(plan: Plan, said: Mapping[str, str]) -> tuple[Plan, Plan]:
-    """Without the field, and with it."""
-    return plan.with_values({"inference.crf_steps": "0"}), plan.with_values(said)
+    """Without a refinement, and with the one that is tried alone."""
+    none = plan.with_values({"inference.crf_steps": "0", "inference.guided_radius": "0"})
+    return none, none.with_values(said)
 
 
 def _gain(

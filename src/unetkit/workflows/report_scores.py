@@ -86,7 +86,7 @@ def class_table(scores: Scores | None) -> str:
     return (
         f'{table}<p class="soft">Mean over cases; below it the 95 % bootstrap interval, groups resampled.</p>'
         f'<details><summary>How missed and empty cases count</summary><p class="soft">'
-        f"{escape(scores.convention)}</p></details>{_object_tables(scores)}"
+        f"{escape(scores.convention)}</p></details>{_object_tables(scores)}{_reader_table(scores)}"
     )
 
 
@@ -120,6 +120,23 @@ def _object_tables(scores: Scores) -> str:
         text += "<h3>Objects found at so many false alarms per image (FROC)</h3>"
         text += page.table(["class", *rates], cells, numbers=range(1, len(rates) + 1))
     return text
+
+
+def _reader_table(scores: Scores) -> str:
+    """Readers among themselves and the model beside them, where several people marked the cases."""
+    found = scores.readers
+    if found is None:
+        return ""
+    rows = [
+        ["readers, one against another", number(found.among)],
+        ["model against each reader", number(found.model)],
+        ["model against their consensus", number(found.consensus)],
+    ]
+    return (
+        f"<h3>Readers</h3>{page.table(['Dice, mean over cases', ''], rows, numbers=(1,))}"
+        f'<p class="soft">{found.cases} cases with several readers. A model that agrees with each reader as '
+        "well as they agree with one another cannot be told from one of them by this number.</p>"
+    )
 
 
 def case_table(scores: Scores | None) -> str:

@@ -58,8 +58,8 @@ def predict_rows(
         if isinstance(model.predictor, Ensemble):
             progress.say(f"{id} is answered by several networks: it is predicted in memory as a whole")
             return None
-        if model.plan.inference.crf_steps:
-            progress.say(f"{id} is refined by a random field: it is predicted in memory as a whole")
+        if model.plan.inference.crf_steps or model.plan.inference.guided_radius:
+            progress.say(f"{id} is refined: it is predicted in memory as a whole")
             return None
         model.predictor.check((source.channels, *source.shape), ", ".join(map(str, paths)))
         sample = prepare_source(source, model.plan.preparation, id=id)

@@ -122,3 +122,18 @@ def test_a_drawing_of_another_size_or_without_its_image(label, tmp_path):
     (tmp_path / "a.json").unlink()
     with pytest.raises(DataError, match="no LabelMe annotations here"):
         LabelMe().find(tmp_path)
+
+
+def test_a_file_that_ends_before_its_image_path_is_told(tmp_path, write_picture, write_json):
+    square = [[2, 1], [5, 1], [5, 3]]
+    for name in ("a", "b"):
+        write_picture(tmp_path / f"{name}.png")
+        write_json(tmp_path / f"{name}.json", drawing(shape("a", square), image=f"{name}.png"))
+    path = tmp_path / "b.json"
+    path.write_text(path.read_text().partition('"imagePath"')[0])
+    (tmp_path / "notes.json").write_text("{}")  # of no picture
+    foreign = LabelMe().find(tmp_path)
+    assert [item.id for item in foreign.items] == ["a"]
+    (problem,) = foreign.problems
+    assert (problem.severity, problem.where) == ("refused", str(path))
+    assert "no 'shapes' and 'imagePath'" in problem.problem

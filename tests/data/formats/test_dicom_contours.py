@@ -171,3 +171,13 @@ def test_damage_is_named_and_nothing_of_the_patient(tmp_path, axial, write_regio
     ds.save_as(path)
     with pytest.raises(DataError, match=r"truncated or damaged: its regions cannot be read"):
         read_regions(path)
+
+
+def test_a_file_that_ends_between_two_of_its_lists_is_not_whole(tmp_path, axial, write_regions):
+    """Cut there it looks whole; without the last list the outline of the body would count as a region."""
+    path = tmp_path / "rs.dcm"
+    write_regions(path, axial[0], [[ring(2)]])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\x06\x30\x80\x00SQ")])
+    with pytest.raises(DataError, match=r"truncated, or not complete: it has no RTROIObservationsSequence"):
+        read_regions(path)

@@ -106,3 +106,20 @@ def test_only_what_an_image_needs_is_read(path):
     assert not any(pydicom.datadict.tag_for_keyword(name) >> 16 == 0x0010 for name in dicom_files._TAGS)
     assert read_dataset(path).PatientID == "CANARY-4711"
     assert "PixelData" not in read_dataset(path)
+
+
+def test_a_stream_that_claims_more_than_the_header_is_not_decoded(tmp_path, write_series):
+    path = write_series(tmp_path, np.arange(4096, dtype=np.uint16).reshape(1, 64, 64))[0]
+    ds = pydicom.dcmread(path)
+    ds.compress(pydicom.uid.JPEG2000Lossless)
+    ds.save_as(path)
+    assert read_stored(read_header(path)).shape == (1, 1, 64, 64)
+    data = path.read_bytes()
+    at = data.index(b"\xff\x4f\xff\x51") + 8
+    sizes = (50_000).to_bytes(4, "big")
+    path.write_bytes(data[:at] + sizes * 2 + data[at + 8 :])
+    with pytest.raises(
+        DataError, match=r"a stream in it claims 50,000 × 50,000 pixels, its header 4,096"
+    ) as no:
+        read_stored(read_header(path))
+    assert no.value.where == str(path)

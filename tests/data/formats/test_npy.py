@@ -118,3 +118,28 @@ def test_a_claim_of_terabytes_is_refused_before_anything_is_made(tmp_path):
         format_of(path).describe(path)
     with pytest.raises(DataError, match="its header claims"), format_of(path).windows(path):
         pass
+
+
+def test_a_header_of_any_bytes_is_read_or_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, ARRAYS["volume"])
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(60):
+        for bit in range(8):
+            data = bytearray(whole)
+            data[place] ^= 1 << bit
+            path.write_bytes(data)
+            try:
+                format_of(path).read(path)
+            except DataError as wrong:
+                refused += wrong.where == str(path)
+    assert refused > 300  # nothing but a DataError, or it would have come out here
+
+
+@pytest.mark.parametrize("text", ["-" * 9000, "(" * 9000, "{[]: 1}", "'", "{'descr': 1, 'fortran_order': 0"])
+def test_a_header_that_no_parser_takes_is_named(tmp_path, text):
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+    with pytest.raises(DataError, match=r"a\.npy: this \.npy file is damaged, or none at all"):
+        format_of(path).read(path)

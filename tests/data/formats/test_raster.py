@@ -212,3 +212,15 @@ def test_sixteen_bit_colour_is_refused_rather_than_halved(tmp_path):
     (tmp_path / "a.png").write_bytes(png(2, 2, 16, 2, zlib.compress(rows)))
     with pytest.raises(DataError, match=r"16-bit colour PNG would lose half of its bits.*TIFF"):
         RASTER.read(tmp_path / "a.png")
+
+
+def test_runs_cannot_fill_any_size(tmp_path):
+    """A BMP of run lengths may leave pixels out, so that a few bytes could claim gigabytes."""
+    colours = bytes(1024)
+    head = struct.pack("<IiiHHIIiiII", 40, 50_000, 50_000, 1, 8, 1, 4, 0, 0, 256, 0)
+    data = (
+        b"BM" + struct.pack("<IHHI", 14 + 40 + 1024 + 4, 0, 0, 14 + 40 + 1024) + head + colours + b"\4\1\0\1"
+    )
+    (tmp_path / "a.bmp").write_bytes(data)
+    with pytest.raises(DataError, match=r"claims 2,500,000,000 bytes, it can hold at most 268,435,456"):
+        RASTER.describe(tmp_path / "a.bmp")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
@@ -194,3 +196,45 @@ def test_ome_and_imagej_and_tags_are_read(tmp_path):
 def test_the_density_of_a_photograph_is_no_spacing(tmp_path):
     tifffile.imwrite(tmp_path / "t.tif", noise(5, 7), resolution=(72, 72), resolutionunit="INCH")
     assert TIFF.read(tmp_path / "t.tif")[1] == Grid.plain(2)
+
+
+def claim(path, code, value):
+    """Write over a tag of one value."""
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags[code]
+        at, kind = tag.valueoffset, {3: "<H", 4: "<I"}[int(tag.dtype)]
+    data = bytearray(path.read_bytes())
+    data[at : at + struct.calcsize(kind)] = struct.pack(kind, value)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits", "zlib", "zstd", "jpeg"])
+def test_a_size_that_its_strips_cannot_fill_is_refused(tmp_path, compression):
+    pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
+    path, words = tmp_path / "a.tif", {"compression": compression, "photometric": "minisblack"}
+    tifffile.imwrite(path, np.zeros((24, 30), np.uint8), rowsperstrip=8, **words)
+    claim(path, 257, 50)  # rows: more strips than there are
+    with pytest.raises(
+        DataError, match=r"this TIFF is damaged: its size needs 7 strips or tiles, it names 3"
+    ):
+        TIFF.describe(path)
+    claim(path, 257, 60_000)
+    claim(path, 256, 60_000)
+    claim(path, 278, 20_000)  # rows per strip
+    with pytest.raises(DataError, match=r"truncated: its header claims 3,600,000,000 bytes"):
+        TIFF.describe(path)
+
+
+def test_a_jpeg_tile_that_claims_more_than_its_place_is_refused(tmp_path):
+    pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
+    path, words = tmp_path / "a.tif", {"compression": "jpeg", "photometric": "minisblack"}
+    tifffile.imwrite(path, np.zeros((24, 30), np.uint8), tile=(16, 16), **words)
+    data = path.read_bytes()
+    at = data.index(b"\xff\xc0\x00\x0b\x08") + 5
+    path.write_bytes(data[:at] + struct.pack(">HH", 65000, 65000) + data[at + 4 :])
+    with pytest.raises(
+        DataError, match=r"a\.tif: .*a stream in it claims 65,000 × 65,000 pixels, its header 256"
+    ):
+        TIFF.read(path)
+    with TIFF.windows(path) as opened, pytest.raises(DataError, match="claims 65,000 × 65,000 pixels"):
+        opened.read(((0, 24), (0, 30)))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from unetkit.data.formats import WindowedFormat, format_of
+from unetkit.data.formats.zarr_metadata import DESCRIBING
 from unetkit.errors import DataError, MissingPackageError, ResourceError
 from unetkit.records.case import Grid
 
 zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+numcodecs = pytest.importorskip("numcodecs", reason="zarr is not installed")
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 255, (67, 85), dtype=np.uint8)
@@ -241,3 +243,39 @@ def test_a_label_of_several_channels_is_refused(tmp_path):
     path = save(tmp_path / "a.zarr", "cyx", COLOUR)
     with pytest.raises(DataError, match="expected one label per pixel, got 3 channels"):
         format_of(path).read_label(path)
+
+
+def test_a_chunk_of_more_bytes_than_its_pixels_is_not_unpacked(tmp_path):
+    path = save(tmp_path / "a.zarr", "yx", GREY, chunks=(16, 32))
+    chunk = path / "s0" / "c" / "0" / "0"
+    chunk.write_bytes(bytes(80_000))
+    with pytest.raises(DataError, match=r"'c/0/0' has 80,000 bytes, its pixels fill 74,752 at most"):
+        format_of(path).read(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_chunk_of_blosc_that_is_cut_is_not_decoded(tmp_path, version):
+    """Its decoder would read on behind the end, and give other pixels or none."""
+    packed = {"compressors": zarr.codecs.BloscCodec() if version == 3 else numcodecs.Blosc()}
+    path, words = tmp_path / "a.zarr", {"shape": (40, 30), "chunks": (40, 30), "dtype": "uint16"}
+    noise = np.random.default_rng(0).integers(0, 60000, (40, 30)).astype(np.uint16)
+    zarr.create_array(store=str(path), zarr_format=version, **packed, **words)[...] = noise
+    (chunk,) = [each for each in path.rglob("*") if each.is_file() and each.name not in DESCRIBING]
+    whole = chunk.read_bytes()
+    np.testing.assert_array_equal(format_of(path).read(path)[0][0], noise)
+    for length in (0, 1, 15, 16, len(whole) // 2, len(whole) - 1):
+        chunk.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"a\.zarr: this Zarr is truncated or damaged"):
+            format_of(path).read(path)
+
+
+def test_a_shard_of_no_bytes_is_not_one_that_was_left_out(tmp_path):
+    path = tmp_path / "a.zarr"
+    array = zarr.create_array(store=str(path), shape=(8, 8), shards=(8, 8), chunks=(4, 4), dtype="uint8")
+    array[...] = 7
+    shard = path / "c" / "0" / "0"
+    shard.write_bytes(b"")
+    with pytest.raises(DataError, match="'c/0/0' has 0 bytes"):
+        format_of(path).read(path)
+    shard.unlink()
+    assert not format_of(path).read(path)[0].any()

@@ -162,3 +162,9 @@ def test_a_flipped_bit_of_the_metadata_ends_in_an_array_or_in_a_refusal(tmp_path
         except DataError as wrong:
             refused += wrong.where == str(tmp_path)
     assert refused > 20
+
+
+def test_lists_within_lists_are_damage(tmp_path):
+    (tmp_path / "zarr.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="this Zarr is truncated or damaged"):
+        find_array(tmp_path)

@@ -26,7 +26,7 @@ from unetkit.data.exchange.shapes import (
 )
 from unetkit.data.formats import SUFFIXES, suffix_of
 from unetkit.data.formats.raster import RasterFormat
-from unetkit.data.problems import Problem, from_error
+from unetkit.data.problems import Problem, from_error, refused
 from unetkit.data.tables import read_json
 from unetkit.errors import DataError
 from unetkit.spatial.polygons import ellipse
@@ -48,7 +48,8 @@ class LabelMe:
     def find(self, source: Path) -> Foreign:
         """List the JSON files; images without one have no label."""
         root = source if source.is_dir() else source.parent
-        files = [path for path in _files(source) if _begins(path)]
+        every = _files(source)
+        files = [path for path in every if _begins(path)]
         if not files:
             raise DataError(
                 "no LabelMe annotations here: expected a JSON with 'shapes' and 'imagePath' for each image",
@@ -63,6 +64,7 @@ class LabelMe:
                 known[path] = {class_name(row.get("label"), where=path) for row in rows}
             except DataError as wrong:
                 problems.append(from_error("labelme", wrong, path))
+        problems += [_headless(path) for path in every if path not in files and _has_picture(path)]
         if not known:
             return Foreign((), {}, problems=tuple(problems))
         classes = number_classes(sorted(set().union(*known.values())), where=source)
@@ -94,6 +96,21 @@ def _begins(path: Path) -> bool:
     except OSError:
         return False
     return b'"shapes"' in start and (b'"imagePath"' in start or b'"imageData"' in start)
+
+
+def _has_picture(path: Path) -> bool:
+    """Whether a picture of its name lies beside a JSON."""
+    return any(path.with_suffix(suffix).is_file() for suffix in _PICTURES)
+
+
+def _headless(path: Path) -> Problem:
+    """The JSON of a picture without what LabelMe writes into it: cut short, or another tool's."""
+    return refused(
+        "labelme",
+        path,
+        "this JSON has the name of the picture beside it, but no 'shapes' and 'imagePath'",
+        "copy it again from its source, or remove it",
+    )
 
 
 def _alone(folder: Path) -> list[Path]:

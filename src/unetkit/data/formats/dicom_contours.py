@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit.data.formats.checks import TRUNCATED
 from unetkit.data.formats.dicom_files import CONTOURS, read_tags, read_value
 from unetkit.data.formats.world import steps_of, swap_lps
 from unetkit.errors import DataError
@@ -67,6 +68,11 @@ def read_regions(path: Path) -> tuple[Region, ...]:
         DataError: It is damaged, or no outline is closed.
     """
     header = read_tags(path, _REGIONS)
+    missing = next((name for name in _REGIONS if name not in header), None)
+    if missing is not None:  # a file that is cut between two of them looks whole
+        raise DataError(
+            f"this RTSTRUCT is truncated, or not complete: it has no {missing}", cure=TRUNCATED, where=path
+        )
     found = read_value(path, "its regions", lambda: tuple(_regions(header)))
     closed = tuple(region for region in found if region.rings)
     if not closed:

@@ -21,6 +21,7 @@ import numpy as np
 from unetkit.data.formats.checks import TRUNCATED, refuse_claim
 from unetkit.data.formats.dicom_elements import Elements, walk_elements
 from unetkit.data.formats.dicom_planes import Plane, planes_of
+from unetkit.data.formats.streams import LOOKED_AT, check_stream
 from unetkit.errors import DataError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def read_stored(file: DicomFile) -> np.ndarray:
     with _quiet():
         try:
             dataset = pydicom.dcmread(file.path, specific_tags=[*_TAGS, "PixelData"])
+            _check_streams(file, dataset)
             stored = np.asarray(pydicom.pixels.pixel_array(dataset, **_decoding(file.path, dataset)))
             plane = file.planes[0]
             channels = (file.channels,) if file.channels > 1 else ()
@@ -228,6 +230,16 @@ def read_stored(file: DicomFile) -> np.ndarray:
                 where=file.path,
             ) from None
     return np.moveaxis(stored, -1, 1) if channels else stored[:, None]
+
+
+def _check_streams(file: DicomFile, dataset: Dataset) -> None:
+    """Compare what each compressed frame says of its own size with the header."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    plane = file.planes[0]
+    frames = _pydicom().encaps.generate_frames(dataset.PixelData, number_of_frames=len(file.planes))
+    for frame in frames:
+        check_stream(file.path, frame[:LOOKED_AT], pixels=plane.rows * plane.columns)
 
 
 def _decoding(path: Path, dataset: Dataset) -> dict[str, str]:
@@ -282,6 +294,7 @@ def read_tags(path: Path, names: Sequence[str]) -> Dataset:
 def _pydicom() -> Any:  # noqa: ANN401 - a module
     try:
         import pydicom
+        import pydicom.encaps
         import pydicom.pixels
     except ModuleNotFoundError as missing:
         raise MissingPackageError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tokenize
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,12 @@ from unetkit.records.case import Grid
 from unetkit.records.files import atomic
 
 _NO_LIMIT = 2**62
+_BROKEN = (
+    OSError, ValueError, EOFError, LookupError, MemoryError, RecursionError, SyntaxError, TypeError,
+    tokenize.TokenError,
+)  # fmt: skip
+"""What numpy's parser of a header lets through: it hands the text to Python's own."""
+
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -104,13 +112,14 @@ def _opened(path: Path, *, limit: int | None = None) -> _Stored:
     """A header, its claims checked."""
     length = file_bytes(path)
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy advises people to save files of Python 2 anew
             version = np.lib.format.read_magic(file)
             if version not in _HEADERS:
                 raise ValueError(f"version {version[0]}.{version[1]} holds no plain numbers")
             shape, fortran, dtype = _HEADERS[version](file)
             offset = file.tell()
-    except (OSError, ValueError, EOFError) as wrong:
+    except _BROKEN as wrong:
         said = str(wrong).split("\n")[0].rstrip(". ")
         raise DataError(
             f"this .npy file is damaged, or none at all ({said})",

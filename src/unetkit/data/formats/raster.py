@@ -48,6 +48,7 @@ _CHANNELS = {
 _WIDE = {"I": 4, "F": 4, "I;16": 2, "I;16B": 2}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 _RUN_LENGTHS = (1, 2)
+_RUN_RATIO, _SMALL_RUNS = 255, 2**28  # two bytes for up to 255 pixels; what is left out takes none
 _JPEG_RATIO = 2048  # at least one bit for the 64 pixels of a block, one colour block for four grey ones
 _GIF_RATIO = 4096  # a code of 12 bits stands for less than as many pixels
 _TAIL = 4096
@@ -190,6 +191,8 @@ def _check_size(path: Path, image: ImageFile.ImageFile, length: int) -> None:
     held = length * ratios[image.format] if image.format in ratios else None
     if image.format == "BMP" and image.info.get("compression", 0) not in _RUN_LENGTHS:
         bits, held = (1 if image.mode == "1" else 4 if image.mode == "P" else bits), length
+    elif image.format == "BMP":
+        held = max(length * _RUN_RATIO, _SMALL_RUNS)
     refuse_claim(path, (image.width * bits + 7) // 8 * image.height, held=held)
     refuse_claim(path, image.width * image.height * len(image.getbands()) * _WIDE.get(image.mode, 1))
 

@@ -19,7 +19,6 @@ import tifffile
 from unetkit.data.formats import Box, Header
 from unetkit.data.formats.axes import MOST_CHANNELS
 from unetkit.data.formats.checks import (
-    DEFLATE_RATIO,
     TRUNCATED,
     file_bytes,
     refuse_claim,
@@ -38,8 +37,8 @@ from unetkit.data.formats.spacing import (
 )
 from unetkit.data.formats.stored import StoredArray
 from unetkit.data.formats.tiff_levels import TILE, write_levels
-from unetkit.data.formats.tiff_pages import check_pages
-from unetkit.data.formats.tiff_windows import Parts, Segments, TiffWindows, shown
+from unetkit.data.formats.tiff_pages import RATIOS, UNCOMPRESSED, check_pages
+from unetkit.data.formats.tiff_windows import Parts, Segments, TiffWindows, check_streams, shown
 from unetkit.errors import DataError
 from unetkit.records.case import Georeference, Grid
 from unetkit.records.files import atomic, write_bytes
@@ -61,7 +60,7 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-_UNCOMPRESSED, _DEFLATES, _JPEGS = 1, (8, 32946), (6, 7)
+_JPEGS = (6, 7)
 _PALETTE = 3
 
 
@@ -256,9 +255,18 @@ def _check(path: Path, stack: _Stack, length: int, limit: int | None) -> None:
         raise DataError(f"pixels of type {stack.dtype} cannot be used", cure="save real numbers", where=path)
     claimed = math.prod(stack.shape) * stack.dtype.itemsize
     stored = 0
+    kind = int(stack.keyframe.compression)
     for page in stack.pages():
         if page is None:
             raise DataError("this TIFF is truncated: a page is missing", cure=TRUNCATED, where=path)
+        pieces = 0 if kind == UNCOMPRESSED else math.prod(page.chunked)
+        if len(page.dataoffsets) < pieces:
+            raise DataError(
+                f"this TIFF is damaged: its size needs {pieces:,} strips or tiles, it names "
+                f"{len(page.dataoffsets):,}",
+                cure=TRUNCATED,
+                where=path,
+            )
         for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             stored += count
             if start + count > length:
@@ -268,12 +276,11 @@ def _check(path: Path, stack: _Stack, length: int, limit: int | None) -> None:
                     cure=TRUNCATED,
                     where=path,
                 )
-    kind = int(stack.keyframe.compression)
     bits = 8 if stack.keyframe.bitspersample < 8 else 1
-    if kind == _UNCOMPRESSED:
+    if kind == UNCOMPRESSED:
         refuse_claim(path, claimed // bits, held=length, limit=limit)
-    elif kind in _DEFLATES:
-        refuse_claim(path, claimed // bits, held=stored * DEFLATE_RATIO, limit=limit)
+    elif kind in RATIOS:
+        refuse_claim(path, claimed // bits, held=stored * RATIOS[kind], limit=limit)
     refuse_claim(path, claimed, limit=limit)
 
 
@@ -365,6 +372,7 @@ def _stored_parts(path: Path, stack: _Stack, offset: int) -> Parts:
 
 def _arranged(stack: _Stack) -> np.ndarray:
     order, _ = _order(stack)
+    check_streams(stack.pages(), stack.keyframe)
     array = stack.asarray().transpose([stack.axes.index(axis) for axis in order if axis != "."])
     return array[None] if order[0] == "." else array
 

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unetkit.data.formats import Box, Header
+from unetkit.data.formats.streams import LOOKED_AT, check_stream
 
 Range = tuple[int, int]
 
@@ -20,6 +22,8 @@ Parts = Callable[[int, Box], np.ndarray]
 _LOOK_NUMBERS = 1 << 22
 
 _JPEGS = (6, 7, 33007, 34892)
+_STREAMS = (*_JPEGS, 33003, 33004, 33005, 34712)
+"""Compressions of which each piece says its own size: JPEG, JPEG 2000."""
 
 
 class TiffWindows:
@@ -76,6 +80,30 @@ def shown(pixels: np.ndarray, colours: np.ndarray | None) -> np.ndarray:
     if colours is not None and pixels.shape[0] == 1:
         return (colours[:, pixels[0]] >> 8).astype(np.uint8)
     return pixels.astype(np.uint8) * 255 if pixels.dtype == np.bool_ else pixels
+
+
+def check_streams(pages: Sequence[Any], keyframe: Any) -> None:  # noqa: ANN401 - tifffile has one home
+    """Compare what each strip or tile says of its own size with the tags, where its compression says one.
+
+    Args:
+        pages: Of equal size and type.
+        keyframe: The page that says how all are stored.
+
+    Raises:
+        DataError: One would unpack to far more.
+    """
+    if not _states_its_size(keyframe):
+        return
+    file, pixels = keyframe.parent.filehandle, math.prod(keyframe.chunks)
+    for page in pages:
+        for start, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(start)
+            check_stream(Path(file.path), file.read(min(count, LOOKED_AT)), pixels=pixels)
+
+
+def _states_its_size(keyframe: Any) -> bool:  # noqa: ANN401 - tifffile has one home
+    """Whether its pieces are whole streams: those of NDPI are parts of one, without a head."""
+    return int(keyframe.compression) in _STREAMS and keyframe.jpegheader is None
 
 
 class Segments:
@@ -178,11 +206,12 @@ class Segments:
         if key not in self._kept:
             page = self._pages[number]
             start, count = page.dataoffsets[index], page.databytecounts[index]
-            data: bytes | None = None
+            data, file = None, page.parent.filehandle
             if start and count:
-                file = page.parent.filehandle
                 file.seek(start)
                 data = file.read(count)
+            if data and _states_its_size(self._keyframe):
+                check_stream(Path(file.path), data[:LOOKED_AT], pixels=math.prod(self._keyframe.chunks))
             words: dict[str, Any] = {}
             if int(self._keyframe.compression) in _JPEGS:
                 words = {"jpegtables": page.jpegtables, "jpegheader": self._keyframe.jpegheader}

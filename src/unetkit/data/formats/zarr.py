@@ -17,7 +17,7 @@ from unetkit.data.formats.axes import ArrayWindows, channels_of, header_of, refu
 from unetkit.data.formats.checks import TRUNCATED, refuse_claim, smallest_unsigned, whole_numbers
 from unetkit.data.formats.rows import KeptRows, Stack, counted, level_shapes, with_levels
 from unetkit.data.formats.tiff_windows import Range
-from unetkit.data.formats.zarr_metadata import ZarrArray, find_array, ome_metadata
+from unetkit.data.formats.zarr_metadata import DESCRIBING, ZarrArray, find_array, ome_metadata
 from unetkit.errors import DataError, MissingPackageError
 from unetkit.records.case import Grid
 from unetkit.records.files import atomic_folder
@@ -29,7 +29,12 @@ CHUNK_LIMIT_BYTES = 2**28
 """Decoded size of a row of chunks above which an array is read as a whole or not at all."""
 
 _NO_LIMIT = 2**62
-_BROKEN = (OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, zlib.error)
+_INDEX_BYTES, _LEAST_CHUNK = 16, 2**16
+_BLOSC_LENGTH = slice(12, 16)
+_BROKEN = (
+    OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, ArithmeticError, MemoryError,
+    SystemError, AssertionError, AttributeError, zlib.error,
+)  # fmt: skip
 
 
 class ZarrFormat:
@@ -151,7 +156,7 @@ class _Reader:
         self._path = path
         with _named(path):
             self._array: Any = _package().open_array(
-                store=str(array.folder), mode="r", zarr_format=array.version
+                store=_bounded_store(array), mode="r", zarr_format=array.version
             )
             if (self._array.shape, self._array.dtype) != (array.shape, array.dtype):
                 raise ValueError("its metadata changed while it was opened")
@@ -162,6 +167,42 @@ class _Reader:
         with _named(self._path):
             part = np.asarray(self._array[tuple(slice(*span) for span in spans)])
         return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+
+def _bounded_store(array: ZarrArray) -> Any:  # noqa: ANN401 - zarr has one home
+    """The array's files, of which none is unpacked that is empty, cut, or larger than what it can hold.
+
+    Decoders know no limit: two kilobytes of pixels may stand in a gigabyte of zeros, well packed. A chunk
+    that was packed for nothing is little longer than its pixels; a shard has an index besides. Blosc reads
+    on behind the end of a chunk that is cut, and one of no bytes may count as one that was left out.
+    """
+    from zarr.storage import LocalStore
+
+    most = math.prod(array.chunk) * (2 * array.dtype.itemsize + _INDEX_BYTES) + _LEAST_CHUNK
+
+    class BoundedStore(LocalStore):
+        def refuse_size(self, key: str) -> None:
+            path = self.root / key
+            if path.name in DESCRIBING or not path.is_file() or 0 < (size := path.stat().st_size) <= most:
+                return
+            raise ValueError(f"'{key}' has {size:,} bytes, its pixels fill {most:,} at most")
+
+        def whole(self, key: str, found: Any) -> Any:  # noqa: ANN401
+            if found is not None and array.packing == "blosc" and Path(key).name not in DESCRIBING:
+                stated = int.from_bytes(found.as_numpy_array()[_BLOSC_LENGTH].tobytes(), "little")
+                if not _BLOSC_LENGTH.stop <= stated <= len(found):
+                    raise ValueError(f"'{key}' has {len(found):,} bytes and states {stated:,}")
+            return found
+
+        async def get(self, key: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
+            self.refuse_size(key)
+            return self.whole(key, await super().get(key, *words, **named))
+
+        def get_sync(self, key: str, **named: Any) -> Any:  # noqa: ANN401
+            self.refuse_size(key)
+            return self.whole(key, super().get_sync(key, **named))
+
+    return BoundedStore(array.folder, read_only=True)
 
 
 @contextmanager

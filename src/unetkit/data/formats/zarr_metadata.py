@@ -18,6 +18,7 @@ from unetkit.errors import DataError
 from unetkit.records.case import Grid
 
 NEW, OLD_ARRAY, OLD_GROUP, OLD_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
+DESCRIBING = (NEW, OLD_ARRAY, OLD_GROUP, OLD_ATTRIBUTES)
 
 CODECS = frozenset({"bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed"})
 COMPRESSORS = frozenset({"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"})
@@ -25,6 +26,9 @@ FILTERS = frozenset({"delta", "shuffle"})
 """Only these: others run what they find in a chunk (pickle), or call on packages nobody knows of."""
 
 _LONGEST_JSON = 2**24
+_BROKEN = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 _SERIES = "bioformats2raw.layout"
 
 
@@ -41,6 +45,7 @@ class ZarrArray:
         axes: A letter per axis, ``.`` for one of length 1 that is left out.
         grid: Where it lies.
         notes: What had to be decided.
+        packing: What a chunk was packed with last; empty where it is not.
     """
 
     folder: Path
@@ -51,6 +56,7 @@ class ZarrArray:
     axes: str
     grid: Grid
     notes: tuple[str, ...] = ()
+    packing: str = ""
 
     @property
     def claimed_bytes(self) -> int:
@@ -93,7 +99,7 @@ def find_array(path: Path, *, label: bool = False) -> ZarrArray:
             raise DataError("its array must lie inside the folder", cure="write it anew", where=path)
         array = _array(path / inside, path)
         return _named(array, path, image, [image, level])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as wrong:
+    except _BROKEN as wrong:
         said = str(wrong).split("\n")[0][:200]
         raise DataError(f"this Zarr is truncated or damaged ({said})", cure=TRUNCATED, where=path) from wrong
 
@@ -128,11 +134,13 @@ def _array(folder: Path, path: Path) -> ZarrArray:
         stated, version = _json(folder / NEW), 3
         chunk = stated["chunk_grid"]["configuration"]["chunk_shape"]
         kind, odd = str(stated["data_type"]), [*_strange_codecs(stated["codecs"])]
+        packing = str(stated["codecs"][-1]["name"]) if stated["codecs"] else ""
         odd += [str(each) for each in stated.get("storage_transformers") or ()]
     else:
         stated, version = _json(folder / OLD_ARRAY), 2
         chunk, kind = stated["chunks"], str(stated["dtype"])
         used = [*(stated.get("filters") or ()), *([stated["compressor"]] if stated.get("compressor") else [])]
+        packing = str(used[-1]["id"]) if used else ""
         odd = [str(each["id"]) for each in used if each["id"] not in COMPRESSORS | FILTERS]
     if odd:
         raise DataError(
@@ -148,7 +156,7 @@ def _array(folder: Path, path: Path) -> ZarrArray:
             cure="save real numbers",
             where=path,
         )
-    return ZarrArray(folder, version, shape, chunk, dtype, axes="", grid=Grid.plain(1))
+    return ZarrArray(folder, version, shape, chunk, dtype, axes="", grid=Grid.plain(1), packing=packing)
 
 
 def _nameless(array: ZarrArray, path: Path, *, label: bool) -> ZarrArray:
