@@ -36,11 +36,11 @@ def shrink(model: Any) -> None:  # noqa: ANN401 - a guest's class
     versions = {one.domain: one.version for one in kept}
     del model.opset_import[:]
     model.opset_import.extend(kept)
-    _hold_once(graph)
     for node in graph.node:
         _leave_out_defaults(node, versions)
     if not any(one.HasField("g") or one.graphs for node in graph.node for one in node.attribute):
-        _rename(graph)  # what a graph within a graph reads is named there, too
+        _hold_once(graph)  # what a graph within a graph reads is named there, too
+        _rename(graph)
 
 
 def _hold_once(graph: Any) -> None:  # noqa: ANN401
