@@ -76,6 +76,8 @@ class _Layout:
             elif node.op_type == "DepthToSpace" and (instead := self._spread(node)):
                 nodes += instead
                 continue
+            elif node.op_type == WRITE and not node.input[0]:
+                continue
             nodes += [*before, node]
         del self.graph.node[:]
         self.graph.node.extend(nodes)
@@ -132,7 +134,7 @@ class _Layout:
         del activation.attribute[:]
         activation.input[:] = [read.input[0], self._hold(self.held[read.input[2]].reshape(()))]
         activation.output[0], following[0].output[0] = following[0].output[0], activation.output[0]
-        following[0].input[0] = read.input[0]  # which nobody reads any more
+        following[0].input[0] = ""  # left out by ``rewrite``
         self.maker[activation.output[0]] = activation
 
     def _widened(self, conv: Any) -> list[Any]:  # noqa: ANN401
