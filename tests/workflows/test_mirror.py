@@ -46,7 +46,7 @@ def test_the_alias_gives_a_model_that_loads_and_follows_a_rollback(mlflow, regis
     assert (found.live, found.versions) == (2, {1: "1", 2: "2"})
     client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
     live, before = (client.get_model_version_by_alias("wafers", name) for name in ("live", "previous"))
-    assert (live.version, before.version) == ("2", "1")
+    assert (str(live.version), str(before.version)) == ("2", "1")  # a store in a folder counts in numbers
     version = registry.versions()[1]
     assert live.tags["unetkit.weights_sha256"] == version.files["weights.safetensors"]
     assert live.tags["sha256.plan.json"] == version.files["plan.json"]
@@ -59,7 +59,7 @@ def test_the_alias_gives_a_model_that_loads_and_follows_a_rollback(mlflow, regis
     registry._switch(append_link(registry._log, ROLLED_BACK, {"version": 1, "instead_of": 2}))
     again = registry.publish(store, name="wafers")
     assert (again.live, again.versions) == (1, found.versions)  # nothing was copied twice
-    assert client.get_model_version_by_alias("wafers", "live").version == "1"
+    assert str(client.get_model_version_by_alias("wafers", "live").version) == "1"
     assert set(client.get_registered_model("wafers").aliases) == {"live"}
 
 

@@ -178,7 +178,7 @@ def groups_needed(values: np.ndarray, *, margin: float, seed: int = 0) -> int | 
     Example:
         >>> values = np.tile([-0.1, 0.1], 10) + 0.01
         >>> groups_needed(values, margin=0.01), groups_needed(values, margin=0.04)
-        (270, 46)
+        (300, 40)
     """
     room = float(values.mean()) + margin if len(values) > 1 else 0.0
     if room <= 0:
