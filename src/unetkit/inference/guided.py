@@ -103,6 +103,8 @@ def guided(values: np.ndarray, image: np.ndarray, *, radius: Sequence[int], epsi
 
 def _mean(values: np.ndarray, radius: Sequence[int]) -> np.ndarray:
     """Means over boxes, ``(n, *S)``; outside the image there is nothing."""
-    sizes = [2 * each + 1 for each in radius]
-    total = ndimage.uniform_filter(values, (1, *sizes), mode="constant")
-    return total / ndimage.uniform_filter(np.ones(values.shape[1:]), sizes, mode="constant")
+    total, count = values, np.ones(values.shape[1:])
+    for axis, each in enumerate(radius):
+        total = ndimage.uniform_filter1d(total, 2 * each + 1, axis=axis + 1, mode="constant")
+        count = ndimage.uniform_filter1d(count, 2 * each + 1, axis=axis, mode="constant")
+    return total / count

@@ -91,7 +91,8 @@ def _follow(path: Path, file: IO[bytes], at: int, layout: _Layout) -> list[int]:
     entries = _entries(path, block[: tags * layout.entry], layout)
     for starts, counts in _PIXELS:
         if starts in entries and counts in entries and _LSM not in entries:  # LSM states other counts
-            _check_pixels(path, *(_values(file, entries[code], layout) for code in (starts, counts)), layout)
+            places = _values(file, entries[starts], layout)
+            _check_pixels(path, places, _values(file, entries[counts], layout), layout)
     if _INNER in entries:
         ends += _values(file, entries[_INNER], layout).tolist()
     return ends
@@ -122,7 +123,7 @@ def _values(file: IO[bytes], entry: tuple[int, int, bytes], layout: _Layout) -> 
     kind, count, inside = entry
     if kind not in _NUMBERS:
         return np.empty(0, np.uint64)
-    dtype = np.dtype(_NUMBERS[kind]).newbyteorder(layout.order)
+    dtype = np.dtype(layout.order + _NUMBERS[kind])
     size = count * dtype.itemsize
     if size > len(inside):
         file.seek(struct.unpack(layout.following, inside)[0])
