@@ -27,6 +27,11 @@ def test_the_table_leads_here():
     assert pick("runtime", RUNTIMES, "onnx") is OnnxRuntime
 
 
+def test_the_example_of_a_network_over_slices_is_one_of_the_plane():
+    data = PLAN.data.model_copy(update={"rank": 3, "slice_axis": 0, "context_slices": 2})
+    assert example_shape(PLAN.model_copy(update={"data": data})) == (2, 5, *example_shape(PLAN)[2:])
+
+
 def test_a_network_that_asks_for_sizes_is_refused(tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     assert example_shape(PLAN)[2] == 11

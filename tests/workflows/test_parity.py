@@ -51,6 +51,12 @@ def test_a_difference_is_measured_and_told():
     assert second == f"expected the same class for 99.9% of the pixels, got {alike:.1%}"
 
 
+def test_tiles_of_slices_have_the_channels_of_all():
+    data = PLAN.data.model_copy(update={"rank": 3, "slice_axis": 1, "context_slices": 1})
+    tiles = generated_tiles(PLAN.model_copy(update={"data": data}))
+    assert [tile.shape[1:] for tile in tiles] == [(3, *tile.shape[2:]) for tile in generated_tiles(PLAN)]
+
+
 @pytest.mark.parametrize("after", [Bright(np.nan), Bright(np.inf), Bright(size=4)])
 def test_what_is_no_number_or_of_another_size_is_a_fault(after):
     assert any("logits were expected" in fault for fault in found(after).faults())
