@@ -2,7 +2,6 @@
 
 import itertools
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +79,6 @@ def test_every_part_survives(changes, rank):
     [
         *((name, rank, {}) for name, rank in itertools.product(ENGINES, (2, 3))),
         ("onnx", 2, {"encoder": "residual", "upsampling": "linear", "fusion": "add"}),
-        ("onnx", 2, {"decoder": "fpn", "fusion": "light"}),
-        ("openvino", 2, {"decoder": "fpn", "fusion": "light"}),
         ("openvino", 2, {"norm": "instance", "fusion": "attention"}),
     ],
 )
@@ -100,7 +97,7 @@ def test_every_convolution_of_an_engine_is_integer(name, rank, changes):
     assert found["integer"] == len(made.quantization.in_use(made))
     assert found["float"] == 0
     engine = runtime.load(files)
-    for size in ((24,) * rank, (17, 21, 19)[:rank], (1,) * rank):
+    for size in ((24,) * rank, (17, 21, 19)[:rank]):
         tile = torch.randn(1, 1, *size)
         with torch.no_grad():
             wanted = made(tile).numpy()
@@ -130,20 +127,3 @@ def test_stored_pixels_go_into_eight_bits_too(name, tmp_path):
     with torch.no_grad():
         wanted = made(ready).argmax(1).numpy()
     assert (runtime.load(files).run(pixels) == wanted).mean() > 0.97
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("fusion", ["concat", "attention", "light"])
-def test_onnxruntime_leaves_whole_numbers_only_at_the_end(fusion, tmp_path):
-    engine = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    made = quantized(network_of(fusion=fusion), [torch.randn(1, 1, 24, 24)], whole=True)
-    plan = Plan.model_validate({**EXAMPLE, "network": made.plan.model_dump()})
-    pick("runtime", RUNTIMES, "onnx").export(made, plan, tmp_path)
-    options = engine.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    engine.InferenceSession(str(tmp_path / "network.onnx"), options, providers=["CPUExecutionProvider"])
-    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
-    assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (1, 1)  # the image, and the logits
-    assert not {"Conv", "FusedConv", "Sigmoid", "LeakyRelu", "QLinearLeakyRelu", "DepthToSpace"} & set(kinds)

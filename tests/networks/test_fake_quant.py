@@ -65,10 +65,3 @@ def test_every_weight_of_a_kernel_learns():
     kernel = torch.randn(2, 5, requires_grad=True)
     quantized_kernel(kernel).sum().backward()
     assert kernel.grad.tolist() == [[1.0] * 5] * 2
-
-
-def test_a_factor_is_one_of_the_steps():
-    quantizer = Quantizer()
-    quantizer.cover(-1.0, 1.27)
-    values = torch.tensor([-0.3, 0.004, 0.016, 9.0])
-    assert torch.equal(quantizer.times(values, 2.0), 2 * quantizer(values))

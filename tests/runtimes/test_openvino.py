@@ -2,19 +2,15 @@
 
 import subprocess
 import sys
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
-from unetkit.compression.quantize import quantized
 from unetkit.errors import DataError, MissingPackageError
 from unetkit.lookup import pick
-from unetkit.networks.unet import build
-from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
-from unetkit.runtimes import RUNTIMES, cgroups, openvino
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.runtimes import RUNTIMES, cgroups
 from unetkit.runtimes.openvino import OpenvinoRuntime
 
 
@@ -155,27 +151,3 @@ def test_what_is_no_network_is_refused():
     with pytest.raises(DataError, match="OpenVINO cannot read this network") as refused:
         OpenvinoRuntime.load({"network.xml": b"something else", "network.bin": b""})
     assert refused.value.where == "network.xml"
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_a_graph_in_eight_bits_is_written_as_it_is_compiled(tmp_path, monkeypatch):
-    for package in OpenvinoRuntime.PACKAGES:
-        pytest.importorskip(package, reason=f"{package} is not installed")
-    network = NetworkPlan(**{**EXAMPLE["network"], "norm": "batch"})
-    made = quantized(build(network, rank=2, in_channels=1, classes=2).eval(), [torch.randn(1, 1, 16, 16)])
-    seen, settle = [], openvino._settle
-
-    def settled(graph):
-        seen.append(len(graph.get_ops()))
-        settle(graph)
-        seen.append(len(graph.get_ops()))
-
-    monkeypatch.setattr(openvino, "_settle", settled)
-    OpenvinoRuntime.export(
-        made, Plan.model_validate({**EXAMPLE, "network": made.plan.model_dump()}), tmp_path
-    )
-    assert seen[1] < 0.6 * seen[0]
-    written = (tmp_path / "network.xml").read_bytes()
-    assert b">\n" not in written
-    assert ElementTree.fromstring(written).find("layers")[0].get("name") == "image"
-    assert written.count(b"<layer ") == seen[1]

@@ -69,17 +69,6 @@ class Quantizer(nn.Module):
             self.scale.fill_(max(0.0 if self.unsigned else -low, high, _LEAST) / KERNEL_HIGH)
             self.zero_point.fill_(MIDDLE)
 
-    def times(self, x: Tensor, factor: float) -> Tensor:
-        """Values of any shape → ``factor`` times the nearest ones of the grid, by wider steps where written.
-
-        Args:
-            x: Values.
-            factor: Above zero.
-        """
-        if exported():
-            return _written(x, self.scale, self.zero_point.to(torch.uint8), factor=factor)
-        return self(x) * factor
-
     def forward(self, x: Tensor) -> Tensor:
         """Values of any shape → the nearest ones of the grid."""
         if exported():
@@ -113,13 +102,12 @@ def quantized_kernel(kernel: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(kernel.float(), scale, zero, 0, -KERNEL_HIGH, KERNEL_HIGH)
 
 
-def _written(x: Tensor, scale: Tensor, zero_point: Tensor, *, axis: int = 1, factor: float = 1.0) -> Tensor:
-    """``QuantizeLinear`` and ``DequantizeLinear`` of ONNX; the latter with steps ``factor`` times as wide."""
+def _written(x: Tensor, scale: Tensor, zero_point: Tensor, *, axis: int = 1) -> Tensor:
+    """``QuantizeLinear`` and ``DequantizeLinear`` of ONNX."""
     symbolic = torch.onnx.ops.symbolic
     steps = symbolic(
         "QuantizeLinear", (x, scale, zero_point), {"axis": axis}, dtype=zero_point.dtype, shape=x.shape
     )
-    wide = scale if factor == 1.0 else scale * factor
     return symbolic(
-        "DequantizeLinear", (steps, wide, zero_point), {"axis": axis}, dtype=torch.float32, shape=x.shape
+        "DequantizeLinear", (steps, scale, zero_point), {"axis": axis}, dtype=torch.float32, shape=x.shape
     )

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 MOST_SLOPE = 0.02
 """A leak below zero that is no more than this is within five of 255 steps: it is left out."""
-_SIGNED = ("add", "mul", "addcmul")
-"""What may answer below zero, beside convolutions."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,12 @@ class Step:
         output: The quantizer its answer passes; None where an activation follows at once.
         before: Of an activation whose grid has steps below zero: the quantizer its input passes as well, in
             the graph that is written. Rounding before or after it is the same.
-        product: Of an addition of a product: the quantizer the product passes.
     """
 
     kernel: bool = False
     inputs: Mapping[int, int] = field(default_factory=dict)
     output: int | None = None
     before: int | None = None
-    product: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +81,10 @@ class _Node:
 def place(network: UNet, *, in_float: Iterable[str] = ()) -> Placement:
     """Find where a network has to be rounded, by running it on a small blank image.
 
-    A convolution, an addition, a product and an activation round what they answer; an activation right behind
-    a convolution or an addition does so for both. What is joined, resized or moved keeps its grid: all parts
-    of a concatenation, and all that reads one of them, share one. Whatever else comes between stays in
-    floating point, and is rounded again in front of the next convolution.
+    A convolution, an addition and an activation round what they answer; an activation right behind one of the
+    others does so for both. What is joined, resized or moved keeps its grid: all parts of a concatenation,
+    and all that reads one of them, share one. Whatever else comes between stays in floating point, and is
+    rounded again in front of the next convolution.
 
     Args:
         network: Its batch norms folded.
@@ -150,13 +146,11 @@ class _Record:
             return is_blockwise(op)
         if op.kind == "cat":
             return any(one is not None for one in inputs)
-        if op.kind in ("add", "mul"):
+        if op.kind == "add":
             return len(inputs) == 2 and None not in inputs and not op.kwargs and len(op.args) == 2
-        if op.kind == "addcmul":
-            return len(inputs) == len(op.args) == 3 and None not in inputs and op.given(3, "value", 1) > 0
         if op.kind == "rectify":
             return None not in inputs and _slope(op) <= MOST_SLOPE
-        return op.kind in ("interpolate", "sigmoid") and None not in inputs
+        return op.kind == "interpolate" and None not in inputs
 
     def _leave(self, op: Operation) -> None:
         read = [self._made[id(one)][1] for one in op.tensors() if id(one) in self._made]
@@ -186,7 +180,6 @@ class _Builder:
     def __init__(self, record: _Record, kept: set[str]) -> None:
         self._nodes, self._islands, self._kept = record.nodes, record.islands, kept
         self._doors: dict[tuple[_Node, int], _Node] = {}
-        self._products: dict[_Node, _Node] = {}
         self._signed: set[_Node] = set()
         self._numbers: dict[_Node, int] = {}
 
@@ -196,12 +189,10 @@ class _Builder:
             if node.kind in ("cat", "interpolate"):
                 for number, one in enumerate(node.inputs):
                     node.join(one if one is not None else self._doors[node, number])
-            if node.kind == "addcmul":
-                self._products[node] = _Node(f"{node.name}*", "mul", node.module, [])
-        for made in (*self._doors.values(), *self._products.values()):
-            self._signed.add(made.root)
+        for door in self._doors.values():
+            self._signed.add(door.root)
         for node in self._nodes:
-            if (node.kind in _SIGNED or node.kind.startswith("conv")) and self._rounds(node):
+            if (node.kind == "add" or node.kind.startswith("conv")) and self._rounds(node):
                 self._signed.add(node.root)
         steps = {node.name: self._step(node) for node in self._nodes}
         unsigned = tuple(root not in self._signed for root in self._numbers)
@@ -253,5 +244,4 @@ class _Builder:
             inputs=doors,
             output=self._number(node) if self._rounds(node) else None,
             before=self._number(node) if before else None,
-            product=self._number(self._products[node]) if node in self._products else None,
         )

@@ -148,8 +148,6 @@ class _Pass:
             return self._joined(op, step)
         if op.kind == "add":
             return self._answered(op.args[0] + op.args[1], step)
-        if op.kind == "addcmul":
-            return self._answered(self._added_product(op, step), step)
         if op.kind == "rectify":
             return self._answered(self._rectified(op, step), step)
         return self._answered(op(), step)
@@ -199,15 +197,6 @@ class _Pass:
         if exported() and (grid := self._grids.get(id(parts[0]))):
             return self._rounded(grid[1], answer)
         return answer
-
-    def _added_product(self, op: Operation, step: Step) -> Tensor:
-        """``x + value · y · z``: the product is rounded, and the factor is one of the width of its steps."""
-        x, y, z = op.args
-        value = float(op.given(3, "value", 1))
-        assert step.product is not None  # what an addition of a product is given
-        if exported():
-            return x + self._points[step.product].times(y * z, value)
-        return torch.add(x, self._rounded(step.product, y * z), alpha=value)
 
     def _rectified(self, op: Operation, step: Step) -> Tensor:
         """An activation; the little that one leaks below zero is less than a few steps, and is left out."""

@@ -26,9 +26,6 @@ KINDS = {
     "conv": "conv",
     "conv_transpose": "conv_transpose",
     "interpolate": "interpolate",
-    **dict.fromkeys(("mul", "__mul__", "__imul__"), "mul"),
-    "addcmul": "addcmul",
-    "sigmoid": "sigmoid",
 }
 """Name of a function without its rank → what it is to somebody who counts in whole numbers.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 GRAPH, WEIGHTS = "network.xml", "network.bin"
 _TELEMETRY = "openvino_telemetry"
-_INDENTED = re.compile(rb">\s+<")
-"""What stands between the layers of a graph for whoever reads it: a sixth of the file."""
 _CONVOLUTIONS = ("Convolution", "Deconvolution", "GroupConvolution")
 
 
@@ -159,19 +156,7 @@ class OpenvinoRuntime:
         with tempfile.TemporaryDirectory(dir=folder) as between:
             write_onnx(network, plan, Path(between) / NETWORK, moves=False)
             graph = engine.Core().read_model(Path(between) / NETWORK)
-            if plan.network.quantization != "none":
-                _settle(graph)
             engine.save_model(graph, folder / GRAPH, compress_to_fp16=False)
-        written = (folder / GRAPH).read_bytes()
-        (folder / GRAPH).write_bytes(_INDENTED.sub(b"><", written))
-
-
-def _settle(graph: Any) -> None:  # noqa: ANN401 - a guest's class
-    """Write a graph as OpenVINO compiles it, in place of step by step as it was read: half as many layers.
-
-    OpenVINO's own converter does no other; that one reports home.
-    """
-    importlib.import_module("openvino._offline_transformations").apply_moc_transformations(graph, False)
 
 
 def _engine() -> ModuleType:

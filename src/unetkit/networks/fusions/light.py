@@ -46,5 +46,5 @@ class LightGate(nn.Module):
     def forward(self, up: Float[Tensor, "b u *s"], skip: Float[Tensor, "b k *s"]) -> Float[Tensor, "b u *s"]:
         """``(B, U, *S)`` and ``(B, K, *S)`` → ``(B, U, *S)``."""
         skip = self.project(skip)
-        gate = torch.sigmoid(self.coefficient(F.leaky_relu(up + skip, SLOPE)))
-        return torch.addcmul(up, gate, skip, value=2)
+        gate = 2 * torch.sigmoid(self.coefficient(F.leaky_relu(up + skip, SLOPE)))
+        return torch.addcmul(up, gate, skip)
