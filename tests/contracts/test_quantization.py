@@ -2,6 +2,7 @@
 
 import itertools
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,19 @@ def test_stored_pixels_go_into_eight_bits_too(name, tmp_path):
     with torch.no_grad():
         wanted = made(ready).argmax(1).numpy()
     assert (runtime.load(files).run(pixels) == wanted).mean() > 0.97
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_onnxruntime_leaves_whole_numbers_only_at_the_end(tmp_path):
+    engine = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    made = quantized(network_of(), [torch.randn(1, 1, 24, 24)], whole=True)
+    plan = Plan.model_validate({**EXAMPLE, "network": made.plan.model_dump()})
+    pick("runtime", RUNTIMES, "onnx").export(made, plan, tmp_path)
+    options = engine.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    engine.InferenceSession(str(tmp_path / "network.onnx"), options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (1, 1)  # the image, and the logits
+    assert not {"Conv", "FusedConv", "Sigmoid", "LeakyRelu", "QLinearLeakyRelu", "DepthToSpace"} & set(kinds)

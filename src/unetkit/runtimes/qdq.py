@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from unetkit.errors import UsageError
+from unetkit.runtimes.onnx_layout import READ, WRITE, lay_out, one_grid
+from unetkit.runtimes.onnx_size import shrink
 
 _MIDDLE = 128
-WRITE, READ = "QuantizeLinear", "DequantizeLinear"
 _MOVES = ("Pad", "Slice", "Transpose", "Reshape", "MaxPool", "DepthToSpace")
 """Operations that do to the numbers of steps what they do to the values."""
 _INTEGER = ("QLinearConv", "ConvInteger")
@@ -29,20 +30,20 @@ def finish(path: Path, *, moves: bool) -> None:
     Args:
         path: The file; replaced.
         moves: Whether what an operation that only moves values reads and writes on one grid becomes the bytes
-            themselves: onnxruntime does not see that by itself. OpenVINO does, and has no use for values
-            that are rounded again where they were only moved.
+            themselves, laid out as onnxruntime reads them fastest: it does not see that by itself. OpenVINO
+            does, and has no use for values that are rounded again where they were only moved.
     """
     onnx = importlib.import_module("onnx")
     model = onnx.load(path)
     _fold_constants(model)
     if moves:
         _move_bytes(model.graph)
+        _drop_unused(model.graph)  # who reads a value is asked for
+        lay_out(model.graph)
     else:
         _round_once(model.graph)
     _drop_unused(model.graph)
-    for node in model.graph.node:  # where in the source each comes from: more bytes than a small network
-        del node.metadata_props[:]
-        node.doc_string = node.name = ""
+    shrink(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
@@ -144,7 +145,7 @@ def _move_bytes(graph: Any) -> None:  # noqa: ANN401 - a guest's class
         if source is None or source.op_type != READ or node.output[0] in answers:
             continue
         following = readers[node.output[0]]
-        if len(following) != 1 or following[0].op_type != WRITE or not _one_grid(source, following[0], held):
+        if len(following) != 1 or following[0].op_type != WRITE or not one_grid(source, following[0], held):
             continue
         if node.op_type == "Pad" and not _pads_bytes(node, source, held, graph):
             continue
@@ -154,7 +155,6 @@ def _move_bytes(graph: Any) -> None:  # noqa: ANN401 - a guest's class
     kept = [node for node in graph.node if not (node.op_type == WRITE and node.input[0] == "")]
     del graph.node[:]
     graph.node.extend(kept)
-    del graph.value_info[:]  # what it says of types is no longer so
 
 
 def _round_once(graph: Any) -> None:  # noqa: ANN401 - a guest's class
@@ -181,7 +181,7 @@ def _round_once(graph: Any) -> None:  # noqa: ANN401 - a guest's class
 def _is_on(node: Any, grid: Any, maker: Mapping[str, Any], held: Mapping[str, np.ndarray]) -> bool:  # noqa: ANN401
     """Whether what a node answers is on a grid: it reads steps of it, or moves what does."""
     if node.op_type == READ:
-        return _one_grid(node, grid, held)
+        return one_grid(node, grid, held)
     if (
         node.op_type not in (*_MOVES, "Concat") or node.op_type == "Pad"
     ):  # through which OpenVINO does not see
@@ -197,15 +197,6 @@ def _pad_value(node: Any, held: Mapping[str, np.ndarray]) -> float:  # noqa: ANN
         return 0.0
     value = held.get(node.input[2])
     return float("nan") if value is None else float(value.reshape(-1)[0])
-
-
-def _one_grid(one: Any, other: Any, held: Mapping[str, np.ndarray]) -> bool:  # noqa: ANN401
-    """Whether two operations have the same scale and the same zero."""
-    pairs = zip(one.input[1:3], other.input[1:3], strict=True)
-    return all(
-        mine == theirs or (mine in held and theirs in held and np.array_equal(held[mine], held[theirs]))
-        for mine, theirs in pairs
-    )
 
 
 def _pads_bytes(node: Any, source: Any, held: dict[str, np.ndarray], graph: Any) -> bool:  # noqa: ANN401
