@@ -148,6 +148,12 @@ def test_a_single_long_axis_needs_three_edges():
     assert topology((1, 1), (12, 7)).pools == (1, 0)
 
 
+def test_a_single_slice_is_not_convolved_across():
+    made = topology((1.0, 1.0, 1.0), (1, 48, 40))
+    assert made.kernels == ((1, 3, 3),) * 4
+    assert [stride[1:] for stride in made.strides] == list(topology((1.0, 1.0), (48, 40)).strides)
+
+
 def test_the_first_patch_keeps_distances_equal_and_stays_inside():
     assert first_patch((1, 1, 1), (300, 300, 300)) == (256, 256, 256)
     assert first_patch((2, 1), (4000, 4000), 256) == (181, 362)

@@ -174,6 +174,9 @@ def _why_network(terms: Terms, budget: Budget, choice: Choice, minutes: float) -
     coarsest = tuple(p // d for p, d in zip(rung.shape.patch, rung.shape.divisors, strict=True))
     heads = network.deep_supervision
     flat = [index for index, kernel in enumerate(network.kernels) if 1 in kernel]
+    why_flat = f"in stages {flat}, where an axis is twice as coarse as the finest"
+    if 1 in rung.shape.patch:
+        why_flat = "across the axis that is one pixel long"
     reasons = dict.fromkeys(type(network).model_fields, "The default.") | {
         "encoder": "Plain convolutions: a well-configured plain U-Net is on a par with newer networks.",
         "bottleneck": "Nothing is added at the coarsest stage.",
@@ -183,9 +186,7 @@ def _why_network(terms: Terms, budget: Budget, choice: Choice, minutes: float) -
         "widths": f"{widest}.",
         "blocks": "2 convolutions per stage, as in nnU-Net.",
         "decoder_blocks": "2 convolutions per stage, as in nnU-Net.",
-        "kernels": f"3 on every axis except in stages {flat}, where an axis is twice as coarse as the finest."
-        if flat
-        else "3 on every axis: spacings are alike.",
+        "kernels": f"3 on every axis except {why_flat}." if flat else "3 on every axis: spacings are alike.",
         "strides": f"{rung.shape.stages} stages: halved until the coarsest map has {_by(coarsest)} pixels.",
         "deep_supervision": f"The {heads} finest outputs have a loss, so that deep layers learn early.",
         "dropout": "None, as in nnU-Net: augmentation regularises.",

@@ -176,7 +176,7 @@ def topology(
 
     Args:
         spacing: mm per axis.
-        patch: Pixels per axis.
+        patch: Pixels per axis; across an axis of 1 there is nothing to convolve, its kernels are 1.
         smallest_edge: No axis is halved below this.
         most_stages: Stop at so many resolutions.
     """
@@ -196,7 +196,8 @@ def topology(
             size[axis] = math.ceil(size[axis] / 2)
     kernels.append((3,) * len(size))
     padded = tuple(math.ceil(p / d) * d for p, d in zip(patch, divisors(strides), strict=True))
-    return Topology(padded, tuple(strides), tuple(kernels))
+    seen = (tuple(1 if p == 1 else k for p, k in zip(padded, kernel, strict=True)) for kernel in kernels)
+    return Topology(padded, tuple(strides), tuple(seen))
 
 
 def shrink(
