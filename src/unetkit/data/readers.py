@@ -105,8 +105,8 @@ def refuse_readers(samples: Sequence[Sample], training: TrainingPlan, *, classes
     if without is not None:
         raise DataError(
             f"training.readers={training.readers} needs every reader's marks, this case has none",
-            cure=f"add {READERS}/ and the column '{READERS}' of index.csv (unet convert lidc writes both), or "
-            "use training.readers=consensus",
+            cure=f"add {READERS}/ and the column '{READERS}' of index.csv (unet convert lidc writes both), "
+            "or use training.readers=consensus",
             where=without.id,
         )
 
