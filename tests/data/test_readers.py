@@ -12,9 +12,10 @@ from scipy import stats
 
 from unetkit.data.catalog import find_cases
 from unetkit.data.formats import format_of
+from unetkit.data.mix import vote_shares
 from unetkit.data.patches import Batches
 from unetkit.data.prepare import Cache, prepare
-from unetkit.data.readers import count_votes, draw_readers, read_marks, vote_shares
+from unetkit.data.readers import count_votes, draw_readers, read_marks
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Case, Grid
 from unetkit.records.plan import EXAMPLE, AugmentationPlan, Plan

@@ -102,9 +102,9 @@ KINDS = {
         "export the mask at the size of the image",
     ),
     "RGB mask": (
-        lambda data: save(data / "masks" / "1.png", np.stack([mask()] * 3, axis=-1)),
+        lambda data: save(data / "masks" / "1.png", np.stack([mask(), mask(), 0 * mask()], axis=-1)),
         "an RGB mask: expected one channel of class numbers",
-        "its three channels are equal: keep one",
+        "save the mask as a grey or palette PNG whose pixel values are the class numbers",
     ),
     "float labels": (
         lambda data: save(data / "masks" / "1.tif", mask() * np.float32(0.5)),

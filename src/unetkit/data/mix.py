@@ -247,3 +247,26 @@ def _pairs(chance: float, batch: int, random: np.random.Generator) -> tuple[list
 
 def _index(items: Sequence[int], like: Tensor) -> Tensor:
     return torch.tensor(items, device=like.device)
+
+
+def vote_shares(votes: Tensor, counts: Sequence[int]) -> Tensor:
+    """The share of the readers who marked each pixel, as shares of background and class.
+
+    Args:
+        votes: ``(B, *S)`` int64.
+        counts: How many read each item's case.
+
+    Returns:
+        ``(B, 2, *S)`` float32 that sums to 1.
+
+    Reference:
+        Silva and Oliveira, Using Soft Labels to Model Uncertainty in Medical Image Segmentation, BrainLes
+        2021.
+
+    Example:
+        >>> vote_shares(torch.tensor([[0, 1, 4]]), [4]).tolist()
+        [[[1.0, 0.75, 0.0], [0.0, 0.25, 1.0]]]
+    """
+    total = torch.tensor(counts, device=votes.device).view(-1, *[1] * (votes.ndim - 1))
+    marked = votes / total
+    return torch.stack([1 - marked, marked], dim=1).float()

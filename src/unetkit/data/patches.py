@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from unetkit.data.augment import Moves, change_intensities, decode, draw_moves, mirror, move
-from unetkit.data.mix import mix, mixes
-from unetkit.data.readers import count_votes, draw_readers, refuse_readers, vote_shares
+from unetkit.data.mix import mix, mixes, vote_shares
+from unetkit.data.readers import count_votes, draw_readers, refuse_readers
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan

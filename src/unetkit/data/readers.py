@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from unetkit.data.formats import format_of
 from unetkit.data.labels import cut_region
@@ -141,26 +139,3 @@ def count_votes(marks: np.ndarray) -> np.ndarray:
 
 
 _VOTES = np.array([value.bit_count() for value in range(256)], np.uint8)
-
-
-def vote_shares(votes: Tensor, counts: Sequence[int]) -> Tensor:
-    """The share of the readers who marked each pixel, as shares of background and class.
-
-    Args:
-        votes: ``(B, *S)`` int64.
-        counts: How many read each item's case.
-
-    Returns:
-        ``(B, 2, *S)`` float32 that sums to 1.
-
-    Reference:
-        Silva and Oliveira, Using Soft Labels to Model Uncertainty in Medical Image Segmentation, BrainLes
-        2021.
-
-    Example:
-        >>> vote_shares(torch.tensor([[0, 1, 4]]), [4]).tolist()
-        [[[1.0, 0.75, 0.0], [0.0, 0.25, 1.0]]]
-    """
-    total = torch.tensor(counts, device=votes.device).view(-1, *[1] * (votes.ndim - 1))
-    marked = votes / total
-    return torch.stack([1 - marked, marked], dim=1).float()
