@@ -28,9 +28,24 @@ def test_the_exact_test_of_six_cases_by_counting_every_sign():
 def test_it_is_scipys_and_zeros_are_left_out():
     random = np.random.default_rng(0)
     differences = random.normal(0.02, 0.1, 40)
-    assert signed_rank(differences) == stats.wilcoxon(differences).pvalue
+    assert signed_rank(differences) == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-9)
     assert signed_rank(np.concatenate([differences, np.zeros(5)])) == signed_rank(differences)
     assert signed_rank(np.zeros(7)) == 1.0
+
+
+def test_equal_differences_share_their_ranks_and_the_test_stays_exact():
+    for differences in ([0.1, 0.1, -0.1, 0.2, 0.2], [1, 1, 1], [-2, 1, 1, 2, 3, -3, 3], [0.5, -0.5]):
+        moved = np.array(differences, float)
+        ranks = stats.rankdata(np.abs(moved))
+        signs = np.array(list(itertools.product((0, 1), repeat=len(moved))))
+        every, seen = signs @ ranks, ranks[moved > 0].sum()
+        expected = min(1, 2 * min((every <= seen).mean(), (every >= seen).mean()))
+        assert signed_rank(moved) == pytest.approx(expected)
+
+
+def test_many_cases_are_scipys_normal_distribution():
+    differences = np.random.default_rng(3).normal(0.02, 0.1, 80)
+    assert signed_rank(differences) == stats.wilcoxon(differences).pvalue
 
 
 def test_swapping_the_two_turns_the_sign_and_keeps_p():
