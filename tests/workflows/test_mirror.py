@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_the_alias_gives_a_model_that_loads_and_follows_a_rollback(mlflow, regis
     place = mlflow.artifacts.download_artifacts(
         run_id=live.run_id, artifact_path="model", dst_path=str(tmp_path), tracking_uri=store
     )
-    theirs, ours = (load_model(folder)[0].state_dict() for folder in (place, version.folder))
+    theirs, ours = (load_model(Path(each))[0].state_dict() for each in (place, version.folder))
     assert all(torch.equal(tensor, ours[name]) for name, tensor in theirs.items())
     assert client.get_run(live.run_id).data.metrics["dice mean"] == pytest.approx(version.dice["mean"])
     registry._switch(append_link(registry._log, ROLLED_BACK, {"version": 1, "instead_of": 2}))

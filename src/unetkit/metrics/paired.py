@@ -10,7 +10,6 @@ from scipy import stats
 
 from unetkit.metrics.score import mean_interval
 
-
 _EXACT = 50
 
 

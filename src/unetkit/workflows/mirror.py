@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -126,6 +127,7 @@ def _answers(mlflow: Any, uri: str) -> Iterator[None]:  # noqa: ANN401 - mlflow 
 
 
 def _package() -> Any:  # noqa: ANN401 - mlflow has one home
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it reports its use over the network otherwise
     try:
         import mlflow  # pyright: ignore[reportMissingImports]
     except ImportError as missing:
