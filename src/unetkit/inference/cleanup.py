@@ -47,13 +47,14 @@ def cleaned(
         return labels
     result = labels.copy()
     for index in sorted({*needed, *alone}):
-        numbered, count = components(labels == index)
+        mask = labels == index
+        numbered, count = components(mask)
         if count:
             pixels = sizes(numbered, count)
             keep = pixels >= needed.get(index, 0)
             if index in alone:
                 keep &= np.arange(count) == pixels.argmax()
-            result[~np.concatenate([[True], keep])[numbered]] = 0
+            result[mask] = np.where(keep[numbered[mask] - 1], index, 0)
     return result
 
 
