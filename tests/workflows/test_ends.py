@@ -197,3 +197,9 @@ def test_the_reference_normalises_each_image_of_a_batch():
     pixels = np.array([[[0, 255], [7, 8]], [[100, 150], [9, 10]]], np.uint8)
     assert runtime.run(pixels).tolist() == [[[-45, 50], [7, 8]], [[0, 25], [9, 10]]]
     assert runtime.notes == ("said",)
+
+
+def test_an_export_that_answers_classes_is_measured_without_confidence(ids, wafers):
+    scores = uk.evaluate(ids, wafers)
+    assert len(scores.cases) == 12
+    assert not scores.calibration

@@ -28,7 +28,7 @@ from unetkit.metrics.score import score_case, summarise
 from unetkit.metrics.table import to_csv
 from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.files import write_text
-from unetkit.records.plan import DataPlan
+from unetkit.records.plan import DataPlan, Plan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.scores import CaseScores, Scores
@@ -141,7 +141,7 @@ def score_model(
     watch.begin("measuring", len(cases))
     for case in cases:
         reference, known, grid = read_label(case, plan.data)
-        affordable = reference.size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
+        affordable = can_be_sure(plan, reference.size)
         how: dict[str, Any] = {"mirror": tta, "probabilities": affordable, "progress": watch}
         prediction = model.sole.sample(sample(case), **how) if sample else model.predictor.case(case, **how)
         place = _stated_grid(grid, prediction.grid)
@@ -186,6 +186,17 @@ def score_model(
     curves = zip(scores.classes, map(froc, zip(*suggested, strict=True)), strict=False) if whole else ()
     more = {"reasons": dict(measures.reasons), "froc": dict(curves), "calibration_objects": near}
     return scores.model_copy(update={**more, "readers": mean_agreement(read)})
+
+
+def can_be_sure(plan: Plan, pixels: int) -> bool:
+    """Whether a model says how sure it is of an image: its network gives logits, and there is room for them.
+
+    Args:
+        plan: The model's.
+        pixels: Of the image.
+    """
+    room = pixels * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
+    return room and plan.inference.network_output == "logits"
 
 
 def folder_scores(

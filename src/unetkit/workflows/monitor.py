@@ -25,7 +25,7 @@ from unetkit.records.files import write_text
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.registered import NOTE
-from unetkit.workflows.evaluate import CALIBRATION_BYTES
+from unetkit.workflows.evaluate import can_be_sure
 from unetkit.workflows.given_images import given_images
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.model_folder import model_folder
@@ -284,7 +284,7 @@ def _answered(
 ) -> tuple[Prediction, Sample | None]:
     """What a model makes of an image, and the image as it was prepared; None where several prepare it."""
     plan = model.plan
-    affordable = pixels[0].size * len(plan.data.classes) * 4 <= CALIBRATION_BYTES
+    affordable = can_be_sure(plan, pixels[0].size)
     if isinstance(model.predictor, Ensemble):
         found = model.predictor.array(pixels, grid, id=id, probabilities=affordable, progress=progress)
         return found, None
