@@ -7,9 +7,10 @@ import math
 import tempfile
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,8 +68,9 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = _WARNINGS_ONLY
         known = engine.capi.onnxruntime_pybind11_state
+        self._open = partial(engine.InferenceSession, network, options, providers=["CPUExecutionProvider"])
         try:
-            self._session = engine.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+            self._session: Any = self._open()
         except tuple(getattr(known, name) for name in _REFUSALS) as wrong:
             raise DataError(
                 f"onnxruntime cannot read this network ({_first_line(wrong)})",
@@ -78,7 +80,8 @@ class OnnxRuntime:
         self._kind = np.uint8 if self._session.get_inputs()[0].type == _STORED else np.float32
         self._quietly = engine.RunOptions()
         self._quietly.log_severity_level = _SILENT  # what it would print is raised as well
-        self._batches = Batches("cpu", caught=(MemoryError, RuntimeError, known.Fail, known.RuntimeException))
+        failures = (MemoryError, RuntimeError, known.Fail, known.RuntimeException)
+        self._batches = Batches("cpu", caught=failures, freed=self._close)
         self.notes = self._batches.notes
 
     @classmethod
@@ -105,7 +108,13 @@ class OnnxRuntime:
         """
         return self._batches.run(required(batch, self._kind), self._forward)
 
+    def _close(self) -> None:
+        # Its arena keeps all it ever took, in pieces that fit no smaller batch: only closing gives them back.
+        self._session = None
+
     def _forward(self, part: np.ndarray) -> np.ndarray:
+        if self._session is None:
+            self._session = self._open()
         (answer,) = self._session.run(None, {_INPUT: part}, self._quietly)
         return answer
 
