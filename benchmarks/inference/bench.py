@@ -16,6 +16,8 @@ from worklist import DATA, OURS, THEIRS, UNET, Job, work_off  # noqa: E402
 WORK, ROAD = HERE / "work", HERE.parent / "main_road"
 SET, FOLD, MINUTES = "neu_seg", "2/5", 10
 EDGES = (4096, 16384, 32768)
+BYTES = '[{"scheme":"zero_one","low":0,"high":255}]'
+"""As the peer's: a picture of many images has another mean than each of them, and bytes may go in."""
 EXPORTS = ("onnx", "openvino", "onnx_int8", "openvino_int8")
 
 
@@ -27,12 +29,12 @@ def trained() -> list[Job]:
         (
             (UNET, "train", f"{data}", "--out", f"{run}", "--network", "mobile", "--minutes", f"{MINUTES}",
              "--fold", FOLD, "--overwrite", "--set", "inference.tile_size=[512,512]",
-             "--set", "inference.overlap_fraction=0.125"),
+             "--set", "inference.overlap_fraction=0.125", "--set", f"preparation.normalization={BYTES}"),
             (OURS, f"{HERE}/mosaic.py", "--data", f"{data}", "--split", f"{run / 'split.json'}",
              "--out", f"{WORK / 'picture'}"),
             *(
                 (UNET, "export", f"{run}", "--to", name.removesuffix("_int8"), "--out", f"{WORK / name}",
-                 "--overwrite", *(("--int8", f"{calibration}") if name.endswith("_int8") else ()))
+                 "--overwrite", "--uint8", *(("--int8", f"{calibration}") if name.endswith("_int8") else ()))
                 for name in EXPORTS
             ),
         ),

@@ -17,12 +17,14 @@ from duel import duel, medians, serve  # noqa: E402
 
 
 def tiles(folder: Path, size: int) -> Iterator[None]:
-    """One tile of noise through a model's runtime, over and over."""
+    """One tile of noise through a model's runtime, in the pixels it takes, over and over."""
     import unetkit as uk
 
     model = uk.load(folder)
     channels = len(model.plan.data.channels)
-    tile = np.random.default_rng(0).normal(size=(1, channels, size, size)).astype(np.float32)
+    tile = np.random.default_rng(0).integers(0, 256, (1, channels, size, size), np.uint8)
+    if model.plan.inference.network_input == "float32":
+        tile = tile.astype(np.float32) / 255
     while True:
         model.predictor.runtime.run(tile)
         yield

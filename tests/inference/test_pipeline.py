@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from unetkit.inference.pipeline import ahead
+from unetkit.inference.pipeline import ahead, passed_on
 
 
 def test_order_stays_and_no_more_than_the_depth_waits():
@@ -55,4 +55,69 @@ def test_closing_ends_the_maker_and_its_thread():
     assert next(running) == 1
     running.close()
     assert ended == [True]
+    assert threading.active_count() == before
+
+
+def test_the_maker_stays_in_its_thread_and_is_followed_in_order():
+    makers, made = set(), []
+
+    def items():
+        for number in range(20):
+            makers.add(threading.current_thread().name)
+            made.append(number)
+            yield number
+
+    def use(arriving):
+        found = []
+        for item in arriving:
+            assert len(made) - len(found) <= 2 + 2  # one is put, one is being made
+            found.append(item)
+        return threading.current_thread().name, found
+
+    name, found = passed_on(items(), use, depth=2)
+    assert makers == {threading.current_thread().name} != {name}
+    assert found == list(range(20))
+
+
+def test_a_maker_that_fails_stops_its_user_and_is_the_one_that_is_told():
+    before, seen = threading.active_count(), []
+
+    def items():
+        yield 1
+        raise KeyError("lost")
+
+    def use(arriving):
+        try:
+            seen.extend(arriving)
+        finally:
+            seen.append("stopped")
+
+    with pytest.raises(KeyError, match="lost"):
+        passed_on(items(), use, depth=1)
+    assert seen[-1] == "stopped"
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("wanted", [0, 3])
+def test_a_user_that_fails_or_has_enough_ends_the_maker(wanted):
+    before, made = threading.active_count(), []
+
+    def items():
+        for number in range(10**6):
+            made.append(number)
+            yield number
+
+    def use(arriving):
+        for _ in range(wanted):
+            next(arriving)
+        if not wanted:
+            raise OSError("full")
+        return "enough"
+
+    if wanted:
+        assert passed_on(items(), use, depth=2) == "enough"
+    else:
+        with pytest.raises(OSError, match="full"):
+            passed_on(items(), use, depth=2)
+    assert len(made) < 10**6
     assert threading.active_count() == before

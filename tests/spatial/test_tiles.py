@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from unetkit.spatial.tiles import Tiling, gaussian, starts, weights
+from unetkit.spatial.tiles import Tiling, frame, gaussian, starts, weights
 
 axes = some.lists(some.tuples(some.integers(1, 24), some.integers(1, 16)), min_size=1, max_size=3)
 overlaps = some.floats(0.0, 0.9)
@@ -82,3 +82,31 @@ def test_weights_equal_a_count_map_and_a_division():
 def test_one_tile_has_weight_exactly_one():
     ((_, weight),) = Tiling.over((5, 3), (8, 8), 0.5).weighted_boxes()
     assert np.array_equal(weight, np.ones((5, 3), np.float32))
+
+
+@given(
+    some.lists(some.tuples(some.integers(1, 12), some.integers(1, 6)), min_size=1, max_size=3),
+    some.floats(0, 0.9),
+)
+def test_lone_pixels_are_those_that_one_tile_covers_and_weigh_one(sizes, overlap):
+    shape, tile = zip(*sizes, strict=True)
+    tiling = Tiling.over(shape, tile, overlap)
+    covered = np.zeros(shape, int)
+    for box in tiling.boxes:
+        covered[box] += 1
+    for (box, weight), lone in zip(tiling.weighted_boxes(), tiling.lone_boxes(), strict=True):
+        alone = np.zeros(weight.shape, bool)
+        alone[lone] = True
+        np.testing.assert_array_equal(alone, covered[box] == 1)
+        assert (weight[alone] == 1).all()
+
+
+@given(some.lists(some.tuples(*[some.integers(0, 6)] * 3).map(sorted), min_size=1, max_size=3))
+def test_a_frame_and_what_it_goes_round_are_the_whole(sides):
+    shape = tuple(high for *_, high in sides)
+    inner = tuple(slice(start, stop) for start, stop, _ in sides)
+    seen = np.zeros(shape, int)
+    for box in frame(shape, inner):
+        seen[box] += 1
+    seen[inner] += 1
+    assert (seen == 1).all()

@@ -281,4 +281,6 @@ def raw_values(labels: np.ndarray, data: DataPlan) -> np.ndarray:
     """
     lowest, highest = min(data.label_values), max(data.label_values)
     kind = np.promote_types(np.min_scalar_type(lowest), np.min_scalar_type(highest))
+    if tuple(data.label_values) == tuple(range(len(data.label_values))):  # the usual case needs no table
+        return labels.astype(kind, copy=False)
     return np.array(data.label_values, dtype=kind)[labels]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unetkit.spatial.regions import components, sizes
+from unetkit.spatial.runs import runs
 
 LEAST_GAIN = 0.01
 """Mean Dice that a rule has to bring on the training cases, and a single object beyond the best minimum."""
@@ -47,14 +48,13 @@ def cleaned(
         return labels
     result = labels.copy()
     for index in sorted({*needed, *alone}):
-        mask = labels == index
-        numbered, count = components(mask)
-        if count:
-            pixels = sizes(numbered, count)
-            keep = pixels >= needed.get(index, 0)
+        found = runs(labels == index)
+        if found.count:
+            pixels = found.sizes
+            gone = pixels < needed.get(index, 0)
             if index in alone:
-                keep &= np.arange(count) == pixels.argmax()
-            result[mask] = np.where(keep[numbered[mask] - 1], index, 0)
+                gone |= np.arange(found.count) != pixels.argmax()
+            result.ravel()[found.of(gone)] = 0
     return result
 
 

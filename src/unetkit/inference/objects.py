@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from unetkit.spatial.regions import components, sizes
+from unetkit.spatial.runs import runs
 
 
 def cleaned_rows(
@@ -61,7 +61,7 @@ def cleaned_rows(
             band = np.frombuffer(file.read(count), kind).reshape(shape)
             result = band.copy()
             for index, objects in classes.items():
-                result[objects.small(number, band, stay[index])] = 0
+                result.ravel()[objects.gone(number, band, stay[index])] = 0
             yield result
 
 
@@ -78,16 +78,17 @@ class _Objects:
 
     def add(self, band: np.ndarray) -> None:
         """Number the parts of the next band and note which of them touch the band above."""
-        numbered, count = components(band == self._index)
+        found = runs(band == self._index)
+        numbered = found.numbered()
         self._before.append(self._count)
-        self._sizes.append(sizes(numbered, count))
+        self._sizes.append(found.sizes)
         first, last = (
             np.where(row > 0, row + np.int64(self._count), 0) for row in (numbered[0], numbered[-1])
         )
         if self._last is not None:
             self._pairs.append(_touching(self._last, first))
         self._last = last
-        self._count += count
+        self._count += found.count
 
     def believed(self, least: int, *, largest: bool) -> np.ndarray:
         """For each part, in order, whether the object that it belongs to stays."""
@@ -104,11 +105,11 @@ class _Objects:
             stay &= owner == owner[totals[owner].argmax()]
         return stay
 
-    def small(self, number: int, band: np.ndarray, stay: np.ndarray) -> np.ndarray:
-        """Mask of what has to go in a band, which is the one that ``add`` was given as ``number``."""
-        numbered, count = components(band == self._index)
+    def gone(self, number: int, band: np.ndarray, stay: np.ndarray) -> np.ndarray:
+        """Pixels that have to go in a band, which is the one that ``add`` was given as ``number``."""
+        found = runs(band == self._index)
         start = self._before[number]
-        return ~np.concatenate([[True], stay[start : start + count]])[numbered]
+        return found.of(~stay[start : start + found.count])
 
 
 def _touching(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from unetkit.inference.guided import guided_rows
 from unetkit.inference.large import RollingRows, label_rows
 from unetkit.inference.layout import Finish, layout, refuse_unfit
 from unetkit.inference.objects import cleaned_rows
-from unetkit.inference.pipeline import ahead
+from unetkit.inference.pipeline import ahead, passed_on
 from unetkit.inference.restore import to_original
 from unetkit.inference.screen import blank, tile_scores, worth_computing
 from unetkit.inference.stream import Box, Rows, asked_once, mirrored, tile_logits, watched
@@ -33,8 +33,6 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.runtimes import Runtime
 from unetkit.spatial.intensity import stored_pixels
 from unetkit.spatial.slices import Slices
-
-_BANDS_AHEAD = 2
 
 
 class Predictor:
@@ -111,15 +109,19 @@ class Predictor:
         scores = self._scores(lambda start, stop: pixels[:, start:stop], prepared, boxes, run, watch)
         tiles = self._tiles(lambda box: pixels[(slice(None), *box)], boxes, prepared.intensity, scores)
         watch.begin(f"tiles of {prepared.id}", len(boxes))
-        try:
-            bands = finish(watched(tile_logits(tiles, run, batch_size=self.inference.batch_size), watch))
-            found = to_original(
-                self._refined(bands, prepared),
+        answers = tile_logits(tiles, run, batch_size=self.inference.batch_size)
+
+        def added_up(answers: Iterable[np.ndarray | None]) -> Prediction:
+            return to_original(
+                self._refined(finish(watched(answers, watch)), prepared),
                 prepared,
                 order=self.preparation.order_label,
                 separate_axis=self.preparation.separate_axis,
                 probabilities=probabilities,
             )
+
+        try:  # one tile has nothing to wait for
+            found = passed_on(answers, added_up, depth=1) if len(boxes) > 1 else added_up(answers)
         finally:
             watch.end()
             self._tell(progress)
@@ -143,8 +145,8 @@ class Predictor:
     ) -> np.ndarray:
         """Predict an image that stays in its file: rows are read, predicted and written while others wait.
 
-        The labels are those of ``sample`` for the same image in memory, bit for bit. One thread reads, one
-        computes, and the caller's writes. Memory is (width of the image × rows of a tile), and with
+        The labels are those of ``sample`` for the same image in memory, bit for bit. One thread reads, the
+        caller's computes, one adds up and writes. Memory is (width of the image × rows of a tile), and with
         ``inference.minimum_pixels`` a few numbers per object.
 
         Args:
@@ -167,19 +169,22 @@ class Predictor:
         scores = self._scores(sample.rows, sample, boxes, run, watch)
         tiles = ahead(self._tiles(RollingRows(sample.rows), boxes, sample.intensity, scores), depth=2 * size)
         share = math.prod(sample.shape) / len(boxes)
-        answers = watched(tile_logits(tiles, run, batch_size=size), watch, pixels=share)
         counts = np.zeros(len(self.data.classes), np.int64)
+
+        def written(answers: Iterable[np.ndarray | None]) -> None:
+            bands = finish(watched(answers, watch, pixels=share))
+            clean = cleaned_rows(
+                label_rows(bands, sample.placement, sample.id),
+                self.inference.minimum_pixels,
+                folder,
+                largest_only=self.inference.largest_only,
+            )
+            write(_counted(clean, counts))
+
         watch.begin(f"tiles of {sample.id}", len(boxes))
         try:
-            labels = label_rows(finish(answers), sample.placement, sample.id)
-            with closing(tiles), closing(ahead(labels, depth=_BANDS_AHEAD)) as rows:
-                clean = cleaned_rows(
-                    rows,
-                    self.inference.minimum_pixels,
-                    folder,
-                    largest_only=self.inference.largest_only,
-                )
-                write(_counted(clean, counts))
+            with closing(tiles):
+                passed_on(tile_logits(tiles, run, batch_size=size), written, depth=2)
         finally:
             watch.end()
             self._tell(progress)

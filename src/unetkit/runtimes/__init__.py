@@ -29,7 +29,7 @@ class Runtime(Protocol):
         ...
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """``(B, C, *S)`` float32 → logits ``(B, K, *S)`` float32, for any size ``*S``.
+        """``(B, C, *S)`` float32 → logits ``(B, K, *S)`` float32, for any size ``*S``; an array of its own.
 
         A row that runs files takes uint8, or answers class ids ``(B, *S)``, where its file does: the plan's
         ``inference.network_input`` and ``inference.network_output`` say so.

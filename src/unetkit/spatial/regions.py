@@ -15,6 +15,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from unetkit.spatial.runs import runs
+
 Box = tuple[tuple[int, int], ...]
 
 _NEAR_STEPS = 60
@@ -46,10 +48,8 @@ def components(mask: np.ndarray, *, connectivity: Literal["face", "full"] = "ful
         >>> components(np.array([[1, 0], [0, 1]], bool), connectivity="face")[1]
         2
     """
-    reach = 1 if connectivity == "face" else mask.ndim
-    numbered = np.empty(mask.shape, np.int32)
-    count = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, reach), output=numbered)
-    return numbered, int(count)  # pyright: ignore[reportArgumentType] - with output given it is the count
+    found = runs(mask, connectivity=connectivity)
+    return found.numbered(), found.count
 
 
 def sizes(numbered: np.ndarray, count: int) -> np.ndarray:

@@ -124,3 +124,47 @@ class Tiling:
         """Each tile's place and its weight ``(*P)`` float32, in the order of ``boxes``."""
         for box, windows in zip(self.boxes, itertools.product(*self.windows), strict=True):
             yield box, reduce(np.multiply.outer, windows)
+
+    def lone_boxes(self) -> Iterator[tuple[slice, ...]]:
+        """Within each tile, in the order of ``boxes``, the pixels that no other tile covers; may be empty.
+
+        Their weight is exactly 1.
+
+        Example:
+            >>> [box[0].start for box in Tiling.over((6,), (4,), 0.5).lone_boxes()]
+            [0, 2]
+        """
+        axes = []
+        for first, size in zip(self.starts, self.tile, strict=True):
+            ends = [0, *(start + size for start in first)]
+            following = [*first[1:], first[-1] + size]
+            axes.append(
+                tuple(
+                    slice(max(end - start, 0), max(nearest - start, 0))
+                    for start, end, nearest in zip(first, ends, following, strict=False)
+                )
+            )
+        yield from itertools.product(*axes)
+
+
+def frame(shape: tuple[int, ...], inner: tuple[slice, ...]) -> list[tuple[slice, ...]]:
+    """Boxes that together are a box without an inner one, each pixel once.
+
+    Args:
+        shape: Of the outer box.
+        inner: Start and stop per axis; where it has no pixel, the outer box is the answer.
+
+    Example:
+        >>> [[(side.start, side.stop) for side in box] for box in frame((4, 4), (slice(0, 3), slice(1, 4)))]
+        [[(3, 4), (0, 4)], [(0, 3), (0, 1)]]
+    """
+    whole = tuple(slice(0, length) for length in shape)
+    if any(side.start >= side.stop for side in inner):
+        return [whole]
+    boxes, rest = [], list(whole)
+    for axis, side in enumerate(inner):
+        for part in (slice(0, side.start), slice(side.stop, shape[axis])):
+            if part.start < part.stop:
+                boxes.append((*rest[:axis], part, *rest[axis + 1 :]))
+        rest[axis] = side
+    return boxes
