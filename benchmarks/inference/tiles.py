@@ -15,6 +15,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from duel import duel, medians, serve  # noqa: E402
 
+BLOCK = 20
+"""Tiles in a row: a side that was stopped needs some before its threads and caches are warm again."""
+
 
 def tiles(folder: Path, size: int) -> Iterator[None]:
     """One tile of noise through a model's runtime, in the pixels it takes, over and over."""
@@ -34,7 +37,7 @@ def main() -> None:
     """Time all, in turn; prints one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--side", type=Path, help="serve this model")
     given = parser.parse_args()
@@ -46,8 +49,8 @@ def main() -> None:
     for pair in given.model:
         name, _, folder = pair.partition("=")
         sides[name] = [sys.executable, __file__, *size, "--side", folder]
-    rows = duel(sides, turns=given.turns, block=5)
-    print(json.dumps({"tile": given.size, "tiles_each": 5 * given.turns, **medians(rows, "tile")}))
+    rows = duel(sides, turns=given.turns, block=BLOCK)
+    print(json.dumps({"tile": given.size, "tiles_each": BLOCK * given.turns, **medians(rows, "tile")}))
 
 
 if __name__ == "__main__":

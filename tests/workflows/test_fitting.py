@@ -10,6 +10,7 @@ from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout
+from unetkit.runtimes.pytorch import PytorchRuntime
 from unetkit.workflows import fitting
 from unetkit.workflows.fitting import FITTING_SHARE, _deadline, _layout, spread
 from unetkit.workflows.train import train
@@ -92,3 +93,28 @@ def test_a_layout_that_is_asked_for_on_resume_is_used(tmp_path):
     assert _layout(network, plan, run, here, resume=True).precision == "bfloat16"
     exact = plan.with_values({"training.precision": "float32", "training.memory_format": "contiguous"})
     assert _layout(network, exact, run, here, resume=True) == Layout("float32", "contiguous")
+
+
+@pytest.mark.parametrize("seconds_per_tile", [0.0, 0.4])
+def test_a_budget_that_has_no_room_for_validations_is_spent_on_learning(
+    wafers, tiny, tmp_path, monkeypatch, seconds_per_tile
+):
+    said: list[str] = []
+
+    class Told(Quiet):
+        def say(self, text):
+            said.append(text)
+
+    class Slow(PytorchRuntime):
+        def run(self, batch):
+            time.sleep(seconds_per_tile)
+            return super().run(batch)
+
+    monkeypatch.setattr(fitting, "PytorchRuntime", Slow)
+    changes = {**tiny, "training.steps": "0", "training.minutes": "0.12", "inference.fit_cases": "0"}
+    run = train(wafers, tmp_path / "run", changes=changes, progress=Told())
+    events = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
+    judged = [event for event in events if event["event"] == "validation"]
+    told = [text for text in said if "predicting one held-out image takes about" in text]
+    assert (not judged, len(told)) == ((True, 1) if seconds_per_tile else (False, 0))
+    assert run.scores is not None

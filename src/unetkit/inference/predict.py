@@ -280,6 +280,14 @@ class Predictor:
         """
         refuse_other_image(self.data, shape, where)
 
+    def boxes(self, shape: tuple[int, ...]) -> Sequence[Box]:
+        """The tiles in which a prepared image is predicted.
+
+        Args:
+            shape: ``*S`` of the prepared image.
+        """
+        return self._layout(shape, self._asker(mirror=False), mirror=False)[0]
+
     def screen(self, prepared: Sample) -> tuple[Sequence[Box], np.ndarray]:
         """What the first look at low resolution makes of a prepared sample.
 

@@ -39,6 +39,8 @@ SETTLING_STEPS = 8
 """Batches on which batch norms are settled that a file of weights had folded away."""
 MATCHING_PATCHES = 256
 """Patches on which norm statistics are gathered anew; some hundreds tell a mean and a variance."""
+VALIDATING_SHARE, VALIDATIONS = 0.15, 4
+"""Share of a time budget that validations may take, and how many of them it has to be enough for."""
 FITTING_SHARE = 0.02
 """Share of a time budget kept for fitting object sizes after the last step."""
 
@@ -82,6 +84,10 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
     """
     plan, run = ready.plan, ready.run
     network, batches, device, layout = _begun(ready, wishes, progress=progress)
+    deadline = _deadline(plan, run, started, resume=wishes.resume, progress=progress)
+    cases = spread(ready.held_out, plan.training.validate_cases)
+    if deadline is not None:
+        cases = _affordable(ready, network, device, layout, cases, until=deadline, progress=progress)
     task = Task(
         network=network,
         objective=build_objective(plan.objective, layout, recall_past(ready, device, layout)),
@@ -89,19 +95,11 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
         training=plan.training,
         layout=layout,
         device=device,
-        validate=validation(
-            ready, network, device, layout, cases=spread(ready.held_out, plan.training.validate_cases)
-        ),
+        validate=validation(ready, network, device, layout, cases=cases),
     )
     begun = time.monotonic()
     with _short_of_memory(plan, run):
-        outcome = fit(
-            task,
-            run,
-            deadline=_deadline(plan, run, started, resume=wishes.resume, progress=progress),
-            resume=wishes.resume,
-            progress=progress,
-        )
+        outcome = fit(task, run, deadline=deadline, resume=wishes.resume, progress=progress)
     seconds = {**ready.seconds, "training": time.monotonic() - begun}
     progress.say(f"trained {outcome.step} steps")
     return Trained(ready, network.eval(), device, layout, outcome, seconds)
@@ -278,6 +276,48 @@ def validation(
         return {"dice": float(np.mean(list(means.values()))), **facts} if means else {}
 
     return validate
+
+
+def _affordable(
+    ready: Ready,
+    network: nn.Module,
+    device: torch.device,
+    layout: Layout,
+    cases: tuple[Case, ...],
+    *,
+    until: float,
+    progress: Progress,
+) -> tuple[Case, ...]:
+    """As many cases as a time budget has room for, judged by one of them: a large image takes seconds.
+
+    Where there is no room for one, training goes on without looking: the budget is for learning, and every
+    held-out case is measured after it.
+    """
+    if not cases:
+        return cases
+    plan = ready.plan
+    begun = time.monotonic()
+    shape = ready.cache.get(cases[0]).pixels.shape[1:]
+    reading = time.monotonic() - begun
+    runtime = PytorchRuntime(network, device, layout)
+    boxes = Predictor(runtime, plan.data, plan.preparation, plan.inference).boxes(shape)
+    tile = (side.stop - side.start for side in boxes[0])
+    slices = Slices.of(plan.data)
+    seen = tuple(tile) if slices is None else slices.in_plane(tuple(tile))
+    given = np.zeros((1, plan.data.input_channels, *seen), np.float32)
+    runtime.run(given)
+    begun = time.monotonic()
+    runtime.run(given)
+    each = reading / VALIDATIONS + len(boxes) * (time.monotonic() - begun)
+    room = VALIDATING_SHARE / VALIDATIONS * max(0.0, until - time.monotonic())
+    if each <= room:
+        return spread(cases, min(len(cases), int(room / each)))
+    left = plan.training.minutes
+    progress.say(
+        f"note: predicting one held-out image takes about {each:.2g} s, too long to look at some while "
+        f"training for {left:g} minutes; all are measured at the end"
+    )
+    return ()
 
 
 def to_fit(plan: Plan) -> bool:
