@@ -75,6 +75,15 @@ EnsembleOut = Annotated[Path, typer.Option("--out", "-o", help="The new folder; 
 EnsembleOverwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what was put together in the folder.")
 ]
+Previous = Annotated[
+    Path | None,
+    typer.Option(
+        "--previous",
+        metavar="RUN",
+        help="Train the second stage of a cascade; RUN is the first one, trained with --fold all/n and "
+        "--set data.cascade=low.",
+    ),
+]
 Cache = Annotated[
     Path | None, typer.Option("--cache", help="Keep prepared samples here, for other runs too.")
 ]
@@ -118,6 +127,7 @@ def train(
     planning: Planning,
     plan: PlanFile = None,
     init: Init = None,
+    previous: Previous = None,
     compare: Compare = None,
     seeds: Seeds = 1,
     resume: Resume = False,
@@ -132,6 +142,7 @@ def train(
         **planning.settings(),
         "plan": plan,
         "init": init,
+        "previous": previous,
         "resume": resume,
         "overwrite": overwrite,
         "cache": cache,

@@ -107,6 +107,7 @@ def load_entry(entry: Path, id: str) -> Sample | None:
         record.intensity,
         arrays.get("readers"),
         record.reader_count,
+        arrays.get("previous"),
     )
 
 
@@ -125,7 +126,7 @@ def _write(folder: Path, sample: Sample) -> None:
     """Write the arrays, then the record that says how long they are; everything reaches the disk."""
     classes = sorted(sample.foreground)
     arrays = {"pixels.npy": sample.pixels, "label.npy": sample.label, "known.npy": sample.known}
-    arrays["readers.npy"] = sample.readers
+    arrays |= {"readers.npy": sample.readers, "previous.npy": sample.previous}
     if classes:
         small = np.uint32 if sample.pixels[0].size <= np.iinfo(np.uint32).max else np.int64
         places = np.concatenate([sample.foreground[value] for value in classes])

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from unetkit.data.augment import Moves, change_intensities, decode, draw_moves, mirror, move
+from unetkit.data.cascade import network_input, refuse_mixed
+from unetkit.data.cascade_augment import change_previous
 from unetkit.data.mix import mix, mixes, vote_shares
 from unetkit.data.readers import count_votes, draw_readers, refuse_readers
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.plan import AugmentationPlan, TrainingPlan
 from unetkit.spatial.grid import mirrors_edges
-from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.slices import Slices
 
 _TRIES, _VOTES = 16, -1
@@ -106,6 +107,7 @@ class Batches:
         self._device = device
         self._ahead = ahead if ahead is not None else 0 if device.type == "cpu" else 2
         self._slices = slices
+        self._previous = classes - 1 if samples[0].previous is not None else 0
         # Places are drawn in the volume, where the patch of a network over the plane is one slice thick.
         self._patch = np.asarray(slices.in_volume(training.patch_size) if slices else training.patch_size)
         holders = {
@@ -137,8 +139,8 @@ class Batches:
         generator = torch.Generator().manual_seed(int(seed))
         moves = draw_moves(self._augmentation, batch=plan.batch_size, patch_size=size, generator=generator)
         picks = self._read_by(self._picks(step), step)
-        channels = picks[0].sample.pixels.shape[0]
-        pixels = np.empty((len(picks), channels, *size), np.float32)
+        own = picks[0].sample.pixels.shape[0]
+        pixels = np.empty((len(picks), own + self._previous, *size), np.float32)
         coded = np.empty((len(picks), *size), np.int64)
         for item, pick in enumerate(picks):
             if item not in moves.moving:
@@ -149,7 +151,9 @@ class Batches:
             move(image, ids, moves, sources=(self._put(source), self._put(source_ids)), centres=centres)
         mirror(image, ids, moves)
         alike = self._slices.count if self._slices else 1
-        change_intensities(image, self._augmentation, generator=generator, alike=alike)
+        change_intensities(image[:, :own], self._augmentation, generator=generator, alike=alike)
+        if self._previous:
+            change_previous(image[:, own:], self._augmentation, generator=generator)
         cases = tuple(pick.sample.id for pick in picks)
         if plan.readers == "soft":
             votes, known = decode(ids)
@@ -243,7 +247,8 @@ class Batches:
             high = np.clip(high, low + 1, shapes)
         sizes = high - low
         most = tuple(int(size) for size in sizes.max(0))
-        pixels = np.zeros((len(picks), picks[0].sample.pixels.shape[0], *most), np.float32)
+        channels = picks[0].sample.pixels.shape[0] + self._previous
+        pixels = np.zeros((len(picks), channels, *most), np.float32)
         coded = np.zeros((len(picks), *most), np.int64)
         for item, (pick, begin, size) in enumerate(zip(picks, low, sizes, strict=True)):
             used = tuple(slice(0, int(length)) for length in size)
@@ -271,7 +276,7 @@ class Batches:
 
     def _release(self, sample: Sample) -> None:
         if self._let_go:
-            for array in (sample.pixels, sample.label, sample.known, sample.readers):
+            for array in (sample.pixels, sample.label, sample.known, sample.readers, sample.previous):
                 _forget(array)
 
     def _put(self, array: np.ndarray) -> Tensor:
@@ -281,6 +286,7 @@ class Batches:
 def _refuse(samples: Sequence[Sample], training: TrainingPlan, classes: int, slices: Slices | None) -> None:
     if not samples:
         raise DataError("there is no case to train on", cure="add labelled cases, or choose fewer folds")
+    refuse_mixed(samples)
     for sample in samples:
         axes = len(training.patch_size) + (slices is not None)
         if sample.pixels.ndim - 1 != axes:
@@ -319,15 +325,17 @@ def _read(pick: _Pick, start: np.ndarray, pixels: np.ndarray, coded: np.ndarray)
     source = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
     into = tuple(slice(int(first), int(last)) for first, last in zip(low - start, high - start, strict=True))
     whole = bool((high - low == size).all())
+    previous = len(pixels) - len(sample.pixels)
     if whole:
-        pixels[...] = apply_intensity(sample.pixels[(slice(None), *source)], sample.intensity)
+        pixels[...] = network_input(sample, lambda array: array[(slice(None), *source)], previous)
     elif mirrors_edges(len(shape)):
         lines = [_reflected(first, n, length) for first, n, length in zip(start, size, shape, strict=True)]
-        pixels[...] = apply_intensity(_gathered(sample.pixels, lines), sample.intensity)
+        pixels[...] = network_input(sample, lambda array: _gathered(array, lines), previous)
     else:
         pixels[...] = 0
-        inside = apply_intensity(sample.pixels[(slice(None), *source)], sample.intensity)
-        pixels[(slice(None), *into)] = inside
+        pixels[(slice(None), *into)] = network_input(
+            sample, lambda array: array[(slice(None), *source)], previous
+        )
     if not whole or sample.label is None:
         coded[...] = 0
     if sample.label is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit.data.cascade import prepare_previous, read_previous
 from unetkit.data.entries import load_entry, store_entry, sweep_parts
 from unetkit.data.foreground import foreground
 from unetkit.data.formats import files_of
@@ -28,7 +29,7 @@ CACHE_VERSION = 1
 
 _ATTEMPTS = 3
 # How the network sees a prepared volume, which changes nothing in it.
-_OF_THE_NETWORK = {"slice_axis", "context_slices"}
+_OF_THE_NETWORK = {"slice_axis", "context_slices", "cascade"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ def prepare(case: Case, data: DataPlan, preparation: PreparationPlan) -> Sample:
             )
         label = _Label(ids, known)
     sample = _prepared(pixels, grid, label, preparation, id=case.id)
+    if case.previous is not None:
+        said = prepare_previous(read_previous(case.previous, data), sample, preparation)
+        sample = replace(sample, previous=said)
     if case.readers is None:
         return sample
     marks = prepare_marks(read_marks(case), sample, preparation)
@@ -164,6 +168,8 @@ class Cache:
         read = (
             {} if case.readers is None else {"readers": [self._digests_of(case.readers), case.reader_count]}
         )
+        if case.previous is not None:
+            read["previous"] = [self._digests_of(case.previous)]
         facts = {
             "version": CACHE_VERSION,
             "files": [self._digests_of(path) for path in files],

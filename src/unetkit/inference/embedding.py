@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from unetkit.data.cascade import network_input
 from unetkit.networks.unet import UNet
 from unetkit.records.case import Sample
-from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.slices import Slices
 
 
@@ -41,7 +41,8 @@ def embed(
         slice(max(0, (length - size) // 2), max(0, (length - size) // 2) + size)
         for length, size in zip(sample.pixels.shape[1:], patch_size, strict=True)
     )
-    patch = apply_intensity(sample.pixels[(slice(None), *middle)], sample.intensity)
+    previous = 0 if sample.previous is None else network.classes - 1
+    patch = network_input(sample, lambda array: array[(slice(None), *middle)], previous)
     with torch.no_grad():
         device = next(network.parameters()).device
         shown = torch.from_numpy(np.ascontiguousarray(patch, np.float32))[None].to(device)

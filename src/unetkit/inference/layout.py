@@ -102,6 +102,12 @@ def refuse_unfit(data: DataPlan, inference: InferencePlan) -> None:
             f"the model has {len(data.classes) - 1} foreground classes",
             cure="give one per class, as 'unet screen' finds them",
         )
+    if inference.screen_factor and data.cascade == "full":
+        raise UsageError(
+            f"inference.screen_factor is {inference.screen_factor}, but this network is the second stage of "
+            "a cascade, whose first stage is a first look already",
+            cure="set inference.screen_factor to 0",
+        )
     if inference.screen_factor and data.slice_axis is not None:
         raise UsageError(
             f"inference.screen_factor is {inference.screen_factor}, but this network sees slice by slice, "

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.data.labels import read_pixels, refuse_other_image
-from unetkit.data.prepare import prepare_pixels
+from unetkit.data.cascade import with_previous
+from unetkit.data.labels import refuse_other_image
 from unetkit.data.windows import WindowedSample
 from unetkit.errors import UsageError
 from unetkit.inference.cleanup import cleaned
@@ -19,6 +19,7 @@ from unetkit.inference.crf import refined_rows
 from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, tile_input, votes
 from unetkit.inference.exact import Reach, probe
 from unetkit.inference.guided import guided_rows
+from unetkit.inference.inputs import Inputs, refuse_without_previous
 from unetkit.inference.large import RollingRows, label_rows
 from unetkit.inference.layout import Finish, layout, refuse_unfit
 from unetkit.inference.objects import cleaned_rows
@@ -43,6 +44,8 @@ class Predictor:
         data: Channels and classes.
         preparation: How pixels become network inputs.
         inference: Tiles, batches, mirrors.
+        previous: The first stage of a cascade; without it a second stage answers only what comes with the
+            first one's answer.
 
     Raises:
         UsageError: The tile size or a mirror axis does not fit the number of axes the network sees, slices
@@ -61,7 +64,13 @@ class Predictor:
     """
 
     def __init__(
-        self, runtime: Runtime, data: DataPlan, preparation: PreparationPlan, inference: InferencePlan
+        self,
+        runtime: Runtime,
+        data: DataPlan,
+        preparation: PreparationPlan,
+        inference: InferencePlan,
+        *,
+        previous: Predictor | None = None,
     ) -> None:
         self._slices = Slices.of(data)
         refuse_unfit(data, inference)
@@ -70,8 +79,14 @@ class Predictor:
         self.data = data
         self.preparation = preparation
         self.inference = inference
+        self.inputs = Inputs(data, preparation, previous)
         self._told = 0
         self._reaches: dict[tuple[tuple[int, ...], bool], tuple[Reach, ...]] = {}
+
+    def with_inference(self, inference: InferencePlan) -> Predictor:
+        """The same network, after the same first stage, with other values of the inference."""
+        first = self.inputs.previous
+        return Predictor(self.runtime, self.data, self.preparation, inference, previous=first)
 
     def sample(
         self,
@@ -98,16 +113,21 @@ class Predictor:
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
             ResourceError: The image is too large for the refinement that the plan asks for.
-            UsageError: Probabilities are wanted of a network that answers classes.
+            UsageError: Probabilities are wanted of a network that answers classes, or the answer of the
+                first stage of a cascade is missing.
         """
         if probabilities:
             refuse_probabilities(self.inference)
         self.check(prepared.pixels.shape, prepared.id)
+        if prepared.previous is None:
+            refuse_without_previous(self.data)
         pixels, run = prepared.pixels, self._asker(mirror)
         boxes, finish = self._layout(pixels.shape[1:], run, mirror=mirror)
         watch = progress if progress is not None and len(boxes) > 1 else Quiet()
         scores = self._scores(lambda start, stop: pixels[:, start:stop], prepared, boxes, run, watch)
         tiles = self._tiles(lambda box: pixels[(slice(None), *box)], boxes, prepared.intensity, scores)
+        if prepared.previous is not None and self.data.cascade == "full":
+            tiles = with_previous(tiles, boxes, prepared.previous, self.data.previous_channels)
         watch.begin(f"tiles of {prepared.id}", len(boxes))
         answers = tile_logits(tiles, run, batch_size=self.inference.batch_size)
 
@@ -161,7 +181,9 @@ class Predictor:
 
         Raises:
             DataError: As ``sample``, or the file is damaged at some row.
+            UsageError: It is the second stage of a cascade, whose first stage sees the image as a whole.
         """
+        refuse_without_previous(self.data)
         self.check((sample.source.channels, *sample.shape), sample.id)
         run, size = self._asker(mirror), self.inference.batch_size
         boxes, finish = self._layout(sample.shape, run, mirror=mirror)
@@ -233,9 +255,7 @@ class Predictor:
         Raises:
             DataError: A file is missing or damaged, or does not have the model's channels or axes.
         """
-        pixels, grid = read_pixels(case, self.data)
-        self.check(pixels.shape, ", ".join(map(str, case.images)))
-        sample = prepare_pixels(pixels, grid, self.preparation, id=case.id)
+        sample = self.inputs.case(case, mirror=mirror, progress=progress)
         return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def array(
@@ -265,7 +285,8 @@ class Predictor:
         if pixels.ndim == self.data.rank:
             pixels = pixels[None]
         self.check(pixels.shape, id)
-        sample = prepare_pixels(pixels, grid or Grid.plain(self.data.rank), self.preparation, id=id)
+        place = grid or Grid.plain(self.data.rank)
+        sample = self.inputs.array(pixels, place, id=id, mirror=mirror, progress=progress)
         return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def check(self, shape: tuple[int, ...], where: str) -> None:

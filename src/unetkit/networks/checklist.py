@@ -54,7 +54,7 @@ def _input(known: Known) -> str:
     data, plan = known.plan.data, known.plan.preparation
     spacing = " × ".join(f"{step:g}" if step else "any" for step in plan.spacing_mm)
     words = f"images with {data.rank} axes and the channels {', '.join(data.channels)} ({data.pixels})"
-    if data.slice_axis is not None:
+    if data.slice_axis is not None or data.cascade == "full":
         words += f", seen {data.sight}"
     return f"{words}, brought to {spacing} mm" if spacing else words
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from unetkit.errors import DataError, UsageError
 from unetkit.networks.card import model_card
-from unetkit.records.files import atomic
+from unetkit.records.files import atomic, atomic_folder, sha256
 from unetkit.records.plan import Plan
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
@@ -32,6 +33,9 @@ PLAN, WEIGHTS, SCORES, CARD, SEAL = (
     "model_card.md",
     "model.json",
 )
+PREVIOUS = "previous"
+"""Where the first stage of a cascade lies in the folder of the second: a model folder of its own."""
+_COPIED = (PLAN, WEIGHTS, SEAL, SCORES, CARD)
 _PACKAGES = ("unetkit", "torch", "numpy", "safetensors")
 _RESTORE = "copy the model folder anew from where it was made, or train again"
 
@@ -48,12 +52,14 @@ class Seal(Saved):
         parameters: Number of learned values.
         packages: Package (or ``python``) to version, at the time of saving.
         facts: What else is worth knowing, as label to text.
+        previous_sha256: Of the ``model.json`` of the first stage, where this is the second one of a cascade.
     """
 
     version: int = 1
     plan_sha256: str
     weights_sha256: str
     parameters: int
+    previous_sha256: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
     facts: dict[str, str] = Field(default_factory=dict)
 
@@ -82,6 +88,7 @@ def save_model(
     *,
     scores: Scores | None = None,
     facts: Mapping[str, str] | None = None,
+    previous: Path | None = None,
 ) -> None:
     """Write a model folder; every file is written whole before the first one takes its place.
 
@@ -91,11 +98,21 @@ def save_model(
         plan: The plan.
         scores: How good it was measured to be.
         facts: What else belongs on the card, as label to text.
+        previous: Model folder of the first stage of a cascade, which is copied; None where there is none.
 
     Raises:
+        UsageError: The plan is that of a second stage, and there is no first one, or the other way round.
+        DataError: The first stage is damaged.
         ResourceError: The disk is full or the folder cannot be written; a model that was there is untouched.
     """
     import safetensors.torch
+
+    if (plan.data.cascade == "full") != (previous is not None):
+        raise UsageError(
+            f"data.cascade is {plan.data.cascade}, and {'no' if previous is None else 'a'} first stage comes "
+            "with it",
+            cure="give the first stage of a cascade with its second one, and only there",
+        )
 
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     plan_bytes, weights = plan.to_json().encode(), safetensors.torch.save(state)
@@ -106,6 +123,7 @@ def save_model(
         parameters=sum(value.numel() for value in network.parameters()),
         packages=_versions(),
         facts=facts,
+        previous_sha256="" if previous is None else copy_previous(previous, folder / PREVIOUS),
     )
     files = {SEAL: seal.to_json().encode(), CARD: model_card(plan, scores, facts).encode(), PLAN: plan_bytes}
     if scores is not None:
@@ -118,6 +136,53 @@ def save_model(
             file.flush()
     if scores is None:
         (folder / SCORES).unlink(missing_ok=True)
+
+
+def copy_previous(source: Path, target: Path) -> str:
+    """Copy the first stage of a cascade into the folder of the second one, whole or not at all.
+
+    Args:
+        source: Its model folder.
+        target: Where it goes.
+
+    Returns:
+        What names it: the SHA-256 of its ``model.json``.
+
+    Raises:
+        DataError: It is damaged.
+        ResourceError: The disk is full or the folder cannot be written.
+    """
+    with atomic_folder(target) as part:
+        for name in _COPIED:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, part / name)
+        read_model(part)  # what was hashed is what is written
+        return sha256(part / SEAL)
+
+
+def previous_folder(folder: Path) -> Path | None:
+    """The first stage of a cascade, when it is the one the second stage was trained with.
+
+    Args:
+        folder: Of the second stage.
+
+    Returns:
+        Its model folder; None for a model that is alone.
+
+    Raises:
+        DataError: It is missing, or another one.
+    """
+    digest = read_seal(folder).previous_sha256
+    if not digest:
+        return None
+    path = folder / PREVIOUS / SEAL
+    if not path.is_file() or sha256(path) != digest:
+        raise DataError(
+            "the first stage of this cascade is missing or not the one that was saved (SHA-256 differs)",
+            cure=_RESTORE,
+            where=folder / PREVIOUS,
+        )
+    return path.parent
 
 
 def read_plan(folder: Path) -> Plan:

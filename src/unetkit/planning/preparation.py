@@ -21,14 +21,22 @@ AS_IT_COMES = 0.0
 """The planned spacing of an axis that is not resampled."""
 
 
-def prepare_for(fingerprint: Fingerprint, slices: Slices | None = None) -> tuple[PreparationPlan, Reasons]:
+def prepare_for(
+    fingerprint: Fingerprint,
+    slices: Slices | None = None,
+    *,
+    spacing_mm: tuple[float, ...] = (),
+    why: str = "",
+) -> tuple[PreparationPlan, Reasons]:
     """Cropping, resampling and normalisation.
 
     Args:
         fingerprint: The data set.
         slices: How a network over the plane sees volumes; across slices nothing is resampled then.
+        spacing_mm: The spacing to bring images to; empty: by the rules.
+        why: Its reason.
     """
-    spacing, why_spacing = _spacing(fingerprint)
+    spacing, why_spacing = (spacing_mm, why) if spacing_mm else _spacing(fingerprint)
     separate = coarse_axis(spacing) if spacing else None
     if spacing and slices is not None:
         separate = None if separate == slices.axis else separate

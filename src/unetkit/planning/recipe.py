@@ -29,6 +29,8 @@ _SHORT_MINUTES, _FEW_PASSES, _TINY_SET = 60.0, 200.0, 50
 _MIXED = ("mixup", "mixup_alpha", "cutmix", "cutmix_alpha", "copy_paste")
 _CRF = tuple(key for key in InferencePlan.model_fields if key.startswith("crf_") and key != "crf_steps")
 _SCREEN = ("screen_factor", "screen_thresholds")
+_CASCADE = tuple(key for key in AugmentationPlan.model_fields if key.startswith("cascade_"))
+_MORPHOLOGY, _REMOVAL = 0.4, 0.2
 _INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
 _WHOLE_PICTURE = 1_500_000
 
@@ -64,13 +66,16 @@ def lose(fingerprint: Fingerprint, *, sliced: bool = False) -> tuple[ObjectivePl
     return ObjectivePlan(losses=losses), under("objective", reasons)
 
 
-def augment_for(terms: Terms, choice: Choice, *, minutes: float) -> tuple[AugmentationPlan, Reasons]:
+def augment_for(
+    terms: Terms, choice: Choice, *, minutes: float, cascade: bool = False
+) -> tuple[AugmentationPlan, Reasons]:
     """nnU-Net's augmentation, lighter where the time allows only a few passes over the data.
 
     Args:
         terms: The data set.
         choice: Patch, batch and steps.
         minutes: Time budget, 0 for none.
+        cascade: Whether the network sees the answer of a first stage.
     """
     degrees, why_degrees = _rotation(terms, choice.candidate.shape.patch)
     passes = _passes(terms, choice)
@@ -82,8 +87,12 @@ def augment_for(terms: Terms, choice: Choice, *, minutes: float) -> tuple[Augmen
         rotation_degrees=degrees,
         elastic=elastic,
         flip_axes=() if still else tuple(range(terms.rank)),
+        cascade_morphology=_MORPHOLOGY if cascade else 0.0,
+        cascade_removal=_REMOVAL if cascade else 0.0,
     )
     reasons = dict.fromkeys(type(plan).model_fields, "nnU-Net's value.")
+    if not cascade:
+        reasons |= dict.fromkeys(_CASCADE, "Off: there is no answer of a first stage to change.")
     reasons |= dict.fromkeys(_MIXED, "Off: mixing patches is to be chosen by hand, and measured.")
     if light:
         plan = plan.model_copy(update={name: round(getattr(plan, name) / 2, 3) for name in _INTENSITY})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unetkit.errors import UsageError
@@ -18,8 +19,8 @@ from unetkit.planning.budget import (
     most_patches,
     nnunet,
 )
+from unetkit.planning.cascade import prepare_stage
 from unetkit.planning.cost import TRAINING_OPERATIONS, Cost
-from unetkit.planning.preparation import prepare_for, terms_of
 from unetkit.planning.recipe import (
     Reasons,
     augment_for,
@@ -47,6 +48,7 @@ def plan(
     device: str = "cpu",
     cost: Cost | None = None,
     wanted: Wanted | None = None,
+    spacing_mm: Sequence[float] = (),
 ) -> Plan:
     """Decide everything about a training, starting from nnU-Net's rules.
 
@@ -58,16 +60,15 @@ def plan(
         device: ``cpu``, ``cuda``, …; ``auto`` for the best there is.
         cost: Speed of the device; None to measure it (about a second).
         wanted: The network that was asked for; None for the planner's own.
+        spacing_mm: The spacing that was asked for; empty: by the rules.
 
     Raises:
-        UsageError: There is no training case, a budget is negative, there is no such network here, or slices
-            are asked for where there are none.
+        UsageError: There is no training case, a budget is negative, there is no such network here, slices
+            are asked for where there are none, or a first stage where none is needed.
     """
     _check(fingerprint, data, minutes, memory_gb)
     slices = Slices.of(data)
     device, cost, free_gb = _machine(device, cost, memory_gb, data.input_rank)
-    preparation, reasons = prepare_for(fingerprint, slices)
-    terms = terms_of(fingerprint, preparation, slices)
     budget = Budget(
         seconds=60 * minutes,
         gb=memory_gb or free_gb,
@@ -75,10 +76,11 @@ def plan(
         cost=cost,
         bytes_per_value=4 if device.startswith("cpu") else 2,
     )
+    preparation, terms, reasons = prepare_stage(fingerprint, data, gb=budget.patch_gb, spacing_mm=spacing_mm)
     choice = choose(terms, budget, make=wanted.maker() if wanted else candidate)
     objective, more = lose(fingerprint, sliced=slices is not None)
     reasons |= more
-    augmentation, more = augment_for(terms, choice, minutes=minutes)
+    augmentation, more = augment_for(terms, choice, minutes=minutes, cascade=data.cascade == "full")
     reasons |= more
     training, more = optimise(fingerprint, terms, choice, minutes=minutes, memory_gb=memory_gb)
     reasons |= more | _why_size(terms, budget, choice, device)

@@ -19,6 +19,8 @@ _CHANCES = (
     "mixup",
     "cutmix",
     "copy_paste",
+    "cascade_morphology",
+    "cascade_removal",
 )
 
 
@@ -53,6 +55,12 @@ class AugmentationPlan(Saved):
         cutmix_alpha: Both parameters of the Beta distribution that the box's share is drawn from.
         copy_paste: Probability that foreground of a partner is pasted over a patch: the rarest class always,
             the others by the square root of how many times more cases have them.
+        cascade_morphology: Probability that what the first stage of a cascade found is dilated, eroded,
+            opened or closed, each class with probability one half.
+        cascade_radius: Range of the radius of that, pixels.
+        cascade_removal: Probability that an object which the first stage found is taken away, of each class
+            with probability one half.
+        cascade_removal_share: Only objects that fill less than this share of the patch.
     """
 
     rotation: float = 0.2
@@ -80,6 +88,10 @@ class AugmentationPlan(Saved):
     cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
     cutmix_alpha: float = Field(default=1.0, gt=0.0)
     copy_paste: float = Field(default=0.0, ge=0.0, le=1.0)
+    cascade_morphology: float = Field(default=0.0, ge=0.0, le=1.0)
+    cascade_radius: tuple[int, int] = (1, 8)
+    cascade_removal: float = Field(default=0.0, ge=0.0, le=1.0)
+    cascade_removal_share: float = Field(default=0.15, ge=0.0, le=1.0)
 
     @property
     def still(self) -> AugmentationPlan:

@@ -125,6 +125,7 @@ class Case:
         region: For a part of one large image: start and stop per axis, else None.
         readers: A file of who marked what (bit k of a pixel: reader k), None where there is none.
         reader_count: How many people read the case, those who marked nothing included.
+        previous: A label file of what the first stage of a cascade says of the case, None for no cascade.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Case:
     region: tuple[tuple[int, int], ...] | None = None
     readers: Path | None = None
     reader_count: int = 0
+    previous: Path | None = None
 
     @staticmethod
     def unlabelled(id: str, images: tuple[Path, ...]) -> Case:
@@ -198,6 +200,7 @@ class Sample:
             that a cached picture stays one byte per pixel and only the patch that is used becomes float.
         readers: ``(*S)`` unsigned, bit k where reader k marked a pixel; None where nobody is told apart.
         reader_count: How many people read the case.
+        previous: ``(*S)`` unsigned class ids as the first stage of a cascade gave them, or None.
     """
 
     id: str
@@ -210,3 +213,4 @@ class Sample:
     intensity: tuple[Intensity, ...] = ()
     readers: np.ndarray | None = None
     reader_count: int = 0
+    previous: np.ndarray | None = None

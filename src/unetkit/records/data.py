@@ -22,6 +22,9 @@ class DataPlan(Saved):
         slice_axis: Axis of a volume along which a network over the plane sees one slice at a time; None: the
             network sees every axis.
         context_slices: Neighbours on each side of a slice that the network sees as further channels.
+        cascade: ``low``: the network is the first stage of a cascade and sees whole objects at a low
+            resolution; ``full``: the second stage, which sees where the first one found each class as further
+            channels; ``none``: there is one network.
 
     Example:
         >>> plan = DataPlan(rank=3, channels=("T1", "T2"), classes=("no", "yes"), label_values=(0, 1))
@@ -40,6 +43,7 @@ class DataPlan(Saved):
     pixels: str = "uint8"
     slice_axis: Literal[0, 1, 2] | None = None
     context_slices: int = Field(default=0, ge=0)
+    cascade: Literal["none", "low", "full"] = "none"
 
     @property
     def input_rank(self) -> int:
@@ -48,13 +52,20 @@ class DataPlan(Saved):
 
     @property
     def input_channels(self) -> int:
-        """Channels the network sees: every channel of a slice and of its neighbours."""
+        """Channels the network sees: all of a slice and of its neighbours, and those of a first stage."""
         slices = 1 if self.slice_axis is None else 1 + 2 * self.context_slices
-        return slices * len(self.channels)
+        return slices * len(self.channels) + self.previous_channels
+
+    @property
+    def previous_channels(self) -> int:
+        """Channels that say where the first stage of a cascade found each class, background left out."""
+        return len(self.classes) - 1 if self.cascade == "full" else 0
 
     @property
     def sight(self) -> str:
         """What the network sees of an image, in words."""
+        if self.cascade == "full":
+            return "along every axis, with the answer of a first network at a low resolution"
         if self.slice_axis is None:
             return "along every axis"
         near = f" with {self.context_slices} neighbours on each side" if self.context_slices else ""

@@ -20,6 +20,7 @@ class Member(Saved):
         weights_sha256: Of its ``weights.safetensors``.
         weight_bytes: Size of its ``weights.safetensors``.
         parameters: Number of learned values.
+        previous_sha256: Of the ``model.json`` of its first stage, where it is a cascade.
     """
 
     folder: str = Field(pattern=rf"^{MEMBERS}/\d+$")
@@ -28,6 +29,7 @@ class Member(Saved):
     weights_sha256: str
     weight_bytes: int
     parameters: int
+    previous_sha256: str = ""
 
 
 class EnsembleFile(Saved):

@@ -17,6 +17,7 @@ class Run:
     Layout: ``plan.json``, ``fingerprint.json``, ``split.json`` (case ids of train and held-out),
     ``start.json`` (what the weights started from, where not from chance),
     ``teachers.json`` (whose answers are a second target),
+    ``previous.json`` (the first stage, of the second stage of a cascade),
     ``memory/``, ``importance.safetensors`` and ``update.json`` (of an update),
     ``journal.jsonl``, ``checkpoints/{last,best}.json`` (each names its ``.safetensors``),
     ``model/`` (the model folder), ``report.html``, ``manifest.json``. Where several runs were put together
@@ -52,6 +53,11 @@ class Run:
     def teachers(self) -> Path:
         """``teachers.json``."""
         return self.folder / "teachers.json"
+
+    @property
+    def previous(self) -> Path:
+        """``previous.json``."""
+        return self.folder / "previous.json"
 
     @property
     def memory(self) -> Path:

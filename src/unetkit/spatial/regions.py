@@ -128,6 +128,43 @@ def cut(array: np.ndarray, box: Box) -> np.ndarray:
     return array[(..., *(slice(start, stop) for start, stop in box))]
 
 
+def dilate_ball(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Add every pixel that lies no further than ``radius`` from a mask; nothing lies beyond the edges.
+
+    Args:
+        mask: ``(*S)`` bool.
+        radius: Of a ball, pixels.
+
+    Example:
+        >>> dilate_ball(np.array([0, 0, 1, 0, 0, 0], bool), 2).astype(int).tolist()
+        [1, 1, 1, 1, 1, 0]
+    """
+    box = bounding_box(mask, margin=math.ceil(radius))
+    result = np.zeros_like(mask)
+    if box is not None:
+        cut(result, box)[...] = np.asarray(ndimage.distance_transform_edt(~cut(mask, box))) <= radius
+    return result
+
+
+def erode_ball(mask: np.ndarray, radius: float) -> np.ndarray:
+    """Keep every pixel of a mask that lies further than ``radius`` from its outside; edges are no outside.
+
+    Args:
+        mask: ``(*S)`` bool.
+        radius: Of a ball, pixels.
+
+    Example:
+        >>> erode_ball(np.array([1, 1, 1, 0, 1, 1], bool), 1).astype(int).tolist()
+        [1, 1, 0, 0, 0, 1]
+    """
+    box = bounding_box(mask, margin=1)  # what is outside begins there at the latest
+    result = np.zeros_like(mask)
+    if box is not None:
+        part = cut(mask, box)
+        cut(result, box)[...] = part & ~dilate_ball(~part, radius)
+    return result
+
+
 def surface(mask: np.ndarray) -> np.ndarray:
     """Mark the boundary pixels of a mask: object pixels with a background face neighbour.
 

@@ -47,7 +47,8 @@ class Slices:
             data: The plan's data.
 
         Raises:
-            UsageError: Images have no such axis or no slices, or there are neighbours of no slice.
+            UsageError: Images have no such axis or no slices, there are neighbours of no slice, or the
+                network is one of a cascade, which sees every axis.
         """
         if data.slice_axis is None:
             if data.context_slices:
@@ -60,6 +61,12 @@ class Slices:
             raise UsageError(
                 f"data.slice_axis is {data.slice_axis}, but the images have {data.rank} axes and no slices",
                 cure="leave data.slice_axis out",
+            )
+        if data.cascade != "none":
+            raise UsageError(
+                f"data.slice_axis and data.cascade={data.cascade} contradict one another: the networks of a "
+                "cascade see every axis",
+                cure="leave one of them out",
             )
         return Slices(data.slice_axis, data.context_slices)
 

@@ -10,6 +10,7 @@ from unetkit.errors import UsageError
 from unetkit.networks.store import read_plan
 from unetkit.records.plan import BY_HAND, EXAMPLE, DataPlan, Plan, TrainingPlan
 from unetkit.records.run import Run
+from unetkit.workflows.cascading import refuse_other_previous
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.starting import refuse_other_start
 from unetkit.workflows.teaching import refuse_other_teachers
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 DIVISION = ("training.fold", "training.folds", "training.seed")
 """What decides which cases are held out."""
-_SLICES = ("data.slice_axis", "data.context_slices")
+_SEEN_BY = ("data.slice_axis", "data.context_slices", "data.cascade")
+"""How the network sees an image: decided before it is planned."""
+_SPACING = "preparation.spacing_mm"
 AGAIN = "Asked for when the run was resumed."
 _FIXED = (*DIVISION, "training.optimizer")
 FITTED = ("training.batch_size", "training.patch_size", "training.memory_gb", "inference.tile_size")
@@ -92,7 +95,7 @@ def wanted_split(wishes: Wishes, given: Plan | None) -> TrainingPlan:
 
 
 def asked_data(seen: DataPlan, wishes: Wishes) -> DataPlan:
-    """What was seen of a data set, with the slices that were asked for: the network is planned for these.
+    """What was seen of a data set, with the slices or the stage that was asked for: it is planned for these.
 
     Args:
         seen: Axes, channels and classes.
@@ -101,9 +104,32 @@ def asked_data(seen: DataPlan, wishes: Wishes) -> DataPlan:
     Raises:
         UsageError: A value does not fit.
     """
-    said = {key: text for key, text in wishes.every_change().items() if key in _SLICES}
+    said = {key: text for key, text in wishes.every_change().items() if key in _SEEN_BY}
     example = Plan.model_validate(EXAMPLE).model_copy(update={"data": seen})
     return example.with_values(said).data
+
+
+def asked_spacing(seen: DataPlan, wishes: Wishes) -> tuple[float, ...]:
+    """The spacing that was asked for: the network is planned for it.
+
+    Args:
+        seen: Axes.
+        wishes: What was asked for.
+
+    Returns:
+        mm per axis; empty where none was, or where it leaves axes as they come.
+
+    Raises:
+        UsageError: It is no spacing.
+    """
+    said = {key: text for key, text in wishes.every_change().items() if key == _SPACING}
+    spacing = Plan.model_validate(EXAMPLE).with_values(said).preparation.spacing_mm
+    if spacing and (len(spacing) != seen.rank or min(spacing) < 0):
+        raise UsageError(
+            f"{_SPACING} is {list(spacing)}, the images have {seen.rank} axes",
+            cure=f"give {seen.rank} spacings in mm, 0 for an axis that is not resampled",
+        )
+    return spacing if all(spacing) else ()
 
 
 def changed_given(given: Plan, wishes: Wishes) -> Plan:
@@ -147,6 +173,7 @@ def resumed_plan(own: Plan, wishes: Wishes, *, where: Path) -> Plan:
             raise _refused(f"{key} {after[key]}", f"{before[key]}", where)
     refuse_other_start(Run(where), wishes.init)
     refuse_other_teachers(Run(where), wishes.teachers)
+    refuse_other_previous(Run(where), wishes.previous)
     if wishes.network is not None and not own.reasons.get("network", "").startswith(f"'{wishes.network}' "):
         raise _refused(f"--network {wishes.network}", own.reasons.get("network", "the planner's own"), where)
     if wishes.memory_gb and round(wishes.memory_gb, 3) != training.memory_gb:

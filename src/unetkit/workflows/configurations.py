@@ -178,8 +178,8 @@ def _refuse_other_classes(read: Sequence[Configuration]) -> None:
     """Refuse networks whose answers mean different things."""
     first = read[0].parts[0].trained
     for part in (part for one in read for part in one.parts):
-        if differing := _apart(first.plan.data, part.trained.plan.data):
-            name, mine, theirs = differing
+        if apart := differing(first.plan.data, part.trained.plan.data):
+            name, mine, theirs = apart
             raise UsageError(
                 f"expected {name} {mine} as in '{first.folder}', got {theirs}",
                 cure="put networks with the same channels and classes together",
@@ -187,7 +187,16 @@ def _refuse_other_classes(read: Sequence[Configuration]) -> None:
             )
 
 
-def _apart(one: DataPlan, other: DataPlan) -> tuple[str, object, object] | None:
+def differing(one: DataPlan, other: DataPlan) -> tuple[str, object, object] | None:
+    """What makes the answers of two networks mean different things; None where they mean the same.
+
+    Args:
+        one: Classes and channels of one.
+        other: Of the other.
+
+    Returns:
+        What it is, and the value of each.
+    """
     for name in _SAME:
         if getattr(one, name) != getattr(other, name):
             return name, getattr(one, name), getattr(other, name)

@@ -11,7 +11,19 @@ from pathlib import Path
 from unetkit.errors import DataError
 from unetkit.inference.predict import Predictor
 from unetkit.networks.card import model_card
-from unetkit.networks.store import CARD, PLAN, SCORES, SEAL, WEIGHTS, read_record, read_seal, sealed_plan
+from unetkit.networks.store import (
+    CARD,
+    PLAN,
+    PREVIOUS,
+    SCORES,
+    SEAL,
+    WEIGHTS,
+    copy_previous,
+    previous_folder,
+    read_record,
+    read_seal,
+    sealed_plan,
+)
 from unetkit.records.ensemble import MEMBERS, EnsembleFile, Member
 from unetkit.records.files import atomic_folder, sha256, write_text
 from unetkit.records.plan import InferencePlan, Plan
@@ -86,6 +98,8 @@ def _copy(run: str, source: Path, part: Path, number: int) -> Member:
         shutil.copyfile(source / file, part / name / file)
     copy_seen(source, part / name)
     seal = read_seal(part / name)
+    if (first := previous_folder(source)) is not None:
+        copy_previous(first, part / name / PREVIOUS)
     digest = sha256(part / name / WEIGHTS)
     sealed_plan(part / name, seal.plan_sha256)
     if digest != seal.weights_sha256:
@@ -101,6 +115,7 @@ def _copy(run: str, source: Path, part: Path, number: int) -> Member:
         weights_sha256=digest,
         weight_bytes=(part / name / WEIGHTS).stat().st_size,
         parameters=seal.parameters,
+        previous_sha256=seal.previous_sha256,
     )
 
 
@@ -114,8 +129,8 @@ def read_ensemble(folder: Path) -> tuple[EnsembleFile, Plan]:
     plan = sealed_plan(folder, file.plan_sha256)
     for member in file.members:
         seal = read_seal(folder / member.folder)
-        found = (seal.plan_sha256, seal.weights_sha256)
-        if found != (member.plan_sha256, member.weights_sha256):
+        found = (seal.plan_sha256, seal.weights_sha256, seal.previous_sha256)
+        if found != (member.plan_sha256, member.weights_sha256, member.previous_sha256):
             raise DataError(
                 f"expected the member with the weights {member.weights_sha256[:12]}…, "
                 f"got one with {seal.weights_sha256[:12]}…",
@@ -170,7 +185,7 @@ class Ready:
             return self._kept
         found = self._load()
         inference = found.inference.model_copy(update=self._update)
-        ready = Predictor(found.runtime, found.data, found.preparation, inference)
+        ready = found.with_inference(inference)
         if self._keep:
             self._kept = ready
         return ready

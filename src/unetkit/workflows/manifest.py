@@ -39,7 +39,7 @@ def write_manifest(
         data: Case id → hash of its content.
         seconds: Stage → seconds.
     """
-    kept = [run.plan, run.fingerprint, run.split, run.start, *sorted(run.model.rglob("*"))]
+    kept = [run.plan, run.fingerprint, run.split, run.start, run.previous, *sorted(run.model.rglob("*"))]
     manifest = Manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=("unet", *sys.argv[1:]) if Path(sys.argv[0]).name in ("unet", "__main__.py") else ("python",),

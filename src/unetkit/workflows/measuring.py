@@ -14,7 +14,7 @@ from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.data.labels import class_ids, read_label, read_pixels
 from unetkit.learning.exemplars import MEMORY, recall
 from unetkit.networks.card import FORMAT
-from unetkit.networks.store import save_model
+from unetkit.networks.store import read_plan, save_model
 from unetkit.records.case import Case
 from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
@@ -23,6 +23,7 @@ from unetkit.records.progress import Progress
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.records.split import SplitFile
+from unetkit.workflows.cascading import previous_model
 from unetkit.workflows.case_pictures import INDEX, SHOWN_BYTES, PictureIndex, Shown, save_pictures
 from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.fitting import Trained
@@ -62,9 +63,12 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     start = read_start(run)
     if start is not None and start.matched is not None:
         facts["started from"] = start.matched.sentence()
-    save_model(
-        run.model, trained.network, plan, facts=facts
-    )  # before measuring: nothing trained is ever lost
+    first = previous_model(run)
+    if first is not None:
+        spacing = " × ".join(f"{step:g}" for step in read_plan(first).preparation.spacing_mm)
+        facts["first stage"] = f"a network at a spacing of {spacing} mm, in previous/"
+    # before measuring: nothing trained is ever lost
+    save_model(run.model, trained.network, plan, facts=facts, previous=first)
     recalled = recall(run.memory, plan.data) if (run.memory / MEMORY).is_file() else ()
     note_seen(run, (each.case for each in recalled))
     begun = time.monotonic()
@@ -72,7 +76,7 @@ def finish(trained: Trained, *, progress: Progress) -> Scores | None:
     if ready.held_out:
         model = Model(run.model, plan, trained.predictor, str(trained.device))
         scores, seen = _measure(trained, model, progress=progress)
-        save_model(run.model, trained.network, plan, scores=scores, facts=facts)
+        save_model(run.model, trained.network, plan, scores=scores, facts=facts, previous=first)
         save_reference(run.model, with_scores(seen, scores), source=f"held-out cases of {ready.source}")
         picture_cases(run, ready.held_out, plan.data, scores)
     write_manifest(

@@ -127,7 +127,7 @@ class Model:
         plan = changed_inference(self.plan, changes)
         keys = {key.removeprefix("inference.") for key in changes}
         if not isinstance(self.predictor, Ensemble):
-            predictor = Predictor(self.predictor.runtime, plan.data, plan.preparation, plan.inference)
+            predictor = self.predictor.with_inference(plan.inference)
         elif any(key.startswith("screen_") for key in keys):  # its thresholds are those of one network
             raise several(self.folder)
         else:
@@ -206,7 +206,7 @@ def load_average(members: Sequence[Path], plan: Plan, place: Path, *, device: st
     from unetkit.runtimes.devices import pick_device
 
     where = str(pick_device(device))
-    weights = sum((member / WEIGHTS).stat().st_size for member in members)
+    weights = sum(path.stat().st_size for member in members for path in member.rglob(WEIGHTS))
     keep = weights <= KEPT_SHARE * 1e9 * default_memory_gb(where)
     ready = [Ready(_loads(member, device), plan.inference, keep=keep) for member in members]
     return Model(place, plan, Ensemble(ready, plan.data, plan.inference), where)
@@ -240,7 +240,7 @@ def plan_in(place: Path) -> Plan:
 
 
 def _load_trained(place: Path, device: str, layout: Layout | None = None) -> Model:
-    from unetkit.networks.store import load_model, read_seal
+    from unetkit.networks.store import load_model, previous_folder, read_seal
     from unetkit.runtimes.devices import keep_memory, pick_device, use_threads
 
     keep_memory()
@@ -255,8 +255,15 @@ def _load_trained(place: Path, device: str, layout: Layout | None = None) -> Mod
             cure=f"unet export {place} --to {plan.inference.runtime} --out FOLDER, and predict with that",
             where=place / "plan.json",
         )
-    runtime = row(network, where, layout)
-    return Model(place, plan, Predictor(runtime, plan.data, plan.preparation, plan.inference), str(where))
+    first = previous_folder(place)
+    predictor = Predictor(
+        row(network, where, layout),
+        plan.data,
+        plan.preparation,
+        plan.inference,
+        previous=None if first is None else _load_trained(first, device).sole,
+    )
+    return Model(place, plan, predictor, str(where))
 
 
 def layout_facts(device: torch.device, layout: Layout) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unetkit.errors import UsageError
+from unetkit.networks.store import PREVIOUS
 from unetkit.records.ensemble import MEMBERS
 from unetkit.records.registered import LIVE, live_folder
 from unetkit.records.run import Run
@@ -36,11 +37,18 @@ def trained_folder(folder: str | Path) -> Path:
     """The model folder that a person means, with the weights of one network to go on with.
 
     Raises:
-        UsageError: There is no model, only an exported one, or an ensemble.
+        UsageError: There is no model, only an exported one, an ensemble, or a cascade.
     """
     path = model_folder(folder)
     if is_ensemble(path):
         raise several(path)
+    if (path / PREVIOUS).is_dir():
+        raise UsageError(
+            "this model is a cascade of two networks, and this needs a single one",
+            cure=f"predict, evaluate and monitor take it; name another model, or its first stage alone: "
+            f"{path / PREVIOUS}",
+            where=path,
+        )
     if not _is_trained(path):
         raise UsageError(
             "this model was exported: it predicts, and holds no weights to go on with",

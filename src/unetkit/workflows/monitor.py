@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.labels import read_label, read_pixels
-from unetkit.data.prepare import prepare_pixels
 from unetkit.errors import DataError, UsageError
 from unetkit.inference.ensemble import Ensemble
 from unetkit.metrics.drift import distribution_p, energy_p, holm, least_p
@@ -288,7 +287,7 @@ def _answered(
     if isinstance(model.predictor, Ensemble):
         found = model.predictor.array(pixels, grid, id=id, probabilities=affordable, progress=progress)
         return found, None
-    sample = prepare_pixels(pixels, grid, plan.preparation, id=id)
+    sample = model.predictor.inputs.array(pixels, grid, id=id, progress=progress)
     return model.predictor.sample(sample, probabilities=affordable, progress=progress), sample
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -39,6 +40,7 @@ def decide(
     memory_gb: float,
     device: str,
     wanted: Wanted | None = None,
+    spacing_mm: Sequence[float] = (),
 ) -> Plan:
     """Make a plan for this data on this machine; the machine's speed is measured for about a second.
 
@@ -49,12 +51,20 @@ def decide(
         memory_gb: Memory budget, 0 for none.
         device: Whose speed counts.
         wanted: The network that was asked for; None for the planner's own.
+        spacing_mm: The spacing that was asked for; empty: by the rules.
     """
     from unetkit.planning.rate import measure_rate
 
     cost = measure_rate(device, rank=data.input_rank)
     return rules.plan(
-        fingerprint, data, minutes=minutes, memory_gb=memory_gb, device=device, cost=cost, wanted=wanted
+        fingerprint,
+        data,
+        minutes=minutes,
+        memory_gb=memory_gb,
+        device=device,
+        cost=cost,
+        wanted=wanted,
+        spacing_mm=spacing_mm,
     )
 
 

@@ -25,12 +25,14 @@ from unetkit.records.split import SplitFile
 from unetkit.workflows.asked import (
     FITTED,
     asked_data,
+    asked_spacing,
     changed_given,
     given_plan,
     resumed_plan,
     wanted_network,
     wanted_split,
 )
+from unetkit.workflows.cascading import asked_previous, with_answers
 from unetkit.workflows.plan import decide
 from unetkit.workflows.run_folder import replaced
 from unetkit.workflows.starting import asked_start
@@ -163,6 +165,7 @@ def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | N
             memory_gb=wishes.memory_gb,
             device=wishes.device,
             wanted=network,
+            spacing_mm=asked_spacing(inspection.data, wishes),
         )
         return Seen(source, inspection, sides, fingerprint, made.with_values(wishes.every_change()))
     if given.data.rank != inspection.data.rank:
@@ -211,6 +214,7 @@ def make_ready(
     else:
         start, teachers = asked_start(wishes.init), asked_teachers(wishes.teachers)
         seen = look(source, wishes, progress=progress, accept=accept)
+        previous = asked_previous(wishes, seen.plan, seen.split, seen.digests)
         plan, inspection, sides = fitted(seen.plan, wishes, progress=progress), seen.inspection, seen.split
         file = SplitFile(
             source=str(source),
@@ -226,12 +230,14 @@ def make_ready(
             if teachers:
                 count = note_teachers(run, teachers, inspection.catalog, held_out=sides.held_out)
                 progress.say(f"teachers: {len(teachers)}, and {count} images without a label")
+            if previous is not None:
+                write_text(run.previous, previous.to_json())
             write_text(run.fingerprint, seen.fingerprint.to_json())
             write_text(run.split, file.to_json())
             write_text(run.plan, plan.to_json())
     looked = time.monotonic()
     cache = Cache(Path(wishes.cache) if wishes.cache else run.folder / "cache", plan.data, plan.preparation)
-    by_id = {case.id: case for case in inspection.catalog.cases}
+    by_id = {case.id: case for case in with_answers(inspection.catalog.cases, run)}
     trained_on = tuple(by_id[id] for id in sides.train)
     train = _prepared(cache, trained_on, progress=progress)
     return Ready(

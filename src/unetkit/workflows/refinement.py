@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from unetkit.data.labels import read_label
-from unetkit.data.prepare import prepare
 from unetkit.errors import UsageError
-from unetkit.inference.predict import Predictor
 from unetkit.metrics.paired import difference
 from unetkit.metrics.score import score_case
 from unetkit.records.case import Case, Sample
@@ -75,13 +73,10 @@ def gain_on_cases(
     _refuse_none(cases)
     watch = progress or Quiet()
     tables: tuple[Table, ...] = ({}, {})
-    runtime = model.sole.runtime
-    predictors = [
-        Predictor(runtime, plan.data, plan.preparation, plan.inference) for plan in _plans(model.plan, said)
-    ]
+    predictors = [model.sole.with_inference(plan.inference) for plan in _plans(model.plan, said)]
     watch.begin("measuring the refinement", len(cases))
     for case in cases:
-        prepared = sample(case) if sample else prepare(case, model.plan.data, model.plan.preparation)
+        prepared = sample(case) if sample else model.sole.inputs.case(case)
         for predictor, table in zip(predictors, tables, strict=True):
             table[case.id] = _dice(case, model.plan.data, predictor.sample(prepared))
         watch.advance(1, case=case.id)

@@ -23,6 +23,7 @@ OURS = (
     "split.json",
     "start.json",
     "teachers.json",
+    "previous.json",
     "memory",
     "importance.safetensors",
     "update.json",

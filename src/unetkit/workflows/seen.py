@@ -14,6 +14,7 @@ from unetkit.records.files import write_text
 from unetkit.records.run import Run
 from unetkit.records.seen import SEEN, SeenFile
 from unetkit.records.split import SplitFile
+from unetkit.workflows.cascading import previous_model
 from unetkit.workflows.model_folder import is_ensemble
 from unetkit.workflows.starting import read_start
 from unetkit.workflows.teaching import read_teachers
@@ -108,3 +109,5 @@ def _origins(run: Run) -> Iterator[Path]:
         yield Path(start.source)
     for teacher in taught.teachers if taught is not None else ():
         yield Path(teacher.source)
+    if (first := previous_model(run)) is not None:
+        yield first

@@ -58,6 +58,9 @@ def predict_rows(
         if isinstance(model.predictor, Ensemble):
             progress.say(f"{id} is answered by several networks: it is predicted in memory as a whole")
             return None
+        if data.cascade == "full":
+            progress.say(f"{id} is answered by a cascade: it is predicted in memory as a whole")
+            return None
         if model.plan.inference.crf_steps or model.plan.inference.guided_radius:
             progress.say(f"{id} is refined: it is predicted in memory as a whole")
             return None

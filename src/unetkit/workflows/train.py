@@ -59,6 +59,8 @@ class TrainSettings(PlanSettings, total=False):
         cache: Folder for prepared samples, kept and shared; inside the run and removed at its end when None.
         teachers: Models to learn from, where the plan's objective has the wrapper ``distill``; images
             without a label take part then.
+        previous: The first stage of a cascade, of which this run is the second (``data.cascade=full``): a
+            cross-validation that was trained with ``data.cascade=low``.
     """
 
     plan: str | Path | Plan | None
@@ -67,6 +69,7 @@ class TrainSettings(PlanSettings, total=False):
     init: str | Path | None
     cache: str | Path | None
     teachers: Sequence[str | Path]
+    previous: str | Path | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Wishes:
     init: str | Path | None = None
     cache: str | Path | None = None
     teachers: Sequence[str | Path] = ()
+    previous: str | Path | None = None
 
     @staticmethod
     def of(settings: Mapping[str, Any], *, verb: str = "train") -> Wishes:
@@ -117,6 +121,8 @@ class Wishes:
             said |= {"training.fold": str(self.fold[0]), "training.folds": str(self.fold[1])}
         if self.seed is not None:
             said |= {"training.seed": str(self.seed)}
+        if self.previous is not None:
+            said |= {"data.cascade": "full"}
         return said
 
 
@@ -288,6 +294,7 @@ def preview(
         UsageError: A setting is wrong, or the folder holds a run already.
         DataError: The data set is refused.
     """
+    from unetkit.workflows.cascading import asked_previous
     from unetkit.workflows.readying import fitted, is_started, look, look_again, step_gigabytes
     from unetkit.workflows.run_folder import OURS
 
@@ -299,6 +306,7 @@ def preview(
     where: dict[str, Any] = {}
     if not (wishes.resume and is_started(run)):
         seen = look(Path(source), wishes, progress=watch)
+        asked_previous(wishes, seen.plan, seen.split, seen.digests)
         plan, sides = fitted(seen.plan, wishes, progress=watch, step=False), seen.split
     elif (finished := reopen(run)) is not None:
         _refuse_more(finished, wishes)
