@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from unetkit.errors import DataError, ResourceError
-from unetkit.networks.store import describe, load_model, read_plan, save_model
+from unetkit.errors import DataError, ResourceError, UsageError
+from unetkit.networks.store import describe, load_model, previous_folder, read_plan, save_model
 from unetkit.networks.unet import build
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.scores import Scores
@@ -253,3 +253,29 @@ def test_a_failure_in_the_middle_of_writing_changes_nothing(folder, monkeypatch)
     with pytest.raises(ResourceError, match="no room left"):
         save_model(folder, network(), PLAN)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_cascade_holds_its_first_stage_and_no_other(folder, tmp_path):
+    second = PLAN.with_values({"data.cascade": "full"})
+    deep = build(second.network, rank=2, in_channels=2, classes=2).eval()
+    for plan, first in ((second, None), (PLAN, folder)):
+        with pytest.raises(UsageError, match=r"data\.cascade is .* first stage comes with it"):
+            save_model(tmp_path / "none", deep, plan, previous=first)
+    assert not (tmp_path / "none").exists()
+    place = tmp_path / "cascade"
+    save_model(place, deep, second, previous=folder)
+    save_model(place, deep, second, previous=folder)  # measured now, and saved once more
+    assert previous_folder(folder) is None
+    assert previous_folder(place) == place / "previous"
+    wanted, got = load_model(folder)[0].state_dict(), load_model(place / "previous")[0].state_dict()
+    assert all(torch.equal(wanted[name], got[name]) for name in wanted)
+    assert load_model(place)[0].in_channels == 2
+    with (place / "previous" / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match="these weights are not the ones that were saved"):
+        load_model(place / "previous")
+    with pytest.raises(DataError, match="these weights are not the ones that were saved"):
+        save_model(tmp_path / "none", deep, second, previous=place / "previous")
+    save_model(place / "previous", network(), PLAN)
+    with pytest.raises(DataError, match="first stage of this cascade is missing or not the one"):
+        previous_folder(place)

@@ -147,3 +147,23 @@ def test_boxes_of_numbers_that_do_not_occur():
 
 def test_diagonal_counts_whole_pixels():
     assert regions.diagonal((1, 1), (3.0, 4.0)) == 5.0
+
+
+@pytest.mark.parametrize("shape", [(14, 17), (9, 10, 11)])
+@pytest.mark.parametrize("radius", [1, 2.5, 4])
+def test_balls_grow_and_shrink_a_mask_as_a_naive_loop_does(shape, radius):
+    random = np.random.default_rng(3)
+    mask = ndimage.gaussian_filter(random.random(shape), 1.5) > 0.5
+    reach = np.mgrid[tuple(slice(-int(radius), int(radius) + 1) for _ in shape)]
+    ball = (reach**2).sum(axis=0) <= radius**2
+    assert np.array_equal(regions.dilate_ball(mask, radius), ndimage.binary_dilation(mask, ball))
+    assert np.array_equal(
+        regions.erode_ball(mask, radius), ndimage.binary_erosion(mask, ball, border_value=1)
+    )
+
+
+def test_balls_leave_full_and_empty_masks_alone():
+    for value in (False, True):
+        mask = np.full((5, 6), value)
+        assert np.array_equal(regions.dilate_ball(mask, 3), mask)
+        assert np.array_equal(regions.erode_ball(mask, 3), mask)

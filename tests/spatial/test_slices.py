@@ -80,3 +80,5 @@ def test_only_volumes_have_slices():
         Slices.of(data(2, slice_axis=0))
     with pytest.raises(UsageError, match=r"data.context_slices is 2, but .* set data.slice_axis to the axis"):
         Slices.of(data(context_slices=2))
+    with pytest.raises(UsageError, match=r"data\.slice_axis and data\.cascade=full contradict one another"):
+        Slices.of(data(slice_axis=0, cascade="full"))

@@ -2,7 +2,14 @@ import pytest
 
 from unetkit.errors import UsageError
 from unetkit.records.plan import EXAMPLE, DataPlan, Plan
-from unetkit.workflows.asked import asked_data, changed_given, given_plan, resumed_plan, wanted_split
+from unetkit.workflows.asked import (
+    asked_data,
+    asked_spacing,
+    changed_given,
+    given_plan,
+    resumed_plan,
+    wanted_split,
+)
 from unetkit.workflows.train import Wishes
 
 
@@ -100,3 +107,18 @@ def test_slices_are_known_to_the_planner_before_it_plans():
     assert asked_data(seen, Wishes(changes={"data.channels": '["MR"]', "training.steps": "3"})) == seen
     with pytest.raises(UsageError, match=r"'data\.slice_axis'"):
         asked_data(seen, Wishes(changes={"data.slice_axis": "7"}))
+
+
+def test_a_spacing_and_a_stage_that_are_asked_for_are_planned_for():
+    seen = plan_of().data
+
+    def spacing(text):
+        return asked_spacing(seen, Wishes(changes={"preparation.spacing_mm": text}))
+
+    assert spacing("[3, 1.5]") == (3.0, 1.5)
+    assert spacing("[]") == spacing("[0, 2]") == asked_spacing(seen, Wishes()) == ()
+    for odd in ("[1]", "[1, -1]"):
+        with pytest.raises(UsageError, match=r"preparation\.spacing_mm is \[.*\], the images have 2 axes"):
+            spacing(odd)
+    assert asked_data(seen, Wishes(changes={"data.cascade": "low"})).cascade == "low"
+    assert asked_data(seen, Wishes(previous="first")).cascade == "full"

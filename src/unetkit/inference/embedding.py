@@ -45,7 +45,8 @@ def embed(
     patch = network_input(sample, lambda array: array[(slice(None), *middle)], previous)
     with torch.no_grad():
         device = next(network.parameters()).device
-        shown = torch.from_numpy(np.ascontiguousarray(patch, np.float32))[None].to(device)
+        # a copy: of a small image the patch is the mapped file itself, which torch may not write to
+        shown = torch.from_numpy(np.array(patch, np.float32))[None].to(device)
         levels = network.levels
         stages = network.encoder(network.input(shown)) if levels is None else levels(shown, network.encoder)
         return stages[-1].flatten(2).mean(dim=2)[0].float().cpu().numpy()

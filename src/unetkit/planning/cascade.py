@@ -143,8 +143,9 @@ def _why(data: DataPlan, low: LowResolution | None, cover: float, *, sliced: boo
     if data.cascade == "low":
         return "Asked for: the first stage sees more around each object, and less of its outline."
     if data.cascade == "full":
-        classes = data.previous_channels
-        return f"Asked for: the first stage's answer comes as {classes} further channels, one per class."
+        count = data.previous_channels
+        channels = "a further channel" if count == 1 else f"{count} further channels, one per class"
+        return f"Asked for: the first stage's answer comes as {channels}."
     if sliced:
         return "None: the network sees slice by slice."
     if low is None:
