@@ -54,6 +54,11 @@ def second(first, volumes, quick_volume):
     return out
 
 
+def count_parameters(folder: Path) -> int:
+    """Numbers that the network of a folder has learned."""
+    return sum(weight.numel() for weight in load_model(folder)[0].parameters())
+
+
 def answer(run: Path, case) -> np.ndarray:
     """What the run that held a case out said of it."""
     path = prediction_path(Run(run), case)
@@ -146,7 +151,10 @@ def test_evaluate_report_monitor_and_info_take_a_cascade(second, volumes):
     assert len(scores.cases) == 6
     assert "data.cascade" in (run / "report.html").read_text()
     assert uk.monitor(run, volumes / "imagesTr").images == 6
-    assert uk.info(run).facts["first stage"].endswith("in previous/")
+    found = uk.info(run)
+    assert found.facts["first stage"].endswith("in previous/")
+    places = (run / "model" / "previous", run / "model")
+    assert found.parameters == sum(map(count_parameters, places))
 
 
 SINGLE = {

@@ -31,7 +31,7 @@ def change_previous(channels: Tensor, plan: AugmentationPlan, *, generator: torc
     channels.copy_(channels > 0.5)
     chance = torch.rand((len(channels), 2), generator=generator, dtype=torch.float64).numpy()
     draws = torch.rand((*channels.shape[:2], 5), generator=generator, dtype=torch.float64).numpy()
-    wanted = chance < (plan.cascade_morphology, plan.cascade_removal)
+    wanted = chance < np.array([plan.cascade_morphology, plan.cascade_removal])
     for item in np.flatnonzero(wanted.any(axis=1)):
         masks = channels[item].cpu().numpy() > 0.5
         if wanted[item, 0]:

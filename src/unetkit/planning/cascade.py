@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from unetkit.errors import UsageError
 from unetkit.planning.budget import Terms
@@ -65,20 +66,20 @@ def low_resolution(
         >>> found.median, found.configuration.topology.patch
         ((132, 267, 267), (80, 192, 160))
     """
-    at = {"cases": cases, "classes": classes, "gb": gb}
-    here = configure(spacing_mm, median, **at)
-    low, size, share = list(spacing_mm), tuple(median), here.coverage
+    made = partial(configure, cases=cases, classes=classes, gb=gb)
+    here = made(spacing_mm, median)
+    low, size, share = list(spacing_mm), tuple(round(length) for length in median), here.coverage
     pixels = whole = math.prod(median)
     while share < COVERED:
         fine = [max(low) / step > _ALIKE for step in low]
         low = [step * _STEP if each or not any(fine) else step for step, each in zip(low, fine, strict=True)]
         exact = [old / new * length for old, new, length in zip(spacing_mm, low, median, strict=True)]
         size, pixels = tuple(max(1, round(length)) for length in exact), math.prod(exact)
-        here = configure(low, size, voxels=pixels * cases, **at)
+        here = made(low, size, voxels=pixels * cases)
         share = math.prod(here.topology.patch) / pixels
     if whole < _SMALLER * pixels:
         return None
-    return LowResolution(tuple(low), tuple(map(int, size)), here)
+    return LowResolution(tuple(low), size, here)
 
 
 def prepare_stage(

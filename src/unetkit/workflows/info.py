@@ -8,7 +8,7 @@ from unetkit.data.formats import FORMATS, SUFFIXES
 from unetkit.inference.ensemble import BYTES_PER_SHARE
 from unetkit.lookup import names
 from unetkit.metrics import METRICS
-from unetkit.networks.store import describe
+from unetkit.networks.store import describe, previous_folder
 from unetkit.records.plan import Plan
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
@@ -44,8 +44,8 @@ class ModelInfo(Saved):
     Args:
         folder: The model folder.
         plan: Its plan; of an ensemble that of its first member, with what is done to the mean.
-        parameters: Numbers in its weights, of all members together.
-        weights_mb: Size of the weights file, or of the exported network, MB.
+        parameters: Numbers in its weights, of all members or of both stages of a cascade together.
+        weights_mb: Size of these weights, or of the exported network, MB.
         facts: What its card says.
         packages: Versions it was made with.
         scores: Class → mean Dice on the cases it was measured on; empty when it was not.
@@ -109,11 +109,13 @@ def _model(folder: Path) -> ModelInfo:
     if is_ensemble(place):
         return _ensemble(place)
     found = describe(place)
+    first = previous_folder(place)
+    stages = [found] if first is None else [describe(first), found]
     return ModelInfo(
         folder=place,
         plan=found.plan,
-        parameters=found.seal.parameters,
-        weights_mb=round(found.weight_bytes / 1e6, 3),
+        parameters=sum(each.seal.parameters for each in stages),
+        weights_mb=round(sum(each.weight_bytes for each in stages) / 1e6, 3),
         facts=found.seal.facts,
         packages=found.seal.packages,
         scores=_dice(found.scores),
