@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from unetkit.inference.predict import Predictor
 
 
-def refuse_without_previous(data: DataPlan) -> None:
+def refuse_without_previous(data: DataPlan, sample: Sample | None = None) -> None:
     """Refuse to answer without the first stage of a cascade where the network is the second one.
 
     Args:
         data: Of the network.
+        sample: What it is to answer, which may bring the first answer.
 
     Raises:
         UsageError: It is.
     """
-    if data.cascade == "full":
+    if data.cascade == "full" and (sample is None or sample.previous is None):
         raise UsageError(
             "this network is the second stage of a cascade, and the answer of the first one is missing",
             cure="predict with the model folder, which holds both stages",
@@ -73,7 +74,7 @@ class Inputs:
     def array(
         self,
         pixels: np.ndarray,
-        grid: Grid,
+        grid: Grid | None = None,
         *,
         id: str,
         mirror: bool = False,
@@ -83,7 +84,7 @@ class Inputs:
 
         Args:
             pixels: ``(C, *S)`` in the values of the training files.
-            grid: Where the pixels lie.
+            grid: Where the pixels lie; spacing 1 when not stated.
             id: Name for errors and the result.
             mirror: As in ``case``.
             progress: As in ``case``.
@@ -92,9 +93,10 @@ class Inputs:
             DataError: The channels are not as many as planned, or values are not finite.
             UsageError: The first stage is missing.
         """
+        place = grid or Grid.plain(self.data.rank)
         if self.previous is None:
             refuse_without_previous(self.data)
-            return prepare_pixels(pixels, grid, self.preparation, id=id)
-        said = self.previous.array(pixels, grid, id=id, mirror=mirror, progress=progress).labels
-        sample = prepare_pixels(pixels, grid, self.preparation, id=id)
+            return prepare_pixels(pixels, place, self.preparation, id=id)
+        said = self.previous.array(pixels, place, id=id, mirror=mirror, progress=progress).labels
+        sample = prepare_pixels(pixels, place, self.preparation, id=id)
         return replace(sample, previous=prepare_previous(said, sample, self.preparation))

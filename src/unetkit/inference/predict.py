@@ -44,8 +44,7 @@ class Predictor:
         data: Channels and classes.
         preparation: How pixels become network inputs.
         inference: Tiles, batches, mirrors.
-        previous: The first stage of a cascade; without it a second stage answers only what comes with the
-            first one's answer.
+        previous: The first stage of a cascade; without it a sample must bring that stage's answer.
 
     Raises:
         UsageError: The tile size or a mirror axis does not fit the number of axes the network sees, slices
@@ -79,14 +78,18 @@ class Predictor:
         self.data = data
         self.preparation = preparation
         self.inference = inference
-        self.inputs = Inputs(data, preparation, previous)
+        self.previous = previous
         self._told = 0
         self._reaches: dict[tuple[tuple[int, ...], bool], tuple[Reach, ...]] = {}
 
     def with_inference(self, inference: InferencePlan) -> Predictor:
         """The same network, after the same first stage, with other values of the inference."""
-        first = self.inputs.previous
-        return Predictor(self.runtime, self.data, self.preparation, inference, previous=first)
+        return Predictor(self.runtime, self.data, self.preparation, inference, previous=self.previous)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What makes images ready for the network."""
+        return Inputs(self.data, self.preparation, self.previous)
 
     def sample(
         self,
@@ -113,14 +116,12 @@ class Predictor:
         Raises:
             DataError: Channels or axes are not the model's, or the network's answer is not finite.
             ResourceError: The image is too large for the refinement that the plan asks for.
-            UsageError: Probabilities are wanted of a network that answers classes, or the answer of the
-                first stage of a cascade is missing.
+            UsageError: Probabilities are wanted of classes, or a cascade's first answer is missing.
         """
         if probabilities:
             refuse_probabilities(self.inference)
         self.check(prepared.pixels.shape, prepared.id)
-        if prepared.previous is None:
-            refuse_without_previous(self.data)
+        refuse_without_previous(self.data, prepared)
         pixels, run = prepared.pixels, self._asker(mirror)
         boxes, finish = self._layout(pixels.shape[1:], run, mirror=mirror)
         watch = progress if progress is not None and len(boxes) > 1 else Quiet()
@@ -285,8 +286,7 @@ class Predictor:
         if pixels.ndim == self.data.rank:
             pixels = pixels[None]
         self.check(pixels.shape, id)
-        place = grid or Grid.plain(self.data.rank)
-        sample = self.inputs.array(pixels, place, id=id, mirror=mirror, progress=progress)
+        sample = self.inputs.array(pixels, grid, id=id, mirror=mirror, progress=progress)
         return self.sample(sample, mirror=mirror, probabilities=probabilities, progress=progress)
 
     def check(self, shape: tuple[int, ...], where: str) -> None:
