@@ -83,6 +83,23 @@ def label_rows(bands: Iterable[Rows], placement: Placement, name: str) -> Iterat
     yield from _background(placement.shape[0] - last, placement, kind)
 
 
+def counted_rows(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
+    """The same bands; the pixels of each class are added up as they pass.
+
+    Args:
+        bands: Class ids.
+        counts: Pixels per class ``(K,)``, added to in place.
+
+    Example:
+        >>> counts = np.zeros(2, np.int64)
+        >>> [len(band) for band in counted_rows([np.array([0, 1]), np.array([1])], counts)], counts.tolist()
+        ([2, 1], [1, 2])
+    """
+    for band in bands:
+        counts += np.bincount(band.ravel(), minlength=len(counts))
+        yield band
+
+
 _BACKGROUND_ROWS = 256
 
 

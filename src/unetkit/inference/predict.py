@@ -20,7 +20,7 @@ from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, 
 from unetkit.inference.exact import Reach, probe
 from unetkit.inference.guided import guided_rows
 from unetkit.inference.inputs import Inputs, refuse_without_previous
-from unetkit.inference.large import RollingRows, label_rows
+from unetkit.inference.large import RollingRows, counted_rows, label_rows
 from unetkit.inference.layout import Finish, layout, refuse_unfit
 from unetkit.inference.objects import cleaned_rows
 from unetkit.inference.pipeline import ahead, passed_on
@@ -202,7 +202,7 @@ class Predictor:
                 folder,
                 largest_only=self.inference.largest_only,
             )
-            write(_counted(clean, counts))
+            write(counted_rows(clean, counts))
 
         watch.begin(f"tiles of {sample.id}", len(boxes))
         try:
@@ -398,10 +398,3 @@ class Predictor:
             return self._reaches[whole, mirror]
 
         return layout(shape, self.data, self.inference, reach=reach)
-
-
-def _counted(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
-    """The same bands; the pixels of each class are added up in ``counts``."""
-    for band in bands:
-        counts += np.bincount(band.ravel(), minlength=len(counts))
-        yield band
