@@ -32,6 +32,7 @@ _EMPTY = (
 _SYNONYMS = {"Tumor": "Neoplasm", "Tumour": "Neoplasm", "Cancer": "Neoplasm"}
 _LONGEST_LABEL = 64
 _SERIES_NUMBER = 900
+_UTF_8 = "ISO_IR 192"
 
 
 def lay_segments(
@@ -248,6 +249,9 @@ def write_segmentation(
                 cure="write .nii.gz instead, or export the series with its study and series attributes",
                 where=planes[0].path,
             ) from None
+    made.SpecificCharacterSet = _UTF_8  # a class name has any letters; those of the patient come along
+    if planes[0].position is None:  # where nothing places it in the body, the standard asks for this
+        made.PatientOrientation = sources[0].get("PatientOrientation")
     with atomic(path) as file:
         made.save_as(file, enforce_file_format=True)
 
