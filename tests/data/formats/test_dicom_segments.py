@@ -214,6 +214,18 @@ def test_the_orientation_of_a_radiograph_is_kept(tmp_path, write_series):
         assert pydicom.dcmread(tmp_path / "seg.dcm").PatientOrientation == (kept or "")
 
 
+@pytest.mark.parametrize("stated", ["nothing", "empty", "9"])
+def test_slices_of_no_thickness_are_as_thick_as_they_lie_apart(tmp_path, series, stated):
+    for path in series.iterdir():
+        changed(path, without=("SliceThickness",))
+        if stated != "nothing":
+            changed(path, SliceThickness=None if stated == "empty" else stated)
+    write_labels(tmp_path / "seg.dcm", some_labels(), source=series, names=NAMES)
+    groups = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0]
+    assert groups.PixelMeasuresSequence[0].SliceThickness == (9 if stated == "9" else pytest.approx(3))
+    assert DICOM.read_label(tmp_path / "seg.dcm")[1].spacing_mm == pytest.approx((3, 0.5, 0.7))
+
+
 def test_labels_that_do_not_fit_are_refused(tmp_path, series):
     with pytest.raises(
         DataError, match=r"labels of shape \(2, 2, 2\) with values to 0 do not fit 5 planes of 6 × 7"
@@ -269,16 +281,17 @@ def complaints(path):
     shutil.which("dciodvfy") is None, reason="dciodvfy (Debian: dicom3tools) is not installed"
 )
 @pytest.mark.parametrize(
-    "kind", ["tilted", "magnetic", "without names", "picture", "radiograph", "frames", "empty", "long names"]
+    "kind",
+    ["tilted", "magnetic", "nameless", "thin", "picture", "radiograph", "frames", "empty", "long names"],
 )
 def test_dciodvfy_has_no_complaint(tmp_path, series, write_series, write_frames, kind):
     path, source, labels, names = tmp_path / "seg.dcm", series, some_labels(), NAMES
     if kind == "magnetic":
         for each in series.iterdir():
             changed(each, SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR", PatientSex="F")
-    elif kind == "without names":
+    elif kind in ("nameless", "thin"):
         for each in series.iterdir():
-            changed(each, without=NAMELESS)
+            changed(each, without=NAMELESS if kind == "nameless" else ("SliceThickness",))
     elif kind in ("picture", "radiograph"):
         (source,) = write_series(tmp_path / "b", np.zeros((1, 6, 7), np.uint16))
         source = radiograph(source) if kind == "radiograph" else source

@@ -268,13 +268,21 @@ def _highdicom() -> Any:  # noqa: ANN401 - a module
 
 
 def _sources(planes: Sequence[Plane]) -> list[Dataset]:
-    """The headers of the images in order, with empty values where an anonymiser took an element out."""
+    """The headers of the images in order, with empty values where an anonymiser took an element out.
+
+    Slices of no stated thickness, which a segmentation must have, are as thick as they lie apart.
+    """
     found: list[Dataset] = []
+    apart = None
+    if len(planes) > 1 and planes[0].position is not None and planes[1].position is not None:
+        apart = float(np.linalg.norm(np.subtract(planes[1].position, planes[0].position)))
     for path in dict.fromkeys(plane.path for plane in planes):
         header = read_dataset(path)
         for name in _EMPTY:
             if name not in header:
                 setattr(header, name, "")
+        if apart is not None and not header.get("SliceThickness"):
+            header.SliceThickness = f"{apart:.9g}"
         found.append(header)
     return found
 
