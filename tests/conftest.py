@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -232,3 +234,24 @@ def excepthook() -> Iterator[None]:
     before = sys.excepthook
     yield
     sys.excepthook = before
+
+
+@pytest.fixture(scope="session")
+def slides() -> ModuleType:
+    """``slide_files.py``: writers of whole-slide images."""
+    spec = importlib.util.spec_from_file_location("slide_files", Path(__file__).parent / "slide_files.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def openslide(slides: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stand-in for openslide, which reads what ``slides.write_stand_in`` wrote."""
+    import sys
+
+    module = slides.stand_in()
+    monkeypatch.setitem(sys.modules, "openslide", module)
+    return module

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "unetkit"
 FILES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(path.relative_to(SOURCE)) for path in FILES]
-HEAVY = {"tifffile", "nibabel", "safetensors", "PIL", "pydicom", "highdicom", "zarr", "mlflow"}
+HEAVY = {"tifffile", "nibabel", "safetensors", "PIL", "pydicom", "highdicom", "zarr", "mlflow", "openslide"}
 FORBIDDEN = {"eval", "exec", "pickle.load", "pickle.loads", "torch.load", "torch.save", "print"}
 DOORS = ("cli", "web")
 
@@ -84,6 +84,7 @@ def test_each_reader_is_imported_in_one_room_only():
                     homes[guest].add(str(path.relative_to(SOURCE)))
     assert homes["tifffile"] == {"data/formats/tiff.py"}
     assert homes["zarr"] == {"data/formats/zarr.py"}
+    assert homes["openslide"] == {"data/formats/slide.py"}
     assert homes["mlflow"] == {"workflows/mirror.py"}
     assert homes["nibabel"] == {"data/formats/nifti.py"}
     assert homes["highdicom"] == {"data/formats/dicom_segments.py"}

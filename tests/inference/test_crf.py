@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unetkit.errors import ResourceError
-from unetkit.inference import crf
+from unetkit.inference import gathering
 from unetkit.inference.crf import features, mean_field, refined, refined_rows
 from unetkit.inference.permutohedral import Lattice
 from unetkit.records.case import Grid, Sample
@@ -140,6 +140,6 @@ def test_bands_are_joined_and_a_huge_image_is_refused(monkeypatch):
     ((top, found),) = refined_rows(bands(), sample, plan())
     assert top == 0
     np.testing.assert_array_equal(found, refined(logits, sample.pixels, spacing_mm=(1, 1), plan=plan()))
-    monkeypatch.setattr(crf, "MOST_PIXELS", 100)
+    monkeypatch.setattr(gathering, "MOST_PIXELS", 100)
     with pytest.raises(ResourceError, match="big: expected at most 100 pixels for a random field, got 120"):
         next(refined_rows(bands(), sample, plan()))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from unetkit.errors import ResourceError
+from unetkit.inference import gathering
 from unetkit.inference import guided as module
 from unetkit.inference.guided import guided, guided_rows, radius_per_axis
 from unetkit.records.case import Grid, Sample
@@ -93,6 +94,6 @@ def test_rows_become_log_probabilities_that_follow_an_edge(monkeypatch):
     broken[0, 0, 0] = np.nan
     ((_, kept),) = guided_rows([(0, broken)], sample(), plan)
     np.testing.assert_array_equal(kept, broken)
-    monkeypatch.setattr(module, "MOST_PIXELS", 255)
+    monkeypatch.setattr(gathering, "MOST_PIXELS", 255)
     with pytest.raises(ResourceError, match=r"a: expected at most 255 pixels for a guided filter, got 256"):
         list(guided_rows(bands, sample(), plan))

@@ -1,6 +1,8 @@
 """A hospital's road: series in, a model, a DICOM segmentation out, and no word of a patient on the way."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -66,6 +68,9 @@ def test_from_series_to_a_segmentation_a_viewer_opens(scans, tiny_volume_words, 
     assert (probabilities.argmax(axis=0) == labels).mean() > 0.99
     ds = pydicom.dcmread(path)
     assert [item.SegmentLabel for item in ds.SegmentSequence] == ["ball"]
+    if shutil.which("dciodvfy"):  # where it is not, test_dicom_segments says so
+        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False).stderr
+        assert [line for line in said.splitlines() if line.startswith(("Error", "Abort"))] == []
 
     assert main(["predict", str(run), str(scans / "images"), "--out", str(out), "--quiet"]) == 0
     assert len(list(out.glob("*.dcm"))) == 4

@@ -1,6 +1,7 @@
 """Exports that take the files' own bytes and answer classes: when they may, and that they answer alike."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from unetkit.records.plan import EXAMPLE, Normalization, Plan
 from unetkit.workflows.ends import Normalised, intensities_in, plan_with_ends
 from unetkit.workflows.export import export
 from unetkit.workflows.exported import read_exported
+from unetkit.workflows.observing import read_reference
 from unetkit.workflows.predict import predict
 
 FIXED = '[{"scheme": "zero_one", "high": 255}]'
@@ -203,3 +205,24 @@ def test_an_export_that_answers_classes_is_measured_without_confidence(ids, wafe
     scores = uk.evaluate(ids, wafers)
     assert len(scores.cases) == 12
     assert not scores.calibration
+
+
+def test_an_export_that_answers_classes_is_watched_without_entropy(ids, wafers, tmp_path):
+    model, dark = shutil.copytree(ids, tmp_path / "model"), tmp_path / "dark"
+    dark.mkdir()
+    for path in (wafers / "images").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) // 2).save(dark / path.name)
+    assert uk.monitor(model, wafers / "images", learn=True).images == 12
+    reference = read_reference(model)
+    assert "prediction.entropy" not in reference.names
+    assert reference.embeddings == ()
+    names, classes = set(reference.names), read_exported(ids)[1].data.classes[1:]
+    assert {f"prediction.area.{name}" for name in classes} < names
+    page = tmp_path / "page.html"
+    same, other = uk.monitor(model, wafers / "images"), uk.monitor(model, dark, html=page)
+    assert same.drifted == ()
+    assert "input" in other.drifted
+    for result in (same, other):
+        assert {test.name for test in result.tests} == names
+        assert any("does not show its embedding" in note for note in result.notes)
+    assert "entropy" not in page.read_text()

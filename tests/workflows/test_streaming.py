@@ -7,12 +7,15 @@ from PIL import Image
 
 from unetkit.data.formats import format_of
 from unetkit.data.formats.georeference import georeference_tags
+from unetkit.data.labels import COLOURS
 from unetkit.data.windows import open_source
 from unetkit.errors import ResourceError
+from unetkit.inference.predict import Predictor
 from unetkit.records.case import Georeference, Grid
+from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.records.progress import Quiet
 from unetkit.workflows import streaming
-from unetkit.workflows.model import load
+from unetkit.workflows.model import Model, load
 from unetkit.workflows.predict import predict
 from unetkit.workflows.streaming import too_large
 
@@ -179,3 +182,49 @@ def test_levels_and_the_place_on_earth_are_written_on_both_roads(finished, scene
     assert grid.georeference == place
     assert len(levels) == 3
     assert all(np.array_equal(level, labels[:: 2**n, :: 2**n]) for n, level in enumerate(levels))
+
+
+class Reddish:
+    """A network of no weights: class 1 where there is more red than blue."""
+
+    notes = ()
+
+    def run(self, batch):
+        return np.stack([batch[:, 2], batch[:, 0]], axis=1)
+
+
+@pytest.mark.parametrize("name", ["scan.svs", "scan.ndpi", "scan.mrxs"])
+def test_a_slide_becomes_a_tiled_label_file_with_its_spacing(tmp_path, slides, openslide, name):
+    if not name.endswith("mrxs"):
+        pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
+    y, x = np.mgrid[:90, :128]
+    pixels = np.stack([2 * x, x + y, 2 * y], axis=-1).astype(np.uint8) // 32 * 32
+    source = tmp_path / name
+    if name.endswith("svs"):
+        slides.write_svs(source, pixels, mpp="0.25")
+    elif name.endswith("ndpi"):
+        slides.write_ndpi(source, pixels, per_mm=4000)
+    else:
+        clear = np.dstack([pixels, np.where(x < 100, 255, 0).astype(np.uint8)])
+        slides.write_stand_in(source, clear, mpp_x="0.25", mpp_y="0.25", background_color="ff0000")
+    preparation = {"normalization": [{"scheme": "none"}] * 3}
+    data = {**EXAMPLE["data"], "channels": COLOURS}
+    inference = {**EXAMPLE["inference"], "stream_above_pixels": 1, "pyramid_levels": 2}
+    tree = {**EXAMPLE, "data": data, "preparation": preparation, "inference": inference}
+    plan = Plan.model_validate(tree)
+    predictor = Predictor(Reddish(), plan.data, plan.preparation, plan.inference)
+    result = predict(Model(tmp_path, plan, predictor, "cpu"), source, tmp_path / "out")
+    assert not result.refused
+    path = result.written[0].path
+    assert path.name == "scan.tif"
+    labels, grid = format_of(path).read_label(path)
+    red, _, blue = format_of(source).read(source)[0].astype(int)
+    assert np.array_equal(labels, 255 * (red > blue))
+    assert result.written[0].pixels == {"defect": int((red > blue).sum())}
+    assert 0.3 < (red > blue).mean() < 0.9
+    assert grid.calibrated
+    assert grid.spacing_mm == pytest.approx((0.00025, 0.00025))
+    with tifffile.TiffFile(path) as file:
+        assert file.is_bigtiff
+        assert file.pages[0].is_tiled
+        assert [level.shape for level in file.series[0].levels] == [(90, 128), (45, 64), (23, 32)]

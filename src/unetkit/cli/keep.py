@@ -77,9 +77,9 @@ def monitor(
 
     if dry_run and learn:
         from unetkit.workflows.model_folder import model_folder
-        from unetkit.workflows.monitor import refuse_registered
+        from unetkit.workflows.observing import refuse_reference
 
-        refuse_registered(place := model_folder(model))
+        refuse_reference(place := model_folder(model))
         give_preview([f"write reference.json into {place}"], as_json=as_json)
         return
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from unetkit.errors import ResourceError
+from unetkit.inference.gathering import gathered
 from unetkit.inference.permutohedral import Lattice
 from unetkit.inference.stream import Rows, softmax
 from unetkit.records.case import Sample
 from unetkit.records.plan import InferencePlan
 from unetkit.spatial.intensity import apply_intensity
 
-MOST_PIXELS = 1 << 24
-"""Pixels of an image that are refined at once: about 100 bytes each."""
 _TINY = 1e-20
 
 
@@ -37,16 +34,9 @@ def refined_rows(bands: Iterable[Rows], sample: Sample, plan: InferencePlan) -> 
         plan: Steps, weights and standard deviations.
 
     Raises:
-        ResourceError: The image has more than ``MOST_PIXELS`` pixels.
+        ResourceError: The image is too large, see ``gathered``.
     """
-    pixels = math.prod(sample.pixels.shape[1:])
-    if pixels > MOST_PIXELS:
-        raise ResourceError(
-            f"expected at most {MOST_PIXELS:,} pixels for a random field, got {pixels:,}",
-            cure="set inference.crf_steps to 0 for images of this size",
-            where=sample.id,
-        )
-    logits = np.concatenate([band.copy() for _, band in bands], axis=1)  # a band is a view that is reused
+    logits = gathered(bands, sample, what="a random field", setting="inference.crf_steps")
     image = apply_intensity(sample.pixels, sample.intensity)
     yield 0, refined(logits, image, spacing_mm=sample.grid.spacing_mm, plan=plan)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from unetkit.errors import ResourceError
+from unetkit.inference.gathering import gathered
 from unetkit.inference.stream import Rows, softmax
 from unetkit.records.case import Sample
 from unetkit.records.plan import InferencePlan
 from unetkit.spatial.intensity import apply_intensity
 
-MOST_PIXELS = 1 << 24
-"""Pixels of an image that are filtered at once: some 100 bytes each, more with several channels."""
 _TINY = 1e-20
 
 
@@ -28,16 +25,9 @@ def guided_rows(bands: Iterable[Rows], sample: Sample, plan: InferencePlan) -> I
         plan: Radius and smoothness.
 
     Raises:
-        ResourceError: The image has more than ``MOST_PIXELS`` pixels.
+        ResourceError: The image is too large, see ``gathered``.
     """
-    pixels = math.prod(sample.pixels.shape[1:])
-    if pixels > MOST_PIXELS:
-        raise ResourceError(
-            f"expected at most {MOST_PIXELS:,} pixels for a guided filter, got {pixels:,}",
-            cure="set inference.guided_radius to 0 for images of this size",
-            where=sample.id,
-        )
-    logits = np.concatenate([band.copy() for _, band in bands], axis=1)  # a band is a view that is reused
+    logits = gathered(bands, sample, what="a guided filter", setting="inference.guided_radius")
     if not np.isfinite(logits).all():
         yield 0, logits  # the road back to the original grid refuses it, by the name of its case
         return

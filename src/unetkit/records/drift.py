@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unetkit.records.saved import Saved
+from unetkit.records.sealed import Sealed
 
 REFERENCE = "reference.json"
 """Its name in a model folder."""
@@ -13,21 +14,16 @@ KINDS = ("input", "prediction", "performance")
 """What can drift: images and what the network makes of them, its answers, its scores on labelled images."""
 
 
-class ReferenceFile(Saved):
+class ReferenceFile(Sealed):
     """``reference.json`` of a model folder: statistics of images that the model is known to be good on.
 
     Args:
-        model_sha256: Of ``model.json``: statistics of predictions are those of one model.
-        source: Where the images are from, in words.
         ids: The images.
         names: The statistics, such as ``texture.noise.image``.
         values: One row per image, one column per name; None where an image has no such statistic.
         embeddings: One row per image; empty where the model gives none.
     """
 
-    version: int = 1
-    model_sha256: str
-    source: str
     ids: tuple[str, ...]
     names: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]

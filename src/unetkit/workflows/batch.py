@@ -13,9 +13,9 @@ from unetkit.errors import DataError
 from unetkit.records.files import disk_error, sha256
 from unetkit.records.journal import Journal
 from unetkit.records.plan import Plan
+from unetkit.records.sealed import SEAL
 
 JOURNAL = ".unet-predict.jsonl"
-_SEAL = "model.json"
 _DONE = "predicted"
 
 Facts = list[list[str | int]]
@@ -31,7 +31,7 @@ def work_of(place: Path, plan: Plan, settings: Mapping[str, object], *, device: 
         settings: What else was asked for, such as mirrored images or maps beside the labels.
         device: As it was asked for.
     """
-    seal = place / _SEAL
+    seal = place / SEAL
     model = sha256(seal) if seal.is_file() else str(place)
     asked = sorted(key for key, value in settings.items() if value is True)
     parts = [model, plan.to_json(), asked, device]

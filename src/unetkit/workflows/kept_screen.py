@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unetkit.errors import DataError, UsageError
-from unetkit.records.files import sha256, write_text
-from unetkit.records.registered import NOTE
-from unetkit.records.saved import Saved
+from unetkit.records.files import write_text
+from unetkit.records.sealed import Sealed
 from unetkit.workflows.screen import ScreenResult
+from unetkit.workflows.sealed import Wording, read_sealed, refuse_registered, seal_of
 
 SCREEN = "screen.json"
 """Its name."""
 
-_SEAL = "model.json"
 _KEYS = {"inference.screen_factor", "inference.screen_thresholds"}
+_AGAIN = "measure it anew: unet screen MODEL DATA --keep"
+_WORDS = Wording(
+    name="first look",
+    missing="no first look was measured for this model",
+    first="measure it on labelled cases that the model never saw: unet screen MODEL DATA --keep",
+    again=_AGAIN,
+    other=_AGAIN,
+    elsewhere="keep it in the run the version was added from, and add that as a new version",
+)
 
 
-class ScreenFile(Saved):
-    """What ``unet screen --keep`` found.
+class ScreenFile(Sealed):
+    """What ``unet screen --keep`` found: thresholds are those of one model.
 
     Args:
-        model_sha256: Of ``model.json``: thresholds are those of one model.
-        source: The data set it was measured on, as it was named.
         result: What was found; ``result.values`` is what turns it on.
     """
 
-    version: int = 1
-    model_sha256: str
-    source: str
     result: ScreenResult
 
 
@@ -41,12 +43,7 @@ def refuse_kept(folder: Path) -> None:
     Raises:
         UsageError: It is a version of a registry.
     """
-    if (folder / NOTE).is_file():
-        raise UsageError(
-            "a version of a registry never changes, and its first look is a part of it",
-            cure="keep it in the run the version was added from, and add that as a new version",
-            where=folder,
-        )
+    refuse_registered(folder, _WORDS)
 
 
 def keep_screen(folder: Path, result: ScreenResult, *, source: str) -> Path:
@@ -62,7 +59,7 @@ def keep_screen(folder: Path, result: ScreenResult, *, source: str) -> Path:
         ResourceError: The disk is full or may not be written.
     """
     refuse_kept(folder)
-    file = ScreenFile(model_sha256=sha256(folder / _SEAL), source=source, result=result)
+    file = ScreenFile(model_sha256=seal_of(folder), source=source, result=result)
     write_text(folder / SCREEN, file.to_json())
     return folder / SCREEN
 
@@ -77,20 +74,7 @@ def kept_screen(folder: Path) -> dict[str, str]:
         UsageError: None was kept.
         DataError: It is that of another model, or damaged.
     """
-    path = folder / SCREEN
-    if not path.is_file():
-        raise UsageError(
-            "no first look was measured for this model",
-            cure="measure it on labelled cases that the model never saw: unet screen MODEL DATA --keep",
-            where=folder,
-        )
-    again = "measure it anew: unet screen MODEL DATA --keep"
-    try:
-        file = ScreenFile.from_json(path.read_bytes(), where=path)
-    except UsageError as wrong:
-        raise DataError(wrong.problem, cure=again, where=path) from wrong
-    if set(file.result.values) != _KEYS:
-        raise DataError("this first look is not whole", cure=again, where=path)
-    if file.model_sha256 != sha256(folder / _SEAL):
-        raise DataError("this first look is that of another model (SHA-256 differs)", cure=again, where=path)
+    file = read_sealed(
+        ScreenFile, folder / SCREEN, _WORDS, whole=lambda file: set(file.result.values) == _KEYS
+    )
     return dict(file.result.values)

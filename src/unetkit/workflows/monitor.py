@@ -23,7 +23,6 @@ from unetkit.records.drift import (
 from unetkit.records.files import write_text
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
-from unetkit.records.registered import NOTE
 from unetkit.workflows.evaluate import can_be_sure
 from unetkit.workflows.given_images import given_images
 from unetkit.workflows.model import Model, load
@@ -33,6 +32,7 @@ from unetkit.workflows.observing import (
     Observation,
     observe,
     read_reference,
+    refuse_reference,
     save_reference,
     with_scores,
 )
@@ -85,7 +85,7 @@ def monitor(
         raise UsageError(f"expected a share of false alarms between 0 and 1, got {alarm:g}", cure="say 0.001")
     place = model.folder if isinstance(model, Model) else model_folder(model)
     if learn:
-        refuse_registered(place)
+        refuse_reference(place)
     reference = None if learn else read_reference(place)  # before any work
     loaded = model if isinstance(model, Model) else load(place, device=device)
     cases = given_images(Path(source), loaded.plan.data)
@@ -289,23 +289,6 @@ def _answered(
         return found, None
     sample = model.predictor.inputs.array(pixels, grid, id=id, progress=progress)
     return model.predictor.sample(sample, probabilities=affordable, progress=progress), sample
-
-
-def refuse_registered(place: Path) -> None:
-    """Refuse to learn a reference into a version of a registry.
-
-    Args:
-        place: The model folder.
-
-    Raises:
-        UsageError: It is one.
-    """
-    if (place / NOTE).is_file():
-        raise UsageError(
-            "a version of a registry never changes, and its reference is a part of it",
-            cure="learn the reference of the run it was added from, and add that as a new version",
-            where=place,
-        )
 
 
 def _few(reference: ReferenceFile) -> tuple[str, ...]:

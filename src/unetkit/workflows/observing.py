@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.appearance import appearance
-from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Sample
 from unetkit.records.drift import REFERENCE, ReferenceFile
-from unetkit.records.files import sha256, write_text
+from unetkit.records.files import write_text
 from unetkit.records.prediction import Prediction
 from unetkit.records.scores import Scores
 from unetkit.spatial.regions import components
 from unetkit.spatial.slices import Slices
 from unetkit.workflows.gallery import case_dice
 from unetkit.workflows.model import Model
+from unetkit.workflows.sealed import Wording, read_sealed, refuse_registered, seal_of
 
 MOST = 500
 """Images of a reference; of more, evenly spread ones are kept."""
@@ -26,6 +26,14 @@ _COLUMNS = 64
 """Columns of an embedding that are kept; of more, as many random projections of it."""
 _DIGITS = 6
 DICE = "performance.dice"
+_WORDS = Wording(
+    name="reference",
+    missing="this model has no reference to hold images against",
+    first="name images that it is known to be good on: unet monitor MODEL GOOD --learn",
+    again="learn it anew with --learn",
+    other="learn it anew: unet monitor MODEL GOOD --learn",
+    elsewhere="learn the reference of the run it was added from, and add that as a new version",
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def save_reference(folder: Path, observations: Sequence[Observation], *, source:
     rows = [[each.values.get(name) for name in names] for each in kept]
     vectors = [each.embedding for each in kept]
     reference = ReferenceFile(
-        model_sha256=sha256(folder / "model.json"),
+        model_sha256=seal_of(folder),
         source=source,
         ids=tuple(each.id for each in kept),
         names=names,
@@ -121,27 +129,25 @@ def read_reference(folder: Path) -> ReferenceFile:
         UsageError: It has none.
         DataError: It is that of another model, or damaged.
     """
-    path = folder / REFERENCE
-    if not path.is_file():
-        raise UsageError(
-            "this model has no reference to hold images against",
-            cure="name images that it is known to be good on: unet monitor MODEL GOOD --learn",
-            where=folder,
-        )
-    try:
-        reference = ReferenceFile.from_json(path.read_bytes(), where=path)
-    except UsageError as wrong:
-        raise DataError(wrong.problem, cure="learn it anew with --learn", where=path) from wrong
-    wide = {len(row) for row in reference.values} - {len(reference.names)}
-    if wide or len(reference.values) != len(reference.ids) or not reference.ids:
-        raise DataError("this reference is not whole", cure="learn it anew with --learn", where=path)
-    if reference.model_sha256 != sha256(folder / "model.json"):
-        raise DataError(
-            "this reference is that of another model (SHA-256 differs)",
-            cure="learn it anew: unet monitor MODEL GOOD --learn",
-            where=path,
-        )
-    return reference
+    return read_sealed(ReferenceFile, folder / REFERENCE, _WORDS, whole=_fits)
+
+
+def _fits(reference: ReferenceFile) -> bool:
+    """Whether it has a row for each image, and a value for each name."""
+    rows = reference.values
+    return 0 < len(reference.ids) == len(rows) and {len(row) for row in rows} == {len(reference.names)}
+
+
+def refuse_reference(folder: Path) -> None:
+    """Refuse a folder into which no reference may be written.
+
+    Args:
+        folder: The model folder.
+
+    Raises:
+        UsageError: It is a version of a registry.
+    """
+    refuse_registered(folder, _WORDS)
 
 
 def _embedding(model: Model, sample: Sample | None) -> np.ndarray | None:

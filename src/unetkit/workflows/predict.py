@@ -36,6 +36,7 @@ OUTPUT_SUFFIX = {
     "metaimage": ".mha",
     "npy": ".npy",
     "zarr": ".zarr",
+    "slide": ".tif",
 }
 
 
@@ -143,7 +144,7 @@ def predict(
         model: A model folder, a run, an exported model, or a loaded model.
         source: An image file, a folder of images or of DICOM slices; see ``find_inputs`` for channels in
             files of their own.
-        out: Output folder. Pictures give PNG, TIFF gives TIFF, DICOM a DICOM SEG, NRRD, MetaImage, .npy
+        out: Output folder. Pictures give PNG, TIFF and slides TIFF, DICOM a DICOM SEG, NRRD, MetaImage, .npy
             and Zarr their own, other volumes ``.nii.gz``.
         device: ``auto``, ``cpu``, ``cuda`` …
         resume: Keep what an earlier call has done with the same model, settings and images.

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -13,6 +16,7 @@ highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed"
 DICOM = DicomFormat()
 NAMES = ("liver", "lung nodule", "ball")
 SHAPE = (5, 6, 7)
+NAMELESS = ("PatientName", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 
 
 def some_labels():
@@ -148,14 +152,27 @@ def test_a_picture_has_a_segmentation_too(tmp_path, write_series):
     np.testing.assert_array_equal(values, labels)
 
 
-def test_a_radiograph_has_no_place_in_the_body_and_a_segmentation(tmp_path, write_series):
-    (image,) = write_series(tmp_path / "a", np.zeros((1, 6, 7), np.uint16))
-    ds = pydicom.dcmread(image)
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    ds.Modality = "CR"
-    for name in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+def changed(path, *, without=(), **tags):
+    """The file with other elements."""
+    ds = pydicom.dcmread(path)
+    for name in without:
         delattr(ds, name)
-    ds.save_as(image, enforce_file_format=True)
+    for name, value in tags.items():
+        setattr(ds, name, value)
+    if "SOPClassUID" in tags:
+        ds.file_meta.MediaStorageSOPClassUID = tags["SOPClassUID"]
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def radiograph(path):
+    """The file as one that knows nothing of the body."""
+    without = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    return changed(path, without=without, SOPClassUID="1.2.840.10008.5.1.4.1.1.1", Modality="CR")
+
+
+def test_a_radiograph_has_no_place_in_the_body_and_a_segmentation(tmp_path, write_series):
+    image = radiograph(*write_series(tmp_path / "a", np.zeros((1, 6, 7), np.uint16)))
     labels = np.eye(6, 7, dtype=np.uint8)
     write_labels(tmp_path / "seg.dcm", labels, source=image, names=NAMES)
     values, grid = DICOM.read_label(tmp_path / "seg.dcm")
@@ -174,19 +191,39 @@ def test_frames_of_one_file_are_referred_to_in_its_own_order(tmp_path, series, w
 
 def test_an_anonymised_series_lacks_names_not_a_segmentation(tmp_path, series):
     for path in series.iterdir():
-        ds = pydicom.dcmread(path)
-        for name in (
-            "PatientName",
-            "PatientBirthDate",
-            "AccessionNumber",
-            "StudyID",
-            "StudyDate",
-            "StudyTime",
-        ):
-            delattr(ds, name)
-        ds.save_as(path, enforce_file_format=True)
+        changed(path, without=NAMELESS)
     write_labels(tmp_path / "seg.dcm", some_labels(), source=series, names=NAMES)
     np.testing.assert_array_equal(DICOM.read_label(tmp_path / "seg.dcm")[0], some_labels())
+
+
+def test_names_with_any_letters_come_back(tmp_path, series, write_series):
+    for path in series.iterdir():
+        changed(path, SpecificCharacterSet="ISO_IR 100", PatientName="Ké^Zoë", without=("PatientName",))
+    write_labels(tmp_path / "seg.dcm", some_labels(), source=series, names=("Läsion", "病変", "ball"))
+    ds = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert [item.SegmentLabel for item in ds.SegmentSequence] == ["Läsion", "病変", "ball"]
+    assert ds.PatientName == "Ké^Zoë"
+
+
+def test_the_orientation_of_a_radiograph_is_kept(tmp_path, write_series):
+    image = radiograph(*write_series(tmp_path / "a", np.zeros((1, 6, 7), np.uint16)))
+    for stated, kept in ((None, None), (["L", "F"], ["L", "F"])):
+        if stated:
+            changed(image, PatientOrientation=stated)
+        write_labels(tmp_path / "seg.dcm", np.eye(6, 7, dtype=np.uint8), source=image, names=NAMES)
+        assert pydicom.dcmread(tmp_path / "seg.dcm").PatientOrientation == (kept or "")
+
+
+@pytest.mark.parametrize("stated", ["nothing", "empty", "9"])
+def test_slices_of_no_thickness_are_as_thick_as_they_lie_apart(tmp_path, series, stated):
+    for path in series.iterdir():
+        changed(path, without=("SliceThickness",))
+        if stated != "nothing":
+            changed(path, SliceThickness=None if stated == "empty" else stated)
+    write_labels(tmp_path / "seg.dcm", some_labels(), source=series, names=NAMES)
+    groups = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0]
+    assert groups.PixelMeasuresSequence[0].SliceThickness == (9 if stated == "9" else pytest.approx(3))
+    assert DICOM.read_label(tmp_path / "seg.dcm")[1].spacing_mm == pytest.approx((3, 0.5, 0.7))
 
 
 def test_labels_that_do_not_fit_are_refused(tmp_path, series):
@@ -230,3 +267,44 @@ def test_without_highdicom_the_extra_is_named(tmp_path, series, monkeypatch):
         MissingPackageError, match=r"needs the package 'highdicom'.*pip install 'unetkit\[dicom\]'"
     ):
         write_labels(tmp_path / "s.dcm", some_labels(), source=series, names=NAMES)
+
+
+def complaints(path):
+    """What dciodvfy calls an error."""
+    said = subprocess.run(["dciodvfy", str(path)], capture_output=True, check=False)
+    told = (said.stdout + said.stderr).decode(errors="replace").splitlines()
+    assert "Segmentation" in told, told  # the object it was taken for
+    return [line for line in told if line.startswith(("Error", "Abort"))]
+
+
+@pytest.mark.skipif(
+    shutil.which("dciodvfy") is None, reason="dciodvfy (Debian: dicom3tools) is not installed"
+)
+@pytest.mark.parametrize(
+    "kind",
+    ["tilted", "magnetic", "nameless", "thin", "picture", "radiograph", "frames", "empty", "long names"],
+)
+def test_dciodvfy_has_no_complaint(tmp_path, series, write_series, write_frames, kind):
+    path, source, labels, names = tmp_path / "seg.dcm", series, some_labels(), NAMES
+    if kind == "magnetic":
+        for each in series.iterdir():
+            changed(each, SOPClassUID="1.2.840.10008.5.1.4.1.1.4", Modality="MR", PatientSex="F")
+    elif kind in ("nameless", "thin"):
+        for each in series.iterdir():
+            changed(each, without=NAMELESS if kind == "nameless" else ("SliceThickness",))
+    elif kind in ("picture", "radiograph"):
+        (source,) = write_series(tmp_path / "b", np.zeros((1, 6, 7), np.uint16))
+        source = radiograph(source) if kind == "radiograph" else source
+        labels = labels[2]
+    elif kind == "frames":
+        source = tmp_path / "frames.dcm"
+        write_frames(source, next(series.iterdir()), np.zeros(SHAPE, np.uint16), np.array([2, 0, 4, 3, 1]))
+    elif kind == "empty":
+        labels = 0 * labels
+    elif kind == "long names":
+        names = ("left kidney", "liver tumour\\n " * 9, "é病" * 9)
+    write_labels(path, labels, source=source, names=names)
+    assert complaints(path) == []
+    del (ds := pydicom.dcmread(path)).SegmentSequence[0].SegmentAlgorithmName
+    ds.save_as(path)
+    assert any("SegmentAlgorithmName" in line for line in complaints(path))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from unetkit.data.formats.spacing import grid_of, imagej_spacing, ome_spacing, read_density, tag_spacing
+from unetkit.data.formats.spacing import (
+    aperio_spacing,
+    grid_of,
+    imagej_spacing,
+    ome_spacing,
+    read_density,
+    tag_spacing,
+)
 from unetkit.records.case import Grid
 
 
@@ -33,6 +40,23 @@ def test_what_is_no_plain_xml_states_nothing():
     whole = pixels('PhysicalSizeX="2"')
     for text in ("", "ImageJ=1.5", whole[:-3], pixels('PhysicalSizeX="2"', "<!DOCTYPE a [<!ENTITY b 'c'>]>")):
         assert ome_spacing(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "spacing"),
+    [
+        ("Aperio Image Library v11\r\n9x9|AppMag = 20|MPP = 0.499", {"X": 0.000499, "Y": 0.000499}),
+        ("Aperio Leica\r\n9x9|mpp=0.25|Left = 2", {"X": 0.00025, "Y": 0.00025}),
+        ("Aperio Image Library v11\r\n9x9|AppMag = 20", {}),
+        ("Aperio|MPP = 0|x", {}),
+        ("Aperio|MPP = nan", {}),
+        ("Aperio|MPP = about 1", {}),
+        ("made of Aperio|MPP = 0.499", {}),
+        ("", {}),
+    ],
+)
+def test_aperio(text, spacing):
+    assert aperio_spacing(text) == pytest.approx(spacing)
 
 
 @pytest.mark.parametrize(

@@ -238,3 +238,46 @@ def test_a_jpeg_tile_that_claims_more_than_its_place_is_refused(tmp_path):
         TIFF.read(path)
     with TIFF.windows(path) as opened, pytest.raises(DataError, match="claims 65,000 × 65,000 pixels"):
         opened.read(((0, 24), (0, 30)))
+
+
+@pytest.fixture(params=["colours", "grey", "hamamatsu", "hamamatsu beyond 4 GiB"])
+def scan(request, tmp_path, slides):
+    """A slide, what Pillow decodes of it, and its spacing in mm."""
+    pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
+    y, x = np.mgrid[:90, :128]
+    smooth = np.stack([x + y, 2 * x, 255 - y], axis=-1).astype(np.uint8) // 16 * 16
+    if request.param.startswith("hamamatsu"):
+        path, start = tmp_path / "a.ndpi", 64 if request.param == "hamamatsu" else 2**32 + 10
+        return path, slides.write_ndpi(path, smooth, per_mm=4400, start=start), 1 / 4400
+    path, picture = tmp_path / "a.svs", smooth if request.param == "colours" else smooth[..., 0]
+    return path, slides.write_svs(path, np.ascontiguousarray(picture[:, :101])), 0.499e-3
+
+
+def test_a_slide_is_its_full_resolution_in_parts_or_whole(scan):
+    path, expected, spacing = scan
+    expected = np.moveaxis(np.atleast_3d(expected), -1, 0)
+    header = TIFF.describe(path)
+    assert (header.channels, header.shape, header.lossy) == (len(expected), expected.shape[1:], True)
+    assert header.grid.calibrated
+    assert header.grid.spacing_mm == pytest.approx((spacing, spacing))
+    assert header.notes == (
+        "a slide: its full resolution was read, its label and the picture of the glass were not",
+    )
+    whole, grid = TIFF.read(path)
+    assert grid == header.grid
+    np.testing.assert_allclose(whole.astype(int), expected.astype(int), atol=2)
+    with TIFF.windows(path) as opened:
+        assert opened.channels == len(whole)
+        rows = [opened.read(((top, min(top + 13, 90)), (0, whole.shape[2]))) for top in range(0, 90, 13)]
+        assert np.array_equal(np.concatenate(rows, axis=1), whole)
+        assert np.array_equal(opened.read(((40, 77), (30, 70))), whole[:, 40:77, 30:70])
+
+
+def test_a_cut_slide_is_refused(tmp_path, slides):
+    path = tmp_path / "a.ndpi"
+    slides.write_ndpi(path, noise(64, 64, 3, dtype="uint8"))
+    whole = path.read_bytes()
+    for length in (len(whole) - 1, len(whole) - 200, len(whole) // 2):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"a\.ndpi: this TIFF is truncated"):
+            TIFF.describe(path)

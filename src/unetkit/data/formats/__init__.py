@@ -24,16 +24,18 @@ FORMATS = {
     "metaimage": "unetkit.data.formats.metaimage:MetaImageFormat",
     "npy": "unetkit.data.formats.npy:NpyFormat",
     "zarr": "unetkit.data.formats.zarr:ZarrFormat",
+    "slide": "unetkit.data.formats.slide:SlideFormat",
 }
 
 SUFFIXES = {
     ".png": "raster", ".jpg": "raster", ".jpeg": "raster", ".bmp": "raster", ".gif": "raster",
-    ".tif": "tiff", ".tiff": "tiff",
+    ".tif": "tiff", ".tiff": "tiff", ".svs": "tiff", ".ndpi": "tiff",
     ".nii": "nifti", ".nii.gz": "nifti",
     ".dcm": "dicom",
     ".nrrd": "nrrd", ".nhdr": "nrrd",
     ".mha": "metaimage", ".mhd": "metaimage",
     ".npy": "npy", ".zarr": "zarr",
+    ".mrxs": "slide", ".scn": "slide", ".vms": "slide", ".vmu": "slide", ".bif": "slide",
 }  # fmt: skip
 
 DICOM = "dicom"

@@ -32,6 +32,7 @@ _EMPTY = (
 _SYNONYMS = {"Tumor": "Neoplasm", "Tumour": "Neoplasm", "Cancer": "Neoplasm"}
 _LONGEST_LABEL = 64
 _SERIES_NUMBER = 900
+_UTF_8 = "ISO_IR 192"
 
 
 def lay_segments(
@@ -248,6 +249,9 @@ def write_segmentation(
                 cure="write .nii.gz instead, or export the series with its study and series attributes",
                 where=planes[0].path,
             ) from None
+    made.SpecificCharacterSet = _UTF_8  # a class name has any letters; those of the patient come along
+    if planes[0].position is None:  # where nothing places it in the body, the standard asks for this
+        made.PatientOrientation = sources[0].get("PatientOrientation")
     with atomic(path) as file:
         made.save_as(file, enforce_file_format=True)
 
@@ -264,13 +268,21 @@ def _highdicom() -> Any:  # noqa: ANN401 - a module
 
 
 def _sources(planes: Sequence[Plane]) -> list[Dataset]:
-    """The headers of the images in order, with empty values where an anonymiser took an element out."""
+    """The headers of the images in order, with empty values where an anonymiser took an element out.
+
+    Slices of no stated thickness, which a segmentation must have, are as thick as they lie apart.
+    """
     found: list[Dataset] = []
+    apart = None
+    if len(planes) > 1 and planes[0].position is not None and planes[1].position is not None:
+        apart = float(np.linalg.norm(np.subtract(planes[1].position, planes[0].position)))
     for path in dict.fromkeys(plane.path for plane in planes):
         header = read_dataset(path)
         for name in _EMPTY:
             if name not in header:
                 setattr(header, name, "")
+        if apart is not None and not header.get("SliceThickness"):
+            header.SliceThickness = f"{apart:.9g}"
         found.append(header)
     return found
 

@@ -62,6 +62,24 @@ def ome_spacing(text: str) -> Spacing:
     return _kept(spacing)
 
 
+def aperio_spacing(text: str) -> Spacing:
+    """What the description of an Aperio slide states: the micrometres of a pixel (MPP).
+
+    Args:
+        text: The description; anything else states nothing.
+
+    Example:
+        >>> aperio_spacing("Aperio Image Library v10 9x9 (4x4) JPEG/RGB|AppMag = 20|MPP = 0.5")
+        {'X': 0.0005, 'Y': 0.0005}
+    """
+    if not text.startswith("Aperio"):
+        return {}
+    facts = dict(piece.split("=", 1) for piece in text.split("|")[1:] if "=" in piece)
+    microns = next((value for name, value in facts.items() if name.strip().upper() == "MPP"), "")
+    step = _number(microns) * UNITS_MM["µm"]
+    return _kept({"X": step, "Y": step})
+
+
 def imagej_spacing(facts: Mapping[str, Any], density: Density) -> Spacing:
     """What ImageJ's description states; the resolution tags count in its unit.
 

@@ -29,6 +29,7 @@ from unetkit.data.formats.georeference import georeference_tags, read_georeferen
 from unetkit.data.formats.rows import counted, label_tiles
 from unetkit.data.formats.spacing import (
     Spacing,
+    aperio_spacing,
     grid_of,
     imagej_spacing,
     ome_spacing,
@@ -62,6 +63,7 @@ _BROKEN = (
 )
 _JPEGS = (6, 7)
 _PALETTE = 3
+_SLIDES = ("svs", "ndpi")
 
 
 class TiffFormat:
@@ -217,6 +219,8 @@ def _stack(file: tifffile.TiffFile, path: Path) -> _Stack:
         (axis, size) for axis, size in zip(first.axes, first.shape, strict=True) if axis in "YX" or size != 1
     ]
     note = f"it holds {len(series)} different pictures: the first was read" if len(series) > 1 else ""
+    if note and first.kind in _SLIDES:
+        note = "a slide: its full resolution was read, its label and the picture of the glass were not"
     return _Stack("".join(a for a, _ in kept), tuple(n for _, n in kept), (first,), note)
 
 
@@ -290,12 +294,13 @@ def _extra(grid: Grid) -> list[tuple[int, int, int, object, bool]]:
 
 
 def _spacing(file: tifffile.TiffFile) -> Spacing:
-    """What the first of the three places that states a length says."""
+    """What the first of the four places that states a length says."""
     tags = cast("tifffile.TiffPage", file.pages.first).tags
     density = read_density(tags.valueof(282), tags.valueof(283))
     unit = tags.valueof(296)
     return (
         ome_spacing(file.ome_metadata or "")
+        or aperio_spacing(cast("tifffile.TiffPage", file.pages.first).description)
         or imagej_spacing(file.imagej_metadata or {}, density)
         or tag_spacing(density, unit if isinstance(unit, int) else 0)
     )

@@ -27,16 +27,18 @@ _TYPE_BYTES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
 }  # fmt: skip
 _NUMBERS = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+_CLASSIC, _LARGE = 42, 43
 _PIXELS, _INNER, _LSM = ((273, 279), (324, 325)), 330, 34412
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a file counts."""
+    """How a file counts; a ``wide`` one, NDPI, keeps the upper halves of its offsets behind the tags."""
 
     order: str
     large: bool
     length: int
+    wide: bool = False
 
     @property
     def count(self) -> str:
@@ -44,11 +46,16 @@ class _Layout:
 
     @property
     def following(self) -> str:
-        return self.order + ("Q" if self.large else "I")
+        return self.order + ("Q" if self.large or self.wide else "I")
 
     @property
     def entry(self) -> int:
         return 20 if self.large else 12
+
+    @property
+    def room(self) -> int:
+        """Bytes of a value that lies in its entry."""
+        return 8 if self.large else 4
 
 
 def check_pages(path: Path, length: int) -> None:
@@ -71,9 +78,12 @@ def check_pages(path: Path, length: int) -> None:
             raise DataError(
                 "these bytes are no TIFF file", cure="export the picture as TIFF again", where=path
             )
-        layout = _Layout(order, struct.unpack(f"{order}H", start[2:4])[0] == 43, length)
+        version = struct.unpack(f"{order}H", start[2:4])[0]
+        wide = path.suffix.lower() == ".ndpi" and order == "<" and version == _CLASSIC
+        layout = _Layout(order, version == _LARGE, length, wide)
         seen: set[int] = set()
-        open_ends = deque(struct.unpack(layout.following, start[8:16] if layout.large else start[4:8]))
+        first = 8 if layout.large else 4
+        open_ends = deque(struct.unpack_from(layout.following, start, first))
         while open_ends and len(seen) < MOST_PAGES:
             at = open_ends.popleft()
             if not at or at in seen:
@@ -88,7 +98,8 @@ def _follow(path: Path, file: IO[bytes], at: int, layout: _Layout) -> list[int]:
     tags = struct.unpack(layout.count, file.read(struct.calcsize(layout.count)))[0]
     block = file.read(min(tags, 4096) * layout.entry + struct.calcsize(layout.following))
     ends = list(struct.unpack(layout.following, block[tags * layout.entry :]))
-    entries = _entries(path, block[: tags * layout.entry], layout)
+    upper = file.read(4 * tags) if layout.wide else b""
+    entries = _entries(path, block[: tags * layout.entry], layout, upper)
     for starts, counts in _PIXELS:
         if starts in entries and counts in entries and _LSM not in entries:  # LSM states other counts
             places = _values(file, entries[starts], layout)
@@ -98,16 +109,16 @@ def _follow(path: Path, file: IO[bytes], at: int, layout: _Layout) -> list[int]:
     return ends
 
 
-def _entries(path: Path, block: bytes, layout: _Layout) -> dict[int, tuple[int, int, bytes]]:
+def _entries(path: Path, block: bytes, layout: _Layout, upper: bytes) -> dict[int, tuple[int, int, bytes]]:
     """Code → type, count, and the bytes of the value or of where it lies; none may lie behind the end."""
     head = f"{layout.order}HH{'Q' if layout.large else 'I'}"
     found: dict[int, tuple[int, int, bytes]] = {}
     for at in range(0, len(block), layout.entry):
         code, kind, count = struct.unpack_from(head, block, at)
-        inside = block[at + struct.calcsize(head) : at + layout.entry]
+        inside = block[at + struct.calcsize(head) : at + layout.entry] + upper[at // 3 : at // 3 + 4]
         size = count * _TYPE_BYTES.get(kind, 1)
         offset = struct.unpack(layout.following, inside)[0]
-        if size > len(inside) and offset + size > layout.length:
+        if size > layout.room and offset + size > layout.length:
             raise DataError(
                 f"this TIFF is truncated: its tags end at byte {offset + size:,}, "
                 f"the file at {layout.length:,}",
@@ -125,7 +136,9 @@ def _values(file: IO[bytes], entry: tuple[int, int, bytes], layout: _Layout) -> 
         return np.empty(0, np.uint64)
     dtype = np.dtype(layout.order + _NUMBERS[kind])
     size = count * dtype.itemsize
-    if size > len(inside):
+    if layout.wide and count == 1 and size == layout.room:
+        return np.frombuffer(inside, "<u8")
+    if size > layout.room:
         file.seek(struct.unpack(layout.following, inside)[0])
         inside = file.read(size)
     return np.frombuffer(inside[:size], dtype).astype(np.uint64)
