@@ -1,7 +1,8 @@
+# ruff: noqa: N802, N815 - the names are those of the libraries
 """Fakes of two libraries that need a GPU: they check how they are called, and compute something simple.
 
-Not TensorRT and not CUDA: nothing here says that an engine builds or answers rightly. What is asked of a stream
-happens when somebody waits for it, in order, as on a GPU; memory has an end; addresses have to be taken ones.
+Not TensorRT and not CUDA: nothing here says that an engine builds or answers rightly. What is asked of a
+stream happens when somebody waits for it, in order, as on a GPU; memory has an end; addresses are checked.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_a_machine_without_a_gpu_is_told_what_else_there_is(fake_gpu):
     assert no.value.cure.endswith("export the model to onnx or openvino")
 
     class Odd(fake_gpu.Cuda):
-        def cudaGetDeviceCount(self):
+        def cudaGetDeviceCount(self):  # noqa: N802
             return (fake_gpu.cudaError_t.cudaSuccess, 0)
 
     with pytest.raises(ResourceError, match="there is no NVIDIA GPU"):

@@ -198,8 +198,10 @@ class TensorrtRuntime:
         )
         digest = hashlib.sha256(b"\0".join(hashlib.sha256(one).digest() for one in parts)).hexdigest()
         path, own = cache / f"{digest}.engine", _is_own(cache)
-        if own and path.is_file() and (kept := self._runtime.deserialize_cuda_engine(path.read_bytes())):
-            return kept
+        if own and path.is_file():
+            kept = self._runtime.deserialize_cuda_engine(path.read_bytes())
+            if kept is not None:
+                return kept
         started = time.monotonic()
         built = _build(self._trt, network, self._sizes, self._log)
         engine = self._runtime.deserialize_cuda_engine(built)
@@ -207,7 +209,7 @@ class TensorrtRuntime:
             raise _unbuilt(self._log.said())
         spent = f"TensorRT built an engine for '{self._gpu.name}' in {time.monotonic() - started:.0f} s"
         if not own:
-            self.notes.append(f"{spent}; it is not kept, others may write into {cache}")
+            self.notes.append(f"{spent}; it is not kept, {cache} is not this user's alone")
             return engine
         try:
             write_bytes(path, built)

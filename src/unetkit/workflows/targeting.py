@@ -130,7 +130,7 @@ def read_target(text: str) -> Target:
     device = "" if target.runtime in ("", "pytorch") else file_runtime(target.runtime).DEVICE
     if device and target.device != device:
         raise UsageError(
-            f"the runtime '{target.runtime}' runs on a {device}, '{target.device}' was asked for",
+            f"the runtime '{target.runtime}' runs on '{device}', '{target.device}' was asked for",
             cure=f"write '{target.runtime} {device} <{target.below:g}ms'",
         )
     return target
