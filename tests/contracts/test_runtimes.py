@@ -3,7 +3,6 @@
 import functools
 import importlib
 import itertools
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -64,14 +63,14 @@ def network_of(plan: Plan) -> torch.nn.Module:
 
 
 @functools.cache
-def written(row: str, rank: int) -> Path:
+def written(row: str, rank: int) -> bytes:
     """The ONNX file of ``network_of(plan_of(row, rank))``, which takes seconds, once for all runtimes."""
-    path = Path(tempfile.mkdtemp()) / "network.onnx"
-    write_onnx(network_of(plan_of(row, rank)), plan_of(row, rank), path)
-    return path
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(network_of(plan_of(row, rank)), plan_of(row, rank), path := Path(folder) / "network.onnx")
+        return path.read_bytes()
 
 
-def made(name: str, network: torch.nn.Module, plan: Plan, folder, *, file: Path | None = None):
+def made(name: str, network: torch.nn.Module, plan: Plan, folder, *, file: bytes | None = None):
     row = pick("runtime", RUNTIMES, name)
     if not hasattr(row, "export"):
         return row(network, torch.device("cpu"), Layout("float32", "channels_last"))
@@ -82,7 +81,7 @@ def made(name: str, network: torch.nn.Module, plan: Plan, folder, *, file: Path 
     with pytest.MonkeyPatch.context() as patch:
         if file is not None:
             module = importlib.import_module(row.__module__)
-            patch.setattr(module, "write_onnx", lambda network, plan, path, **_: shutil.copy(file, path))
+            patch.setattr(module, "write_onnx", lambda network, plan, path, **_: path.write_bytes(file))
         row.export(network, plan, folder)
     files = {file: (folder / file).read_bytes() for file in row.FILES}
     return row.stand_in(files)[0] if standing_in else row.load(files)

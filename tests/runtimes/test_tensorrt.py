@@ -78,7 +78,9 @@ def test_an_engine_is_built_for_every_tile_that_the_plan_gives():
     inference = PLAN.inference.model_copy(update={"batch_size": 16})
     sliced = sizes_of(PLAN.model_copy(update={"data": data, "inference": inference}))
     assert (sliced.least, sliced.most) == ((1, 3, 1, 1), (16, 3, 32, 32))
-    assert TensorrtRuntime.CHANGES == {"inference.whole_image_pixels": "0"}  # or else images of any size come
+    exact = {"inference.whole_image_pixels": "9999", "inference.mode": "exact"}
+    changed = PLAN.with_values(exact).with_values(TensorrtRuntime.CHANGES)  # or else images of any size come
+    assert (changed.inference.whole_image_pixels, changed.inference.mode) == (0, "blend")
 
 
 @pytest.mark.parametrize("answer", ["logits", "classes"])

@@ -63,7 +63,6 @@ class TensorrtRuntime:
     Args:
         network: The content of ``network.onnx``.
         sizes: Which shapes the engine is built for.
-        cache: Folder of the engines; None: ``unetkit/tensorrt`` in the user's cache.
 
     Attributes:
         notes: What was done differently from what was asked: an engine was built, smaller batches.
@@ -82,10 +81,13 @@ class TensorrtRuntime:
     DEVICE = "cuda"
     PRECISION = "float16"
     SYMMETRIC = True
-    CHANGES: ClassVar[Mapping[str, str]] = {"inference.whole_image_pixels": "0"}
-    """An engine is built for tiles: an image in one piece has any size."""
+    CHANGES: ClassVar[Mapping[str, str]] = {
+        "inference.whole_image_pixels": "0",
+        "inference.mode": "blend",
+    }
+    """An engine is built for tiles: an image in one piece has any size, and so have the strips of ``exact``."""
 
-    def __init__(self, network: bytes, sizes: EngineSizes, *, cache: Path | None = None) -> None:
+    def __init__(self, network: bytes, sizes: EngineSizes) -> None:
         self._trt = trt = _package()
         try:
             self._gpu = gpu = first_gpu()
@@ -95,7 +97,7 @@ class TensorrtRuntime:
         self._batches = Batches(gpu.name, freed=gpu.free)
         self.notes = self._batches.notes
         self._runtime = trt.Runtime(self._log)
-        self._engine = self._ready(network, cache or _user_cache())
+        self._engine = self._ready(network, _user_cache())
         self._context = self._engine.create_execution_context()
         if self._context is None:
             tile = "×".join(map(str, sizes.most))
