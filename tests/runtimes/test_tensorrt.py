@@ -15,6 +15,7 @@ from unetkit.runtimes import tensorrt as room
 from unetkit.runtimes.tensorrt import EngineSizes, TensorrtRuntime, sizes_of
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 helper, T = onnx.helper, onnx.TensorProto
 PLAN = Plan.model_validate(EXAMPLE)
 SIZES = EngineSizes(least=(1, 1, 1, 1), usual=(4, 1, 8, 8), most=(4, 1, 8, 8))
@@ -186,7 +187,7 @@ def test_a_cache_that_cannot_be_made_costs_the_time_alone(machine, tmp_path):
 def test_what_tensorrt_says_is_passed_on(machine):
     machine.refuses = "no importer for Mod.\nmore"
     with pytest.raises(
-        DataError, match=r"cannot build an engine of this network \(no importer for Mod"
+        DataError, match=r"cannot build an engine of this network \(no importer for Mod\)"
     ) as refused:
         loaded()
     assert (refused.value.where, refused.value.exit_code) == ("network.onnx", 3)

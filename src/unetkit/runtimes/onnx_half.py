@@ -171,11 +171,18 @@ def untyped(model: Any) -> tuple[str, ...]:  # noqa: ANN401
             if any(kinds[name] != onnx.TensorProto.FLOAT16 for name in node.input if name):
                 found.append(f"{node.op_type} '{node.output[0]}' multiplies in float32")
         elif node.op_type == "Concat":
-            steps = [maker.get(name) for name in node.input]
-            read = [one for one in steps if one is not None and one.op_type == "DequantizeLinear"]
-            if len(read) == len(steps) and len({float(held[one.input[1]]) for one in read}) > 1:
+            scales = [_scale(name, maker) for name in node.input]
+            if all(scales) and len({held[name].tobytes() for name in scales}) > 1:
                 found.append(f"'{node.output[0]}' joins values of different steps")
     return tuple(found)
+
+
+def _scale(name: str, maker: Mapping[str, Any]) -> str:
+    """The step of the grid that a value is on, through what only moves it; empty where it is on none."""
+    node = maker.get(name)
+    while node is not None and node.op_type in _EXACT:
+        node = maker.get(node.input[0])
+    return node.input[1] if node is not None and node.op_type == "DequantizeLinear" else ""
 
 
 @dataclass

@@ -85,7 +85,7 @@ class TensorrtRuntime:
         "inference.whole_image_pixels": "0",
         "inference.mode": "blend",
     }
-    """An engine is built for tiles: an image in one piece has any size, and so have the strips of ``exact``."""
+    """An engine is built for tiles: an image in one piece has any size, and strips of ``exact`` have."""
 
     def __init__(self, network: bytes, sizes: EngineSizes) -> None:
         self._trt = trt = _package()
@@ -298,7 +298,8 @@ def _bytes_from_floats(graph: Any) -> None:  # noqa: ANN401 - a guest's class
     onnx = importlib.import_module("onnx")
     nodes = []
     for node in graph.node:
-        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.UINT8:
+        to = [one.i for one in node.attribute if one.name == "to"]
+        if node.op_type == "Cast" and to == [onnx.TensorProto.UINT8]:
             between = f"{node.output[0]}_number"
             nodes.append(onnx.helper.make_node("Cast", [node.input[0]], [between], to=onnx.TensorProto.FLOAT))
             node.input[0] = between
@@ -313,7 +314,7 @@ def _build(trt: ModuleType, network: bytes, sizes: EngineSizes, log: Any) -> byt
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, log)
     if not parser.parse(network):
-        raise _unbuilt(str(parser.get_error(0).desc()) if parser.num_errors else log.said())
+        raise _unbuilt(_first_line(parser.get_error(0).desc()) if parser.num_errors else log.said())
     settings, shapes = builder.create_builder_config(), builder.create_optimization_profile()
     shapes.set_shape(INPUT, sizes.least, sizes.usual, sizes.most)
     settings.add_optimization_profile(shapes)
@@ -345,11 +346,13 @@ def _log(trt: ModuleType) -> Any:  # noqa: ANN401 - of a class that TensorRT has
                 self.lines.append(msg)
 
         def said(self) -> str:
-            return (
-                self.lines[-1].strip().split("\n")[0].rstrip(". ")[:200] if self.lines else "no reason given"
-            )
+            return _first_line(self.lines[-1]) if self.lines else "no reason given"
 
     return Log()
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0].rstrip(". ")[:200]
 
 
 def _user_cache() -> Path:
