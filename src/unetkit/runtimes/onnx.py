@@ -82,7 +82,7 @@ class OnnxRuntime:
             self._session: Any = self._open()
         except tuple(getattr(known, name) for name in _REFUSALS) as wrong:
             raise DataError(
-                f"onnxruntime cannot read this network ({_first_line(wrong)})",
+                f"onnxruntime cannot read this network ({first_line(wrong)})",
                 cure="export the model anew",
                 where=NETWORK,
             ) from wrong
@@ -200,8 +200,7 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True
             )
     except torch.onnx.OnnxExporterError as wrong:
         raise UsageError(
-            "this network cannot be written for images of any size "
-            f"({_first_line(wrong.__cause__ or wrong)})",
+            f"this network cannot be written for images of any size ({first_line(wrong.__cause__ or wrong)})",
             cure="predict with the model folder itself",
         ) from wrong
     if plan.network.quantization != "none":
@@ -239,5 +238,10 @@ def _package(name: str) -> ModuleType:
         ) from missing
 
 
-def _first_line(wrong: BaseException) -> str:
-    return str(wrong).strip().split("\n")[0].rstrip(". ")[:200]
+def first_line(said: object) -> str:
+    """What an engine said, without what follows its first line.
+
+    Args:
+        said: An error, or its text.
+    """
+    return str(said).strip().split("\n")[0].rstrip(". ")[:200]

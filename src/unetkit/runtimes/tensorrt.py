@@ -20,7 +20,7 @@ from unetkit.records.files import write_bytes, write_text
 from unetkit.records.saved import Saved
 from unetkit.runtimes.batches import Batches, required
 from unetkit.runtimes.cuda import first_gpu
-from unetkit.runtimes.onnx import INPUT, NETWORK, OnnxRuntime, write_onnx
+from unetkit.runtimes.onnx import INPUT, NETWORK, OnnxRuntime, first_line, write_onnx
 from unetkit.runtimes.onnx_half import MULTIPLIES, halve, rounded_copy, untyped
 from unetkit.runtimes.onnx_size import shrink
 from unetkit.runtimes.qdq import rounded_convolutions, write_signed
@@ -314,7 +314,7 @@ def _build(trt: ModuleType, network: bytes, sizes: EngineSizes, log: Any) -> byt
     definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(definition, log)
     if not parser.parse(network):
-        raise _unbuilt(_first_line(parser.get_error(0).desc()) if parser.num_errors else log.said())
+        raise _unbuilt(first_line(parser.get_error(0).desc()) if parser.num_errors else log.said())
     settings, shapes = builder.create_builder_config(), builder.create_optimization_profile()
     shapes.set_shape(INPUT, sizes.least, sizes.usual, sizes.most)
     settings.add_optimization_profile(shapes)
@@ -346,13 +346,9 @@ def _log(trt: ModuleType) -> Any:  # noqa: ANN401 - of a class that TensorRT has
                 self.lines.append(msg)
 
         def said(self) -> str:
-            return _first_line(self.lines[-1]) if self.lines else "no reason given"
+            return first_line(self.lines[-1]) if self.lines else "no reason given"
 
     return Log()
-
-
-def _first_line(text: str) -> str:
-    return text.strip().split("\n")[0].rstrip(". ")[:200]
 
 
 def _user_cache() -> Path:
