@@ -116,6 +116,11 @@ def test_a_file_that_would_be_refused_is_not_written(tmp_path, monkeypatch):
     plan = PLAN.model_copy(update={"network": eight})
     with pytest.raises(UsageError, match="cannot be written with types alone: Conv 'logits' multiplies in"):
         TensorrtRuntime.export(nn.Identity(), plan, tmp_path)
+    del made.graph.node[:]
+    made.graph.node.append(helper.make_node("Concat", ["image", "rows"], ["logits"], axis=1))
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "rows"))
+    with pytest.raises(UsageError, match="cannot be written with types alone: .*[Cc]oncat"):
+        TensorrtRuntime.export(nn.Identity(), PLAN, tmp_path)
     assert not (tmp_path / "network.json").exists()
 
 

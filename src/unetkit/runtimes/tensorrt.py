@@ -280,12 +280,16 @@ def _write_typed(path: Path, *, half: bool) -> None:
     """State every type in an ONNX file, and refuse what TensorRT would not take as it is meant."""
     onnx = importlib.import_module("onnx")
     model = onnx.load(path)
-    if half:
-        halve(model)
-    _bytes_from_floats(model.graph)
-    shrink(model)
-    onnx.checker.check_model(model, full_check=True)
-    if faults := untyped(model):
+    try:
+        if half:
+            halve(model)
+        _bytes_from_floats(model.graph)
+        shrink(model)
+        onnx.checker.check_model(model, full_check=True)
+        faults = untyped(model)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as wrong:
+        faults = (first_line(wrong),)
+    if faults:
         raise UsageError(
             f"this network cannot be written with types alone: {faults[0]}",
             cure=f"predict with it, {_ELSEWHERE}",
