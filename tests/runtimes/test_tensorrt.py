@@ -119,7 +119,7 @@ def test_a_file_that_would_be_refused_is_not_written(tmp_path, monkeypatch):
     del made.graph.node[:]
     made.graph.node.append(helper.make_node("Concat", ["image", "rows"], ["logits"], axis=1))
     made.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "rows"))
-    with pytest.raises(UsageError, match="cannot be written with types alone: .*[Cc]oncat"):
+    with pytest.raises(UsageError, match=r"cannot be written with types alone: .*[Cc]oncat"):
         TensorrtRuntime.export(nn.Identity(), PLAN, tmp_path)
     assert not (tmp_path / "network.json").exists()
 
