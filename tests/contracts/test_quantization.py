@@ -18,9 +18,10 @@ from unetkit.networks.unet import build
 from unetkit.records.case import Intensity
 from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
 from unetkit.runtimes import RUNTIMES
+from unetkit.runtimes.onnx_half import untyped
 from unetkit.spatial.intensity import apply_intensity, stored_pixels
 
-ENGINES = [name for name in sorted(RUNTIMES) if name != "pytorch"]
+ENGINES = [name for name in sorted(RUNTIMES) if name not in ("pytorch", "tensorrt")]
 PARTS = [
     *({"decoder": name} for name in sorted(DECODERS) if name not in ("convnext", "cup")),
     *({"fusion": name} for name in sorted(FUSIONS)),
@@ -103,6 +104,41 @@ def test_every_convolution_of_an_engine_is_integer(name, rank, changes):
         with torch.no_grad():
             wanted = made(tile).numpy()
         apart = np.abs(engine.run(tile.numpy()) - wanted)
+        assert apart.mean() < 0.005 * np.abs(wanted).max()
+        assert apart.max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_file_for_tensorrt_has_signs_and_zeros_at_zero(tmp_path):
+    """Its structure, read from the graph, and what it says, computed by onnxruntime: TensorRT is not here."""
+    row = pick("runtime", RUNTIMES, "tensorrt")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    image = torch.randn(1, 1, 24, 24)
+    made = quantized(network_of(2), [image], symmetric=True)
+    plan = Plan.model_validate({**EXAMPLE, "network": made.plan.model_dump()})
+    row.export(made, plan, tmp_path)
+    files = {file: (tmp_path / file).read_bytes() for file in row.FILES}
+    convolutions = len(made.quantization.in_use(made))
+    assert row.convolutions(files) == {"integer": convolutions, "float": 0}
+    graph = onnx.load_from_string(files["network.onnx"]).graph
+    held = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    grids = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert {(held[node.input[2]].dtype.name, int(held[node.input[2]].max())) for node in grids} == {
+        ("int8", 0)
+    }
+    maker = {name: node for node in graph.node for name in node.output}
+    kernels = [maker[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    assert all(held[one.input[0]].dtype == np.int8 for one in kernels)
+    assert [held[one.input[1]].shape for one in kernels] == [held[one.input[0]].shape[:1] for one in kernels]
+    assert "Concat" in {node.op_type for node in graph.node}
+    assert untyped(onnx.load_from_string(files["network.onnx"])) == ()
+    for size in ((24, 24), (17, 21)):
+        tile = torch.randn(1, 1, *size)
+        with torch.no_grad():
+            wanted = made(tile).numpy()
+        apart = np.abs(row.stand_in(files)[0].run(tile.numpy()) - wanted)
         assert apart.mean() < 0.005 * np.abs(wanted).max()
         assert apart.max() < 0.05 * np.abs(wanted).max()
 

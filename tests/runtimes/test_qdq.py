@@ -146,8 +146,11 @@ def test_a_symmetric_grid_is_written_with_a_sign(tmp_path):
     assert zero.dtype == np.int8
     assert not zero.any()
     onnx.save(model_of(pair("logits", "image"), GRID), path)
-    with pytest.raises(UsageError, match="expected every grid to have its zero in the middle, got 100"):
+    with pytest.raises(
+        UsageError, match="expected every grid to have its zero in the middle, got 100"
+    ) as refused:
         write_signed(path)
+    assert refused.value.cure.startswith("export the model that it was made from with --int8 DATA")
 
 
 def test_a_value_is_not_rounded_before_it_is_cut_at_zero_where_the_engine_fuses_both(tmp_path):

@@ -69,6 +69,15 @@ def test_layers_are_kept_in_float_until_the_dice_holds(model, monkeypatch):
     assert watch.told[0] == "0 convolutions in float: the most that a class loses is 10.00 points of Dice"
 
 
+def test_every_grid_has_its_zero_in_the_middle_where_an_engine_knows_no_other(model, monkeypatch):
+    monkeypatch.setattr(calibrating, "MAX_LOSS", 100.0)
+    network, plan, cases = model
+    for symmetric in (True, False):
+        made, _, _ = calibrated(network, plan, cases[:1], progress=Quiet(), symmetric=symmetric)
+        zeros = {int(point.zero_point) for point in made.quantization.points}
+        assert (zeros == {128}) == symmetric
+
+
 def test_a_dice_that_does_not_hold_is_refused(model, monkeypatch):
     monkeypatch.setattr(calibrating, "MAX_LOSS", -1000.0)
     monkeypatch.setattr(

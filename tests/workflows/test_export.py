@@ -1,13 +1,17 @@
 """A model is exported whole and only after it was compared; or nothing is there."""
 
 import hashlib
+import json
 import shutil
+import sys
 
 import pytest
 
 import unetkit as uk
-from unetkit.errors import DataError, GateError, ResourceError, UsageError
-from unetkit.runtimes.onnx import OnnxRuntime
+from unetkit.errors import DataError, GateError, MissingPackageError, ResourceError, UsageError
+from unetkit.records.progress import Quiet
+from unetkit.runtimes import tensorrt
+from unetkit.runtimes.onnx import NETWORK, OnnxRuntime
 from unetkit.workflows.export import export
 from unetkit.workflows.exported import read_exported
 from unetkit.workflows.model_folder import is_exported
@@ -112,6 +116,54 @@ def test_a_dry_run_writes_nothing(finished, tmp_path):
     kept = ["plan.json", "scores.json", "seen.json", "model_card.md", "model.json"]
     names = ["network.xml", "network.bin", *kept]
     assert [path.name for path in result.planned] == names
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_for_tensorrt_is_compared_where_there_is_none(
+    finished, exported, wafers, tmp_path, monkeypatch
+):
+    """TensorRT is taken away where it is installed; what would write ONNX takes the file of this model."""
+    told = []
+
+    class Watch(Quiet):
+        def say(self, text):
+            told.append(text)
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(
+        tensorrt, "write_onnx", lambda network, plan, path, **_: shutil.copy(exported / NETWORK, path)
+    )
+    out = tmp_path / "out"
+    export(finished, "tensorrt", out, data=wafers, progress=Watch())
+    record, plan = read_exported(out)
+    assert set(record.files) == {"network.onnx", "network.json", "plan.json"}
+    parity = record.parity
+    assert parity.faults() == ()
+    assert (parity.precision, parity.seconds_after, parity.images) == ("float16", None, 8)
+    assert parity.stand_in.startswith("onnxruntime on the CPU, each half value rounded to half")
+    assert 1e-5 < parity.max_difference < 0.01 * parity.largest_logit
+    assert parity.dice_after == pytest.approx(parity.dice_before, abs=5e-3)
+    assert any("neither the engine nor its speed is tested" in text for text in told)
+    assert (plan.inference.runtime, plan.inference.whole_image_pixels) == ("tensorrt", 0)
+    assert plan.reasons["inference.whole_image_pixels"] == "exported for tensorrt"
+    sizes = json.loads((out / "network.json").read_text())
+    assert sizes["most"] == [4, 1, 32, 32]
+    assert parity.bytes_after < 0.6 * (exported / NETWORK).stat().st_size
+    with pytest.raises(MissingPackageError, match="needs the package 'tensorrt', which is not") as missing:
+        uk.load(out)
+    assert missing.value.cure.startswith("pip install 'unetkit[tensorrt]' on a machine with an NVIDIA GPU")
+    assert "export the model to onnx or openvino" in missing.value.cure
+    with pytest.raises(ResourceError, match="'tensorrt' computes on the cuda, 'cpu' was asked for"):
+        uk.load(out, device="cpu")
+
+
+def test_a_runtime_that_nothing_stands_in_for_has_to_be_there(finished, exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        OnnxRuntime, "export", staticmethod(lambda n, p, folder: shutil.copy(exported / NETWORK, folder))
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackageError, match="'onnxruntime'"):
+        export(finished, "onnx", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -79,7 +79,7 @@ def test_another_device_is_refused(exported):
     ("name", "problem", "cure"),
     [
         ("onyx", "there is no runtime 'onyx'", "use 'onnx'"),
-        ("pytorch", "runs model folders as they are", "export to one of: onnx, openvino"),
+        ("pytorch", "runs model folders as they are", "export to one of: onnx, openvino, tensorrt"),
     ],
 )
 def test_an_unknown_runtime_is_refused(copy, name, problem, cure):

@@ -51,6 +51,19 @@ def test_a_difference_is_measured_and_told():
     assert second == f"expected the same class for 99.9% of the pixels, got {alike:.1%}"
 
 
+def test_what_stands_in_for_a_runtime_is_named_and_not_timed():
+    parity = compare(
+        Bright(), Bright(1e-2), PLAN, (), sizes=(100, 50), precision="float16", stand_in="another engine"
+    )
+    assert (parity.stand_in, parity.seconds_after, parity.precision) == ("another engine", None, "float16")
+    assert parity.seconds_before > 0
+    assert parity.faults() == ()  # half is allowed a fiftieth
+    assert found(Bright(1e-2)).faults() != ()
+    eight = PLAN.network.model_copy(update={"quantization": "int8"})
+    plan = PLAN.model_copy(update={"network": eight})
+    assert compare(Bright(), Bright(), plan, (), sizes=(1, 1), precision="float16").precision == "int8"
+
+
 def test_tiles_of_slices_have_the_channels_of_all():
     data = PLAN.data.model_copy(update={"rank": 3, "slice_axis": 1, "context_slices": 1})
     tiles = generated_tiles(PLAN.model_copy(update={"data": data}))

@@ -36,7 +36,8 @@ def test_targets_are_read():
         ("onnx cpu >20ms", "is no target"),
         ("size<0MB", "expected a target above 0"),
         ("onyx cpu <20ms", r"there is no runtime 'onyx'.*use 'onnx'"),
-        ("onnx cuda <20ms", r"'onnx' runs on a cpu, 'cuda' was asked for.*write 'onnx cpu <20ms'"),
+        ("onnx cuda <20ms", r"'onnx' runs on 'cpu', 'cuda' was asked for.*write 'onnx cpu <20ms'"),
+        ("tensorrt cpu <2ms", r"'tensorrt' runs on 'cuda', 'cpu' was asked for.*'tensorrt cuda <2ms'"),
     ],
 )
 def test_what_is_no_target(text, words):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder, or a run that holds one.")],
-    to: Annotated[str, typer.Option("--to", metavar="RUNTIME", help="onnx or openvino.")],
+    to: Annotated[str, typer.Option("--to", metavar="RUNTIME", help="onnx, openvino or tensorrt.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the exported model.")],
     data: Annotated[
         Path | None,
@@ -77,9 +77,10 @@ def _show_parity(parity: Parity, to: str) -> None:
     def shown(dice: float | None) -> str:
         return "–" if dice is None else f"{dice:.4f}"
 
+    after = "–" if parity.seconds_after is None else f"{parity.seconds_after * 1e3:.1f}"
     rows = [
         ("network, MB", f"{parity.bytes_before / 1e6:.2f}", f"{parity.bytes_after / 1e6:.2f}"),
-        ("one tile, ms", f"{parity.seconds_before * 1e3:.1f}", f"{parity.seconds_after * 1e3:.1f}"),
+        ("one tile, ms", f"{parity.seconds_before * 1e3:.1f}", after),
         *(
             (f"Dice {name}", shown(dice), shown(parity.dice_after[name]))
             for name, dice in parity.dice_before.items()

@@ -23,11 +23,12 @@ class Parity(Saved):
         dice_before: Class → mean Dice on the labelled images, before; empty where no label was given.
         dice_after: The same after.
         seconds_before: Median time of one tile of the planned size.
-        seconds_after: The same after.
+        seconds_after: The same after; None where something stood in for the runtime.
         bytes_before: Size of the weights file.
         bytes_after: Size of the exported network.
         precision: ``int8`` where the network counts in eight bits: what is compared then is one rounding with
-            another, a step of which may be taken up or down.
+            another, a step of which may be taken up or down. ``float16`` where it computes in half.
+        stand_in: What ran the network after, in words, where its runtime cannot run here; else empty.
     """
 
     DIFFERENCE: ClassVar[float] = 1e-3
@@ -39,6 +40,8 @@ class Parity(Saved):
 
     INT8: ClassVar[tuple[float, float, float]] = (0.1, 0.98, 0.005)
     """The same three of a network in eight bits."""
+    FLOAT16: ClassVar[tuple[float, float, float]] = (0.02, 0.99, 0.005)
+    """The same three of a network in half, of which every value has a relative error of up to 1/2048."""
 
     images: int
     tiles: int
@@ -49,15 +52,17 @@ class Parity(Saved):
     dice_before: dict[str, float | None] = Field(default_factory=dict)
     dice_after: dict[str, float | None] = Field(default_factory=dict)
     seconds_before: float
-    seconds_after: float
+    seconds_after: float | None
     bytes_before: int
     bytes_after: int
-    precision: Literal["float32", "int8"] = "float32"
+    precision: Literal["float32", "float16", "int8"] = "float32"
+    stand_in: str = ""
 
     @property
     def tolerances(self) -> tuple[float, float, float]:
         """Of logits, of classes, of Dice."""
-        return self.INT8 if self.precision == "int8" else (self.DIFFERENCE, self.AGREEMENT, self.DICE)
+        known = {"int8": self.INT8, "float16": self.FLOAT16}
+        return known.get(self.precision, (self.DIFFERENCE, self.AGREEMENT, self.DICE))
 
     @property
     def allowed_difference(self) -> float:
@@ -108,7 +113,7 @@ class Exported(Saved):
         measured_on: What the cases of ``dice`` were to it.
         parity: How it was compared with the model it was made from.
         convolutions: Of a network in eight bits: how many its engine computes as ``integer`` and as ``float``
-            here, told by the engine's own graph; empty for others.
+            here, told by the engine's own graph, or by the file where no engine is built; empty for others.
         float_layers: Of a network in eight bits: convolutions that were left in floating point.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -17,7 +17,9 @@ RUNTIMES = {
     "onnx": "unetkit.runtimes.onnx:OnnxRuntime",
     "openvino": "unetkit.runtimes.openvino:OpenvinoRuntime",
     "pytorch": "unetkit.runtimes.pytorch:PytorchRuntime",
+    "tensorrt": "unetkit.runtimes.tensorrt:TensorrtRuntime",
 }
+Precision = Literal["float32", "float16"]
 
 
 class Runtime(Protocol):
@@ -38,13 +40,29 @@ class Runtime(Protocol):
 
 
 class FileRuntime(Runtime, Protocol):
-    """A row that runs files instead of a torch network, and writes them; running them needs no torch."""
+    """A row that runs files instead of a torch network, and writes them; running them needs no torch.
+
+    A row whose engine is not to be had on every machine that exports has ``stand_in(files)`` as well: a
+    runtime that answers as the files say, and what that is in words. An export is compared with it there.
+    """
 
     FILES: ClassVar[tuple[str, ...]]
     """The files a network consists of; every name begins with ``network.``."""
 
     PACKAGES: ClassVar[tuple[str, ...]]
     """Packages whose versions are written down with an export."""
+
+    DEVICE: ClassVar[str]
+    """Where it computes: ``cpu`` or ``cuda``."""
+
+    PRECISION: ClassVar[Precision]
+    """What it computes in where the network does not count in eight bits."""
+
+    SYMMETRIC: ClassVar[bool]
+    """Whether every grid of a network in eight bits has to have its zero in the middle."""
+
+    CHANGES: ClassVar[Mapping[str, str]]
+    """Values of the plan that it cannot do without: dotted key → value, as a person types it."""
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> FileRuntime:

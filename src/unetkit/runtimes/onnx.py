@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +28,8 @@ NETWORK = "network.onnx"
 OPSET = 20
 """Operators of ONNX 1.15: the newest that every engine in use reads."""
 
-_INPUT = "image"
+INPUT = "image"
+"""The name of what goes in."""
 _STORED = "tensor(uint8)"
 _WARNINGS_ONLY, _SILENT = 3, 4
 _REFUSALS = (
@@ -46,6 +47,8 @@ class OnnxRuntime:
 
     Args:
         network: The content of an ONNX file.
+        as_written: Whether every operation is computed as the file says, none fused with or left out for
+            another, which is slower.
 
     Attributes:
         notes: What was done differently from what was asked: smaller batches after memory ran out.
@@ -60,20 +63,26 @@ class OnnxRuntime:
 
     FILES = (NETWORK,)
     PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch")
+    DEVICE = "cpu"
+    PRECISION = "float32"
+    SYMMETRIC = False
+    CHANGES: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, network: bytes) -> None:
+    def __init__(self, network: bytes, *, as_written: bool = False) -> None:
         engine = _package("onnxruntime")
         options = engine.SessionOptions()
         options.intra_op_num_threads = engine_threads()  # its own choice is the host's cores
         options.inter_op_num_threads = 1
         options.log_severity_level = _WARNINGS_ONLY
+        if as_written:
+            options.graph_optimization_level = engine.GraphOptimizationLevel.ORT_DISABLE_ALL
         known = engine.capi.onnxruntime_pybind11_state
         self._open = partial(engine.InferenceSession, network, options, providers=["CPUExecutionProvider"])
         try:
             self._session: Any = self._open()
         except tuple(getattr(known, name) for name in _REFUSALS) as wrong:
             raise DataError(
-                f"onnxruntime cannot read this network ({_first_line(wrong)})",
+                f"onnxruntime cannot read this network ({first_line(wrong)})",
                 cure="export the model anew",
                 where=NETWORK,
             ) from wrong
@@ -115,7 +124,7 @@ class OnnxRuntime:
     def _forward(self, part: np.ndarray) -> np.ndarray:
         if self._session is None:
             self._session = self._open()
-        (answer,) = self._session.run(None, {_INPUT: part}, self._quietly)
+        (answer,) = self._session.run(None, {INPUT: part}, self._quietly)
         return answer
 
     @staticmethod
@@ -182,7 +191,7 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True
                 (example,),
                 path,
                 dynamo=True,
-                input_names=[_INPUT],
+                input_names=[INPUT],
                 output_names=[ends.network_output],
                 opset_version=OPSET,
                 dynamic_shapes=(free,),
@@ -191,8 +200,7 @@ def write_onnx(network: nn.Module, plan: Plan, path: Path, *, moves: bool = True
             )
     except torch.onnx.OnnxExporterError as wrong:
         raise UsageError(
-            "this network cannot be written for images of any size "
-            f"({_first_line(wrong.__cause__ or wrong)})",
+            f"this network cannot be written for images of any size ({first_line(wrong.__cause__ or wrong)})",
             cure="predict with the model folder itself",
         ) from wrong
     if plan.network.quantization != "none":
@@ -230,5 +238,10 @@ def _package(name: str) -> ModuleType:
         ) from missing
 
 
-def _first_line(wrong: BaseException) -> str:
-    return str(wrong).strip().split("\n")[0].rstrip(". ")[:200]
+def first_line(said: object) -> str:
+    """What an engine said, without what follows its first line.
+
+    Args:
+        said: An error, or its text.
+    """
+    return str(said).strip().split("\n")[0].rstrip(". ")[:200]

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class OpenvinoRuntime:
 
     FILES = (GRAPH, WEIGHTS)
     PACKAGES = ("onnx", "onnxscript", "openvino", "torch")
+    DEVICE = "cpu"
+    PRECISION = "float32"
+    SYMMETRIC = False
+    CHANGES: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, graph: bytes, weights: bytes) -> None:
         core = _engine().Core()

@@ -65,7 +65,7 @@ def write_signed(path: Path) -> None:
     if left := _sign(model.graph):
         raise UsageError(
             f"expected every grid to have its zero in the middle, got {left[0]} of 0 to 255",
-            cure="calibrate with symmetric=True",
+            cure="export the model that it was made from with --int8 DATA, which calibrates it so",
             where=path,
         )
     onnx.checker.check_model(model)
@@ -105,6 +105,24 @@ def counted(path: Path) -> dict[str, int]:
         "integer": sum(kinds[name] for name in _INTEGER),
         "float": sum(kinds[name] for name in _FLOAT),
     }
+
+
+def rounded_convolutions(graph: Any) -> int:  # noqa: ANN401 - a guest's class
+    """How many convolutions of a graph read a kernel of bytes and values that are on a grid.
+
+    Args:
+        graph: As it is written, not as an engine changed it.
+    """
+    maker = {name: node for node in graph.node for name in node.output}
+
+    def on_grid(name: str) -> bool:
+        node = maker.get(name)
+        if node is None or node.op_type == READ:
+            return node is not None
+        moved = node.input if node.op_type == "Concat" else node.input[:1]
+        return node.op_type in (*_MOVES, "Concat", "Relu") and all(map(on_grid, moved))
+
+    return sum(node.op_type in _FLOAT and all(map(on_grid, node.input[:2])) for node in graph.node)
 
 
 def _fold_constants(model: Any) -> None:  # noqa: ANN401 - a guest's class

@@ -56,7 +56,7 @@ class Heard:
 
 
 def calibrated(
-    network: UNet, plan: Plan, cases: Sequence[Case], *, progress: Progress
+    network: UNet, plan: Plan, cases: Sequence[Case], *, progress: Progress, symmetric: bool = False
 ) -> tuple[UNet, Plan, dict[str, str]]:
     """Make a network count in eight bits on what it sees of some images, as long as the Dice holds.
 
@@ -68,6 +68,7 @@ def calibrated(
         plan: Its plan.
         cases: The images.
         progress: Who watches.
+        symmetric: Whether zero has to be the middle of every grid, for engines that know no other.
 
     Returns:
         The network, its plan, and what is to be known about it, as label to text.
@@ -89,7 +90,7 @@ def calibrated(
 
     @cache
     def made(kept: tuple[str, ...]) -> tuple[UNet, dict[str, float | None]]:
-        smaller = quantized(network, images, in_float=kept)
+        smaller = quantized(network, images, in_float=kept, symmetric=symmetric)
         return smaller, _answers(smaller, plan, cases)[1]
 
     def holds(kept: tuple[str, ...]) -> bool:

@@ -58,7 +58,7 @@ def open_exported(folder: Path, *, device: str = "auto") -> tuple[FileRuntime, P
 
     Args:
         folder: What ``unet export`` wrote.
-        device: ``auto`` or ``cpu``: these runtimes compute on a CPU.
+        device: ``auto``, or the kind of device that its runtime computes on.
 
     Raises:
         DataError: A file is missing, damaged or not the one that was written.
@@ -66,16 +66,16 @@ def open_exported(folder: Path, *, device: str = "auto") -> tuple[FileRuntime, P
         ResourceError: Another device was asked for.
     """
     record, plan = read_exported(folder)
-    if device not in ("auto", "cpu"):
-        raise ResourceError(
-            f"the runtime '{record.runtime}' computes on the cpu, '{device}' was asked for",
-            cure="leave --device out, or predict with the model folder it was exported from",
-            where=folder,
-        )
     try:
         runtime = file_runtime(record.runtime)
     except UsageError as wrong:
         raise type(wrong)(wrong.problem, cure=wrong.cure, where=folder / RECORD) from wrong
+    if device not in ("auto", runtime.DEVICE):
+        raise ResourceError(
+            f"the runtime '{record.runtime}' computes on the {runtime.DEVICE}, '{device}' was asked for",
+            cure="leave --device out, or predict with the model folder it was exported from",
+            where=folder,
+        )
     return runtime.load({name: _whole(folder, name, record.files) for name in runtime.FILES}), plan
 
 

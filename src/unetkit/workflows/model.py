@@ -161,7 +161,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
     if is_exported(place):
         runtime, plan = open_exported(place, device=device)
         predictor = Predictor(runtime, plan.data, plan.preparation, plan.inference)
-        return Model(place, plan, predictor, f"cpu ({plan.inference.runtime})")
+        return Model(place, plan, predictor, f"{runtime.DEVICE} ({plan.inference.runtime})")
     if is_ensemble(place):
         file, plan = read_ensemble(place)
         return load_average([place / member.folder for member in file.members], plan, place, device=device)

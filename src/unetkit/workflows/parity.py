@@ -19,7 +19,7 @@ from unetkit.records.exported import Parity
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.scores import CaseScores
-from unetkit.runtimes import Runtime
+from unetkit.runtimes import Precision, Runtime
 from unetkit.spatial.intensity import stored_pixels
 from unetkit.workflows.given_images import given_images
 
@@ -82,6 +82,8 @@ def compare(
     *,
     sizes: tuple[int, int],
     progress: Progress | None = None,
+    precision: Precision = "float32",
+    stand_in: str = "",
 ) -> Parity:
     """Compare two runtimes on generated tiles of several sizes and on given images.
 
@@ -92,6 +94,9 @@ def compare(
         cases: Given images; of one with a label, the Dice is compared too.
         sizes: Bytes of the network before and after.
         progress: Who watches.
+        precision: What ``after`` computes in where the network does not count in eight bits.
+        stand_in: What ``after`` is, in words, where it stands in for a runtime that cannot run here; it is
+            not timed then.
 
     Returns:
         What was found; its ``faults()`` say what is beyond tolerance.
@@ -121,7 +126,8 @@ def compare(
     watch.end()
     dice = [mean_dice(each, plan) for each in rows]
     stored, ids = plan.inference.network_input == "uint8", plan.inference.network_output == "classes"
-    seconds = seconds_per_tile((before, after), tiles[0].shape[1:], stored=stored)
+    timed = (before,) if stand_in else (before, after)
+    seconds = seconds_per_tile(timed, tiles[0].shape[1:], stored=stored)
     return Parity(
         images=len(cases),
         tiles=both.tiles,
@@ -132,10 +138,11 @@ def compare(
         dice_before=dice[0],
         dice_after=dice[1],
         seconds_before=seconds[0],
-        seconds_after=seconds[1],
+        seconds_after=None if stand_in else seconds[1],
         bytes_before=sizes[0],
         bytes_after=sizes[1],
-        precision="float32" if plan.network.quantization == "none" else "int8",
+        precision=precision if plan.network.quantization == "none" else "int8",
+        stand_in=stand_in,
     )
 
 

@@ -15,6 +15,7 @@ from unetkit.records.files import write_text
 from unetkit.records.plan import NetworkPlan, Plan
 from unetkit.records.saved import Saved
 from unetkit.runtimes import RUNTIMES
+from unetkit.workflows.exported import file_runtime
 from unetkit.workflows.pruning import cut_in_rounds, gradients, refuse_words
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.train import TrainedRun
@@ -126,10 +127,11 @@ def read_target(text: str) -> Target:
         raise UsageError(f"expected a target above 0, got '{text}'", cure=_EXAMPLES)
     if target.runtime and target.runtime not in RUNTIMES:
         raise UsageError(f"there is no runtime '{target.runtime}'", cure=nearest(target.runtime, RUNTIMES))
-    if target.runtime not in ("", "pytorch") and target.device != "cpu":
+    device = "" if target.runtime in ("", "pytorch") else file_runtime(target.runtime).DEVICE
+    if device and target.device != device:
         raise UsageError(
-            f"the runtime '{target.runtime}' runs on a cpu, '{target.device}' was asked for",
-            cure=f"write '{target.runtime} cpu <{target.below:g}ms'",
+            f"the runtime '{target.runtime}' runs on '{device}', '{target.device}' was asked for",
+            cure=f"write '{target.runtime} {device} <{target.below:g}ms'",
         )
     return target
 
