@@ -193,7 +193,7 @@ class ModelSide:
             "folder": str(model.folder),
             "runtime": plan.inference.runtime,
             "precision": precision,
-            "device": "cpu" if is_exported(model.folder) else model.device,
+            "device": model.device.partition(" ")[0],
             "parameters": found.parameters,
             "network_mb": found.weights_mb,
             "tile_size": plan.inference.tile_size,
