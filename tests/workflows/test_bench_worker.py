@@ -7,14 +7,19 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from unetkit.data.formats import format_of
 from unetkit.errors import DataError, ResourceError, UsageError
-from unetkit.records.plan import Plan
+from unetkit.networks.store import save_model
+from unetkit.networks.unet import build
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.runtimes.devices import Layout
 from unetkit.workflows import bench_worker
 from unetkit.workflows.bench_image import write_image
 from unetkit.workflows.bench_worker import ModelSide, RooflineSide, Worker
-from unetkit.workflows.model import load, plan_in
+from unetkit.workflows.model import layout_facts, load, plan_in
 from unetkit.workflows.model_folder import model_folder
 
 
@@ -104,6 +109,34 @@ def test_an_image_that_is_refused_is_an_error(exported, tmp_path):
     with pytest.raises(DataError) as refused:
         side(exported, broken, tmp_path).first()
     assert refused.value.where == str(broken)
+
+
+VOLUME = {
+    "data.rank": "3",
+    "training.patch_size": "[4,16,16]",
+    "inference.tile_size": "[4,16,16]",
+    "network.kernels": "[[3,3,3],[3,3,3]]",
+    "network.strides": "[[1,1,1],[2,2,2]]",
+}
+SLICED = {"data.rank": "3", "data.slice_axis": "0", "data.context_slices": "1", "data.pixels": "int16"}
+
+
+@pytest.mark.parametrize(("changes", "tile"), [(VOLUME, (1, 1, 4, 16, 16)), (SLICED, (1, 3, 32, 32))])
+def test_volumes_go_the_same_way_whole_or_slice_by_slice(changes, tile, tmp_path):
+    plan = Plan.model_validate(EXAMPLE).with_values(changes)
+    data, folder = plan.data, tmp_path / "image"
+    network = build(plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=2)
+    facts = layout_facts(torch.device("cpu"), Layout())  # nothing has to be timed to find the fastest
+    save_model(tmp_path / "model", network, plan, facts=facts)
+    folder.mkdir()
+    one = side(tmp_path / "model", write_image(folder, plan, (6, 20, 18)), tmp_path)
+    assert one._tile.shape == tile
+    assert one.first()["multiply_adds"] > 0
+    for do in ("tiles", "array", "file"):
+        (spent,) = one.does[do](seconds=0)["seconds"]
+        assert spent > 0
+    labels, _ = format_of(tmp_path / "x.nii.gz").read_label(tmp_path / "labels" / "image.nii.gz")
+    assert labels.shape == (6, 20, 18)
 
 
 def test_the_machines_best_is_timed_and_said():
