@@ -65,6 +65,7 @@ def test_a_page_has_table_bars_roofline_times_reasons_and_words():
     assert "<b>mine</b>" not in text
     assert text.count("<rect") == 2 + 1 + 2 + 2  # of array to mask one is missing
     assert text.count('<polyline class="line"') == 1  # the roof
+    assert text.count(">Roofline</h2>") == 1
     assert text.count("<circle") == 1  # the one that computes in float32
     assert "why &amp; how" in text
     assert "500.00" in text
@@ -79,4 +80,5 @@ def test_a_page_has_table_bars_roofline_times_reasons_and_words():
 def test_without_a_float32_model_there_is_no_roofline():
     text = bench_page(RESULT.model_copy(update={"rows": (BYTES,)}))
     assert "operations per byte" not in text
+    assert ">Roofline<" not in text
     assert text.count("<rect") == 3

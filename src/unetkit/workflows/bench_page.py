@@ -109,7 +109,7 @@ def bench_page(result: BenchResult) -> str:
         (
             ("Models", page.table(HEAD, table_rows(result), numbers=tuple(range(3, len(HEAD))))),
             ("Speed and memory", f'<div class="charts">{_bars(result)}</div>'),
-            ("Roofline", f'<div class="charts">{_rooflines(result)}</div>'),
+            ("Roofline", _rooflines(result)),
             ("Every time", _times(result)),
             ("What is missing, and why", _notes(result)),
             (
@@ -175,7 +175,7 @@ def _rooflines(result: BenchResult) -> str:
         roof = [(x, min(machine.gflops, machine.gbytes_per_second * 10**x)) for x in ends]
         title, words = f"{machine.device}, float32, GFLOP/s", "operations per byte, power of ten"
         charts.append(page.chart(title, [Line("roofline", roof), *dots], x_name=words, log=True))
-    return "".join(charts)
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _times(result: BenchResult) -> str:
