@@ -34,10 +34,12 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+# Not tensorrt: gigabytes for a GPU that these machines do not have.
+EXTRAS := $(addprefix --extra ,dicom mlflow onnx openvino slides tiff timm zarr)
 lock: setup
 	$(BIN)/$(LOCK) requirements-bootstrap.in -o requirements-bootstrap.lock
-	$(BIN)/$(LOCK) pyproject.toml --all-extras -o requirements.lock
-	$(BIN)/$(LOCK) pyproject.toml --all-extras --group dev -o requirements-dev.lock
+	$(BIN)/$(LOCK) pyproject.toml $(EXTRAS) -o requirements.lock
+	$(BIN)/$(LOCK) pyproject.toml $(EXTRAS) --group dev -o requirements-dev.lock
 	$(BIN)/$(LOCK) pyproject.toml benchmarks/peers.in -o benchmarks/peers.lock
 
 peers: .venv-peers/.ready

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from unetkit.records.plan import Plan
     from unetkit.records.prediction import Prediction
     from unetkit.records.scores import Scores
+    from unetkit.workflows.bench import bench
     from unetkit.workflows.check import check
     from unetkit.workflows.compare import compare
     from unetkit.workflows.compress import compress
@@ -67,6 +68,7 @@ __all__ = [
     "UnetkitError",
     "Updated",
     "UsageError",
+    "bench",
     "check",
     "compare",
     "compress",

@@ -33,6 +33,8 @@ def test_sizes():
     for word in ("", "a,b", "64,-1", "1.5,2"):
         with pytest.raises(UsageError, match="is no patch"):
             sizes(word)
+    with pytest.raises(UsageError, match=r"'--image 4k' is no image.*4096x4096 \(width x height\)"):
+        sizes("4k", option="--image")
 
 
 def test_names():

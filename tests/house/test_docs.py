@@ -17,7 +17,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RUN = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 VERBS = ("check", "plan", "train", "predict", "evaluate", "report", "export", "compress", "update")
-VERBS += ("convert", "ensemble", "screen", "monitor", "registry", "info", "models", "doctor", "demo")
+VERBS += ("bench", "convert", "ensemble", "screen", "monitor", "registry", "info", "models", "doctor", "demo")
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 

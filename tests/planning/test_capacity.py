@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unetkit.planning import capacity
-from unetkit.planning.capacity import default_memory_gb, free_memory
+from unetkit.planning.capacity import default_memory_gb, free_memory, resident
 
 GIB = 1024**3
 
@@ -75,3 +75,29 @@ def test_a_reserve_is_kept(monkeypatch):
 def test_a_device_that_is_not_there_is_guessed(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert default_memory_gb("cuda") == pytest.approx(0.9 * 4 - 0.75)
+
+
+def test_what_a_process_takes_is_the_kernels_account_of_it(tmp_path):
+    account = tmp_path / "status"
+    account.write_text("Name:\tx: y\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t1\n")
+    assert (resident("VmRSS", status=account), resident("VmHWM", status=account)) == (1024**2, 2 * 1024**2)
+    assert resident("VmSwap", status=account) is None
+    assert resident("VmRSS", status=tmp_path / "none") is None
+
+
+@pytest.mark.skipif(resident("VmRSS") is None, reason="no Linux")
+def test_the_peak_is_this_programs_own_and_not_that_of_whoever_started_it():
+    import subprocess
+    import sys
+
+    large = bytearray(200 * 1024**2)
+    large[::4096] = b"x" * len(large[::4096])
+    code = (
+        "from unetkit.planning.capacity import resident; import resource; "
+        "print(resident('VmHWM'), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    ours, _ = map(int, told.split())
+    here = resident("VmHWM")
+    assert here is not None
+    assert ours < len(large) < here

@@ -11,10 +11,10 @@ from unetkit.errors import UsageError
 from unetkit.networks.unet import build
 from unetkit.planning import count as counting
 from unetkit.planning.cost import LANES, multiply_adds, parameters
-from unetkit.planning.count import count
+from unetkit.planning.count import count, count_tile
 from unetkit.planning.memory import saved_bytes
 from unetkit.planning.topology import feature_elements, network_for, topology
-from unetkit.records.plan import EXAMPLE, NetworkPlan
+from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
 
 SHAPES = [
     ((1.0, 1.0), (32, 48), "plain"),
@@ -101,3 +101,30 @@ def test_nothing_is_drawn_and_a_wrong_part_is_answered():
         count(
             network.model_copy(update={"fusion": "conkat"}), rank=2, in_channels=1, classes=2, patch=(16, 16)
         )
+
+
+def test_a_network_that_answers_computes_its_finest_output_alone():
+    shape = topology((1.0, 1.0), (32, 32), smallest_edge=4)
+    deep = network_for(shape, first_width=8).model_copy(update={"deep_supervision": 2})
+    asked = {"rank": 2, "in_channels": 1, "classes": 3, "patch": (32, 32)}
+    learning, answering = count(deep, **asked), count(deep, **asked, training=False)
+    assert learning.outputs == ((32, 32), (16, 16))
+    assert answering.outputs == ((32, 32),)
+    second = 3 * deep.widths[1] * 16 * 16  # the head of the second finest stage
+    assert learning.multiply_adds - answering.multiply_adds == second
+    assert learning.elements - answering.elements == 3 * 16 * 16
+    assert learning.parameters == answering.parameters
+
+
+def test_a_tile_is_counted_as_the_plan_gives_it_to_the_network():
+    plan = Plan.model_validate(EXAMPLE).with_values({"inference.tile_size": "[16,48]"})
+    asked = {"rank": 2, "in_channels": 1, "classes": 2}
+    assert count_tile(plan) == count(plan.network, **asked, patch=(16, 48), training=False)
+    assert count_tile(plan).multiply_adds == multiply_adds(plan.network, **asked, patch=(16, 48))
+    sliced = plan.model_copy(
+        update={
+            "data": plan.data.model_copy(update={"rank": 3, "slice_axis": 0, "context_slices": 1}),
+        }
+    )
+    assert count_tile(sliced).outputs == ((16, 48),)
+    assert count_tile(sliced).multiply_adds > count_tile(plan).multiply_adds  # three slices go in

@@ -91,3 +91,14 @@ def test_shares_and_colours_are_bounded():
     assert "width:0.0px" in page.share_bar(-1.0).text
     assert page.color(0) == page.color(len(page.PALETTE))
     assert page.thumbnails([]) == ""
+
+
+def test_bars_are_as_long_as_their_values_and_say_them():
+    svg = page.bars(EVIL, [(EVIL, 4.0, "four"), ("b", 1.0, "one"), ("none", math.nan, "–")])
+    assert 'alert("x")' not in svg
+    assert [float(width) for width in re.findall(r'<rect [^>]*width="([^"]*)"', svg)] == [250.0, 62.5]
+    assert "four" in svg
+    assert "none" not in svg
+    assert 'viewBox="0 0 340 80"' in svg
+    assert page.bars("t", [("none", math.inf, "")]) == ""
+    assert 'width="1.0"' in page.bars("t", [("zero", 0.0, "0")])

@@ -36,6 +36,7 @@ for verb in (
     assess.evaluate,
     assess.report,
     deploy.export,
+    deploy.bench,
     compress.compress,
     about.info,
     about.models,

@@ -1,4 +1,4 @@
-"""Verbs that take a model elsewhere: export."""
+"""Verbs that take a model elsewhere, and time it there: export, bench."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unetkit.cli.console import counted, give_json, give_line, give_table, program, tell, watcher
-from unetkit.cli.options import DryRun, Json, Quiet
+from unetkit.cli.console import (
+    counted,
+    give_json,
+    give_line,
+    give_preview,
+    give_table,
+    program,
+    tell,
+    watcher,
+)
+from unetkit.cli.options import Device, DryRun, Json, Quiet, sizes
 
 if TYPE_CHECKING:
     from unetkit.records.exported import Parity
@@ -98,3 +107,59 @@ def _show_parity(parity: Parity, to: str) -> None:
         f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): {logits}"
         f"{parity.label_agreement:.4%} of the pixels have the same class"
     )
+
+
+def bench(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL…", help="Model folders, runs and exported folders.")
+    ],
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="WxH|DxHxW",
+            help="Size of the generated image; 4 tiles a side by default, of volumes 2.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Time for each measurement of each model, in 3 rounds or more.")
+    ] = 5.0,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write bench.html and bench.json into this folder."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time models in turn on one image: tiles, array to mask, file to file; memory, share of the machine."""
+    from unetkit.workflows.bench import bench as work
+    from unetkit.workflows.bench_page import HEAD, machine_lines, table_rows
+
+    size = sizes(image, option="--image")
+    result = work(
+        models,
+        shape=size[::-1] if len(size) == 2 else size,  # width first, as pictures are spoken of
+        seconds=seconds,
+        device=device,
+        out=out,
+        dry_run=dry_run,
+        progress=watcher(quiet=quiet),
+    )
+    if dry_run:
+        give_preview(result.planned, as_json=as_json)
+        return
+    if as_json:
+        give_json(result.model_dump(mode="json"))
+        return
+    pixels = " × ".join(map(str, result.image))
+    give_table(f"{pixels} pixels ({result.suffix})", HEAD, table_rows(result))
+    for line in machine_lines(result):
+        give_line(line)
+    for row in result.rows:
+        for note in row.notes:
+            give_line(f"{row.model}: {note}")
+    if out is not None:
+        give_line(f"page: {out / 'bench.html'}")
+    tell("what is measured and what is derived: --out DIR says so on its page", quiet=quiet)

@@ -56,6 +56,7 @@ Network = Annotated[
 ]
 
 
+_SIZED = {"--patch": "256,256", "--image": "4096x4096 (width x height), or depth x height x width"}
 _SUCH_AS = {"--set": "training.steps=500", "--try": "inference.crf_steps=5"}
 
 
@@ -143,8 +144,12 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return verb
 
 
-def sizes(word: str | None) -> tuple[int, ...]:
+def sizes(word: str | None, *, option: str = "--patch") -> tuple[int, ...]:
     """``"256,256"`` or ``"256x256"`` as ``(256, 256)``; nothing as ``()``.
+
+    Args:
+        word: As it was given.
+        option: What it was given with, such as ``--image``.
 
     Raises:
         UsageError: It is not of that form.
@@ -155,7 +160,10 @@ def sizes(word: str | None) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in (word or "").replace("x", ",").split(",") if part.strip()]
     if not all(part.isdecimal() for part in parts) or (word is not None and not parts):
-        raise UsageError(f"'--patch {word}' is no patch", cure="write one number per axis, such as 256,256")
+        noun = option.removeprefix("--")
+        raise UsageError(
+            f"'{option} {word}' is no {noun}", cure=f"write one number per axis, such as {_SIZED[option]}"
+        )
     return tuple(int(part) for part in parts)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from unetkit.metrics.paired import difference
 from unetkit.metrics.score import MEAN
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
+from unetkit.runtimes.turns import in_turns, repeat
 from unetkit.spatial.intensity import stored_pixels
 
 METRICS = ("dice", "hd95")
@@ -185,13 +186,8 @@ def seconds_per_tile(
         tile = stored_pixels(tile)
     for each in runtimes:  # the first call of each pays for what later ones find ready
         each.run(tile)
-    spent: list[list[float]] = [[] for _ in runtimes]
-    while len(spent[0]) < _TILES and sum(map(sum, spent)) < _SECONDS * len(runtimes):
-        for times, each in zip(spent, runtimes, strict=True):
-            started = time.perf_counter()
-            each.run(tile)
-            times.append(time.perf_counter() - started)
-    return tuple(map(statistics.median, spent))
+    works = [partial(repeat, partial(each.run, tile)) for each in runtimes]
+    return tuple(map(statistics.median, in_turns(works, seconds=_SECONDS, most=_TILES)))
 
 
 def _pairs(before: Scores, after: Scores, name: str, metric: str) -> dict[str, tuple[float, float]]:

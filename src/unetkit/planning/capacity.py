@@ -7,6 +7,7 @@ from pathlib import Path
 from unetkit.runtimes.cgroups import CGROUPS, MEMBERSHIP, group_folders
 
 _MEMINFO = Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 _UNKNOWN_GB = 4.0
 _FLOOR_SHARE, _SHARE, _RESERVE_GB = 0.25, 0.9, 0.75
 
@@ -50,10 +51,29 @@ def free_memory(
     return max(0, min(known)) if known else None
 
 
+def resident(key: str, *, status: Path = _STATUS) -> int | None:
+    """Bytes of this process that are in memory, from the kernel's account of it.
+
+    Args:
+        key: ``VmRSS``: now; ``VmHWM``: at most so far, which begins anew with every program, while
+            ``getrusage`` hands a child the peak of whoever started it.
+        status: The account.
+
+    Returns:
+        None where the system keeps none (no Linux).
+    """
+    return _row(status, key)
+
+
 def _available(meminfo: Path) -> int | None:
+    return _row(meminfo, "MemAvailable")
+
+
+def _row(account: Path, key: str) -> int | None:
+    """Bytes of one row in kB."""
     try:
-        rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        return int(rows["MemAvailable"].split()[0]) * 1024
+        rows = dict(line.split(":", 1) for line in account.read_text().splitlines() if ":" in line)
+        return int(rows[key].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
         return None
 

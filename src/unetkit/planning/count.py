@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from unetkit.networks.unet import build
 from unetkit.planning.cost import LANES
-from unetkit.records.plan import Axes, NetworkPlan
+from unetkit.records.plan import Axes, NetworkPlan, Plan
 
 _SAMPLES = 2  # a batch norm wants more than one value per channel, also where a map is down to one pixel
 _PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm)
@@ -42,7 +42,15 @@ class Count:
     outputs: tuple[Axes, ...]
 
 
-def count(network: NetworkPlan, *, rank: int, in_channels: int, classes: int, patch: Sequence[int]) -> Count:
+def count(
+    network: NetworkPlan,
+    *,
+    rank: int,
+    in_channels: int,
+    classes: int,
+    patch: Sequence[int],
+    training: bool = True,
+) -> Count:
     """Count a network while it trains on a patch; takes no memory, and milliseconds per ten layers.
 
     Args:
@@ -51,6 +59,7 @@ def count(network: NetworkPlan, *, rank: int, in_channels: int, classes: int, pa
         in_channels: Input channels.
         classes: Output classes.
         patch: Pixels per axis.
+        training: Whether it trains, with every output that has a loss; or answers, with the finest alone.
 
     Raises:
         UsageError: The plan contradicts itself, or names a part that does not exist.
@@ -61,14 +70,37 @@ def count(network: NetworkPlan, *, rank: int, in_channels: int, classes: int, pa
         >>> count(network, rank=2, in_channels=1, classes=2, patch=(32, 32)).parameters
         6562
     """
-    return _counted(network.model_dump_json(), rank, in_channels, classes, tuple(patch))
+    return _counted(network.model_dump_json(), rank, in_channels, classes, tuple(patch), training)
+
+
+def count_tile(plan: Plan) -> Count:
+    """Count a network while it answers one tile of its plan.
+
+    Args:
+        plan: The plan of a model.
+
+    Example:
+        >>> from unetkit.records.plan import EXAMPLE
+        >>> count_tile(Plan.model_validate(EXAMPLE)).outputs
+        ((32, 32),)
+    """
+    return count(
+        plan.network,
+        rank=plan.data.input_rank,
+        in_channels=plan.data.input_channels,
+        classes=len(plan.data.classes),
+        patch=plan.inference.tile_size,
+        training=False,
+    )
 
 
 @cache
-def _counted(network_json: str, rank: int, in_channels: int, classes: int, patch: Axes) -> Count:
+def _counted(
+    network_json: str, rank: int, in_channels: int, classes: int, patch: Axes, training: bool
+) -> Count:
     plan = NetworkPlan.model_validate_json(network_json)
     with torch.device("meta"):  # no weight is made, and no random number drawn
-        network = build(plan, rank=rank, in_channels=in_channels, classes=classes).train()
+        network = build(plan, rank=rank, in_channels=in_channels, classes=classes).train(training)
         pixels = torch.empty((_SAMPLES, in_channels, *patch))
     weights = {_address(weight.untyped_storage()) for weight in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}

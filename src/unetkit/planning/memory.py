@@ -20,7 +20,7 @@ from unetkit.errors import ResourceError, UsageError
 from unetkit.lookup import pick
 from unetkit.losses import LOSSES
 from unetkit.networks.unet import build
-from unetkit.planning.capacity import default_memory_gb
+from unetkit.planning.capacity import default_memory_gb, resident
 from unetkit.planning.cost import BYTES_PER_WEIGHT, FIXED_BYTES
 from unetkit.planning.topology import divisors
 from unetkit.records.plan import LossTerm, NetworkPlan, ObjectivePlan, Plan
@@ -32,7 +32,6 @@ __all__ = ["default_memory_gb", "fit_to_memory", "saved_bytes", "step_bytes"]
 _HALF = 0.6  # of the saved bytes stay when training runs in bfloat16: norms and losses keep float32
 _LEAST_BATCH = 2
 _SAMPLES = 2  # counted together: a batch norm wants more than one value per channel
-_STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
@@ -282,9 +281,9 @@ def _peak(device: torch.device) -> Iterator[list[float]]:
         result[0] = float(torch.cuda.max_memory_allocated(device) - before)
         return
     if device.type == "cpu" and _forget_peak():
-        before = _resident("VmRSS")
+        before = resident("VmRSS") or 0
         yield result
-        result[0] = float(max(0, _resident("VmHWM") - before))
+        result[0] = float(max(0, (resident("VmHWM") or 0) - before))
         return
     yield result
 
@@ -293,14 +292,9 @@ def _forget_peak() -> bool:
     """Let the kernel count this process's peak memory from now on; False where it cannot."""
     try:
         _CLEAR.write_text("5")
-        return _STATUS.exists()
+        return resident("VmHWM") is not None
     except OSError:
         return False
-
-
-def _resident(key: str) -> int:
-    rows = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
-    return int(rows[key].split()[0]) * 1024
 
 
 def _explained(plan: Plan, before: Plan, *, counted: float, tried: float | None, budget: float) -> Plan:

@@ -98,6 +98,8 @@ class Exported(Saved):
         files: File name → SHA-256, of the network's files and of ``plan.json``.
         weights_sha256: Of the weights it was made from.
         parameters: Number of learned values.
+        multiply_adds: Of one tile of ``tile_size``, forward; None where nobody counted them.
+        elements: Values that convolutions and matrix products answer with for it; None likewise.
         channels: Names of the channels that go in, in order.
         classes: Class names, background first; a class's id is its place.
         label_values: The value of each class in label files.
@@ -122,6 +124,8 @@ class Exported(Saved):
     files: dict[str, str]
     weights_sha256: str
     parameters: int
+    multiply_adds: int | None = None
+    elements: int | None = None
     channels: tuple[str, ...]
     classes: tuple[str, ...]
     label_values: tuple[int, ...]

@@ -242,8 +242,10 @@ def _counted(
 def _record(
     found: Description, plan: Plan, part: Path, runtime: type[FileRuntime], parity: Parity
 ) -> Exported:
+    from unetkit.planning.count import count_tile
+
     data, axes = plan.data, "B, {}, " + ", ".join(f"S{axis}" for axis in range(plan.data.input_rank))
-    scores = found.scores
+    scores, counted = found.scores, count_tile(plan)
     return Exported(
         runtime=plan.inference.runtime,
         files={
@@ -251,6 +253,8 @@ def _record(
         },
         weights_sha256=found.seal.weights_sha256,
         parameters=found.seal.parameters,
+        multiply_adds=counted.multiply_adds,
+        elements=counted.elements,
         channels=data.channels,
         classes=data.classes,
         label_values=data.label_values,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from unetkit.planning.capacity import resident
 from unetkit.records.files import sha256, write_text
 from unetkit.records.manifest import Manifest
 from unetkit.records.run import Run
@@ -54,7 +55,7 @@ def write_manifest(
         data=dict(data),
         files={str(path.relative_to(run.folder)): sha256(path) for path in kept if path.is_file()},
         seconds={name: round(value, 1) for name, value in seconds.items()},
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=round(peak_memory() / 2**20, 1),
     )
     write_text(run.manifest, manifest.to_json())
     return manifest
@@ -71,11 +72,13 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory so far, MB; 0 where the system does not tell."""
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes; 0 where the system does not tell."""
+    if (peak := resident("VmHWM")) is not None:
+        return peak
     try:
         import resource
     except ImportError:
-        return 0.0
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+    return peak * (1 if sys.platform == "darwin" else 2**10)

@@ -11,6 +11,7 @@ from importlib.resources import files
 PALETTE = ("#3b8ec4", "#e0883a", "#3fa07a", "#b865b5", "#d2574f", "#8f8a3a", "#5d6fc9", "#4aa3a8")
 _WIDTH, _HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
+_BAR_WORDS = 90
 
 
 @dataclass(frozen=True)
@@ -206,10 +207,32 @@ def calibration_chart(
     return _chart(title, f"{frame}{diagonal}{curve}{dots}")
 
 
-def _chart(title: str, inside: str, legend: str = "") -> str:
-    """A titled figure with a drawing on our axes."""
+def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
+    """Values as bars from 0, one below the other, as a figure; empty text when there is none.
+
+    Args:
+        title: Heading.
+        rows: Name, value of 0 or more, the value in words; one that is not finite is left out.
+    """
+    kept = [row for row in rows if math.isfinite(row[1])]
+    if not kept:
+        return ""
+    most, step = max(value for _, value, _ in kept) or 1.0, 40
+    drawn = "".join(
+        f'<text x="0" y="{index * step + 13}">{escape(name)}</text>'
+        f'<rect x="0" y="{index * step + 19}" width="{max(1.0, value / most * (_WIDTH - _BAR_WORDS)):.1f}" '
+        f'height="12" rx="3" fill="{color(index)}"/>'
+        f'<text x="{max(1.0, value / most * (_WIDTH - _BAR_WORDS)) + 6:.1f}" y="{index * step + 29}">'
+        f"{escape(words)}</text>"
+        for index, (name, value, words) in enumerate(kept)
+    )
+    return _chart(title, drawn, height=step * len(kept))
+
+
+def _chart(title: str, inside: str, legend: str = "", *, height: int = _HEIGHT) -> str:
+    """A titled figure with a drawing."""
     name = escape(title, quote=True)
-    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{name}">{inside}</svg>'
+    svg = f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{name}">{inside}</svg>'
     return f"<figure><strong>{name}</strong>{svg}{legend}</figure>"
 
 
