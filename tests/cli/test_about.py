@@ -3,6 +3,7 @@ import json
 import pytest
 
 from unetkit.cli import main
+from unetkit.workflows.models import _Bench
 
 pytestmark = pytest.mark.usefixtures("excepthook")
 
@@ -41,13 +42,21 @@ def test_doctor_names_problems(monkeypatch, capsys):
     assert "problem: no disk" in capsys.readouterr().out
 
 
-def test_models_lists_what_network_takes(capsys):
+def test_models_lists_what_network_takes(capsys, monkeypatch):
+    some = {
+        "preset": "mobile",
+        "encoder": "residual",
+        "bottleneck": "aspp",
+        "fusion": "add",
+        "decoder": "unet",
+    }
+    monkeypatch.setattr(_Bench, "wanted", lambda _: list(some.items()))  # all of them: tests/workflows
     assert main(["models", "--patch", "64x64", "-q"]) == 0
     told = capsys.readouterr().out
     assert "Networks and parts at 64 × 64" in told
     assert "residual" in told
     assert main(["models", "--patch", "64,64", "--json", "-q"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert {"preset", "encoder", "bottleneck", "fusion", "decoder"} == {row["family"] for row in rows}
+    assert {row["family"]: row["name"] for row in rows} == some
     assert main(["models", "--patch", "large"]) == 2
     assert "'--patch large' is no patch" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Eight bits: every part of every family counts so or stays as it is; engines compute in whole numbers."""
 
-import itertools
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -34,6 +33,16 @@ PARTS = [
     {"decoder": "convnext", "encoder": "convnext", "fusion": "add", "norm": "group"},
     {"norm": "instance"},
 ]
+
+
+SHALLOW = {
+    "widths": (8, 16),
+    "blocks": (1, 1),
+    "decoder_blocks": (1,),
+    "kernels": ((3, 3, 3),) * 2,
+    "strides": ((1, 1, 1), (1, 2, 2)),
+}
+"""An exporter's time grows with every operation, most of all on three axes."""
 
 
 def network_of(rank=2, **changes):
@@ -79,7 +88,8 @@ def test_every_part_survives(changes, rank):
 @pytest.mark.parametrize(
     ("name", "rank", "changes"),
     [
-        *((name, rank, {}) for name, rank in itertools.product(ENGINES, (2, 3))),
+        *((name, 2, {}) for name in ENGINES),
+        *((name, 3, SHALLOW) for name in ENGINES),
         ("onnx", 2, {"encoder": "residual", "upsampling": "linear", "fusion": "add"}),
         ("openvino", 2, {"norm": "instance", "fusion": "attention"}),
     ],

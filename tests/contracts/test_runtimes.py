@@ -45,6 +45,9 @@ def plan_of(row: str, rank: int) -> Plan:
         "strides": ((1,) * rank, (1, *(2,) * (rank - 1)), (2,) * rank),
         **ROWS[row],
     }
+    if rank == 3:  # an exporter's time grows with every operation, most of all on three axes
+        network |= {key: network[key][:2] for key in ("widths", "blocks", "kernels")}
+        network |= {"decoder_blocks": (1,), "strides": ((1, 1, 1), (2, 1, 2))}
     data = {**EXAMPLE["data"], "rank": rank, "channels": ["near", "far"]}
     inference = {"tile_size": (16,) * rank}
     preparation = {"normalization": [{"scheme": "zscore"}] * 2}

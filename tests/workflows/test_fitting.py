@@ -95,7 +95,7 @@ def test_a_layout_that_is_asked_for_on_resume_is_used(tmp_path):
     assert _layout(network, exact, run, here, resume=True) == Layout("float32", "contiguous")
 
 
-@pytest.mark.parametrize("seconds_per_tile", [0.0, 0.4])
+@pytest.mark.parametrize("seconds_per_tile", [0.0, 0.2])
 def test_a_budget_that_has_no_room_for_validations_is_spent_on_learning(
     wafers, tiny, tmp_path, monkeypatch, seconds_per_tile
 ):
@@ -111,7 +111,7 @@ def test_a_budget_that_has_no_room_for_validations_is_spent_on_learning(
             return super().run(batch)
 
     monkeypatch.setattr(fitting, "PytorchRuntime", Slow)
-    changes = {**tiny, "training.steps": "0", "training.minutes": "0.12", "inference.fit_cases": "0"}
+    changes = {**tiny, "training.steps": "0", "training.minutes": "0.05", "inference.fit_cases": "0"}
     run = train(wafers, tmp_path / "run", changes=changes, progress=Told())
     events = [json.loads(line) for line in (run.folder / "journal.jsonl").read_text().splitlines()]
     judged = [event for event in events if event["event"] == "validation"]

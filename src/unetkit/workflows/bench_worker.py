@@ -186,7 +186,7 @@ class ModelSide:
         runtime, found = model.sole.runtime, info(model.folder)
         assert isinstance(found, ModelInfo)
         layout, simulated = getattr(runtime, "layout", None), plan.network.quantization != "none"
-        precision = "int8" if simulated else "float32"
+        precision = "int8" if simulated else getattr(runtime, "PRECISION", "float32")
         if layout is not None:  # torch only plays through what eight bits would answer
             precision = f"{layout.precision}, int8 played through" if simulated else layout.precision
         return {
