@@ -1,6 +1,5 @@
 """The onnxruntime runtime; that it answers as torch does is a contract of every runtime."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -87,42 +86,13 @@ def test_the_example_promises_an_exporter_nothing(rank):
     assert torch.zeros(shape).ndim == 2 + rank
 
 
-def test_memory_that_runs_out_halves_the_batch_and_is_told(tmp_path):
-    """For real: a process that may take less memory than sixteen tiles need, after one has found room."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+def test_memory_that_runs_out_halves_the_batch_and_is_told(short_of_memory):
+    """For real."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    wide, narrow = (
-        onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
-        for name, shape in (("wide", (32, 1, 3, 3)), ("narrow", (1, 32, 1, 1)))
-    )
-    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
-    graph = onnx.helper.make_graph(
-        [
-            node("Conv", ["image", "wide"], ["hidden"], pads=[1, 1, 1, 1]),
-            node("Conv", ["hidden", "narrow"], ["logits"]),
-        ],
-        "network",
-        [value("image", onnx.TensorProto.FLOAT, list("abcd"))],
-        [value("logits", onnx.TensorProto.FLOAT, list("abcd"))],
-        [wide, narrow],
-    )
-    opset = [onnx.helper.make_opsetid("", 20)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "network.onnx")
-    code = (
-        "import resource\nfrom pathlib import Path\nimport numpy as np\n"
+    answer = short_of_memory(
         "from unetkit.runtimes.onnx import OnnxRuntime\n"
-        f"runtime = OnnxRuntime(Path({str(tmp_path / 'network.onnx')!r}).read_bytes())\n"
-        "tiles = np.zeros((16, 1, 512, 512), np.float32)\n"
-        "tiles[:, 0, 5, 5] = np.arange(16)\n"
-        "runtime.run(tiles[:1])\n"  # what one tile needs is taken, whatever the machine's kernels want for it
-        "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
-        "limit = pages * resource.getpagesize() + (400 << 20)\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        "logits = runtime.run(tiles)\n"
-        "assert logits[:, 0, 4, 6].tolist() == list(range(0, 512, 32))\n"
-        "print(logits.shape, runtime.notes)\n"
+        "runtime = OnnxRuntime((folder / 'network.onnx').read_bytes())"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("(16, 1, 512, 512) ['cpu ran out of memory: batches of 8 from now on'")
     assert answer.stderr == ""
