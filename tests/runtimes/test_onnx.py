@@ -117,6 +117,8 @@ def test_an_engine_that_runs_out_is_asked_for_half(exported):
     np.testing.assert_allclose(runtime.run(tiles), wanted, atol=1e-5)
     assert runtime.notes == ["cpu ran out of memory: batches of 2 from now on"]
     assert full == [1]
+    assert isinstance(runtime._session, type(session))  # opened anew: the one before keeps what it took
+    assert runtime._session is not session
 
 
 def test_it_leaves_its_input_alone_and_answers_twice_alike(exported):
