@@ -61,6 +61,7 @@ bench: setup peers
 soak: setup
 	$(BIN)/python benchmarks/main_road/kill.py --kills 50
 	$(BIN)/python benchmarks/continual/soak.py --kills 100
+	$(BIN)/python -m pytest -q --hypothesis-profile=search tests/spatial tests/metrics tests/planning
 
 clean:
 	rm -rf .venv .venv-peers demo

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
 install_import_hook(
@@ -18,6 +19,11 @@ install_import_hook(
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 """Shapes and types of these rooms are enforced in every test; an int is a float, as for a type checker."""
+
+settings.register_profile("gate", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("gate")
+"""The gate says the same of the same code, on a busy machine too; ``make soak`` searches on, at random."""
 
 UNCOUNTED = {Path(__file__).parent / folder for folder in ("benchmarks", "contracts", "house", "journeys")}
 """Coverage counts what the rooms' own tests reach; under its eye exporters are three times slower."""
