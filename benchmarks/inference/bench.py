@@ -18,6 +18,8 @@ SET, FOLD, MINUTES = "neu_seg", "2/5", 10
 EDGES = (4096, 16384, 32768)
 BYTES = '[{"scheme":"zero_one","low":0,"high":255}]'
 """As the peer's: a picture of many images has another mean than each of them, and bytes may go in."""
+TILES = ("--set", "inference.tile_size=[64,96,64]", "--set", "inference.overlap_fraction=0.25")
+"""What is planned for these volumes today, whenever the run was trained."""
 EXPORTS = ("onnx", "openvino", "onnx_int8", "openvino_int8")
 
 
@@ -71,13 +73,15 @@ def jobs() -> list[Job]:
     for edge in EDGES:
         memory = (OURS, f"{HERE}/memory.py", "--work", f"{WORK / 'memory'}", "--width", f"{edge}")
         rows.append(Job(f"memory-{edge}", (memory,)))
-    volumes = ROAD / "work" / "hippocampus"
+    run, exported = ROAD / "work" / "hippocampus" / "run", WORK / "volume_openvino"
+    export = (UNET, "export", f"{run}", "--to", "openvino", "--out", f"{exported}", "--overwrite", "--quiet")
     volume = (
         THEIRS, f"{ROAD}/predict_pair.py", "--data", f"{DATA / 'hippocampus'}", "--split",
-        f"{volumes / 'run' / 'split.json'}", "--work", f"{volumes / 'nnunet_work'}", "--run",
-        f"{volumes / 'run'}", "--shape", "256", "256", "256", "--turns", "2", "--warmup", "1",
+        f"{run / 'split.json'}", "--work", f"{run.parent / 'nnunet_work'}", "--run", f"{run}",
+        "--exported", f"{exported}", "--python", OURS, "--shape", "256", "256", "256",
+        "--turns", "1", "--warmup", "0", *TILES,
     )  # fmt: skip
-    return [*rows, Job("volume", (volume,))]
+    return [*rows, Job("volume", (export, volume))]
 
 
 def main() -> None:

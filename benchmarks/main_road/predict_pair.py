@@ -2,7 +2,8 @@
 
 From an array in memory to labels, preparation included; the Dice of both against the same reference. Volumes
 of 40×56×40 are held-out cases padded at the edges; larger ones (``--shape 256 256 256``) are held-out cases
-side by side. Peak memory is that of a side's process, network and data included.
+side by side, each normalised first. Peak memory is that of a side's process, network and data included.
+The same network as ``unet export`` wrote it (``--exported``) is the third side, in our own environment.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def pairs(data: Path, split: Path) -> list[tuple[np.ndarray, np.ndarray]]:
             array = array[tuple(slice(0, size) for size in CASE)]
             grow = [(0, size - have) for size, have in zip(CASE, array.shape, strict=True)]
             pair.append(np.pad(array, grow, mode="edge"))
-        found.append((pair[0].astype(np.float32), pair[1].astype(np.uint8)))
+        pixels = pair[0].astype(np.float32)  # scanners differ by a factor of 100: side by side, as one scan
+        found.append(((pixels - pixels.mean()) / pixels.std(), pair[1].astype(np.uint8)))
     return found
 
 
@@ -94,11 +96,11 @@ def theirs(given: argparse.Namespace) -> Iterator[dict[str, float]]:
         yield facts(label, np.asarray(predicted))
 
 
-def ours(given: argparse.Namespace) -> Iterator[dict[str, float]]:
+def ours(given: argparse.Namespace, folder: Path) -> Iterator[dict[str, float]]:
     """Our model handle."""
     import unetkit as uk
 
-    model = uk.load(given.run / "model")
+    model = uk.load(folder).with_values(dict(word.split("=", 1) for word in given.set))
     for pixels, label in volumes(given.data, given.split, tuple(given.shape)):
         yield facts(label, np.asarray(model.predict(pixels[None])))
 
@@ -113,14 +115,23 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--shape", type=int, nargs=3, default=CASE)
-    parser.add_argument("--side", choices=["nnunet", "unetkit"])
+    parser.add_argument("--exported", type=Path, help="The same network, for a runtime without torch.")
+    parser.add_argument("--python", default=sys.executable, help="What runs the exported network.")
+    parser.add_argument("--set", action="append", default=[], help="As of 'unet predict', for our sides.")
+    parser.add_argument("--side", choices=["nnunet", "unetkit", "exported"])
     given = parser.parse_args()
-    if given.side:
+    if given.side in ("unetkit", "exported"):
+        serve(ours(given, given.run / "model" if given.side == "unetkit" else given.exported))
+        return
+    if given.side == "nnunet":
         prepare(given.data, given.split, given.work.resolve())
-        serve(theirs(given) if given.side == "nnunet" else ours(given))
+        serve(theirs(given))
         return
     prepare(given.data, given.split, given.work.resolve())
-    sides = {name: [sys.executable, *sys.argv, "--side", name] for name in ("nnunet", "unetkit")}
+    python = {"nnunet": sys.executable, "unetkit": sys.executable}
+    if given.exported:
+        python["exported"] = given.python
+    sides = {name: [which, *sys.argv, "--side", name] for name, which in python.items()}
     rows = duel(sides, turns=given.turns, warmup=given.warmup)
     told: dict[str, object] = {**medians(rows, "volume"), "volumes_each": given.turns}
     for name, side in rows.items():
