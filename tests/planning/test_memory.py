@@ -221,18 +221,6 @@ def test_the_least_patch_is_the_networks_stride():
     assert fit_to_memory(plan, budget_gb=4, step=False).training.patch_size == (4, 4)
 
 
-def test_a_tile_shrinks_with_the_patch_unless_set_by_hand():
-    sizes = {"training.patch_size": "[64,64]", "training.batch_size": "2"}
-    planned = a_plan().with_values(sizes).with_values({"inference.tile_size": "[128,128]"}, reason="Planned.")
-    less = smaller(planned)
-    assert less is not None
-    assert less.training.patch_size[0] < 64
-    assert less.inference.tile_size == tuple(2 * size for size in less.training.patch_size)
-    kept = smaller(planned.with_values({"inference.tile_size": "[128,128]"}))
-    assert kept is not None
-    assert kept.inference.tile_size == (128, 128)
-
-
 def test_a_patch_of_the_plane_is_asked_where_the_network_sees_slices():
     plan = a_plan()
     sliced = plan.model_copy(

@@ -23,7 +23,7 @@ from unetkit.networks.unet import build
 from unetkit.planning.capacity import default_memory_gb, resident
 from unetkit.planning.cost import BYTES_PER_WEIGHT, FIXED_BYTES
 from unetkit.planning.topology import divisors
-from unetkit.records.plan import BY_HAND, LossTerm, NetworkPlan, ObjectivePlan, Plan
+from unetkit.records.plan import LossTerm, NetworkPlan, ObjectivePlan, Plan
 from unetkit.runtimes.devices import Layout, pick_device
 from unetkit.spatial.slices import Slices
 
@@ -320,13 +320,11 @@ def _words(value: int | tuple[int, ...]) -> str:
 
 
 def _with(plan: Plan, **changes: object) -> Plan:
-    """The plan with other training values; a tile that was not set by hand shrinks with the patch."""
+    """The plan with other training values; tiles of the old patch's size follow the patch."""
     training = plan.training.model_copy(update=changes)
-    inference, before = plan.inference, plan.training.patch_size
-    if plan.reasons.get("inference.tile_size") != BY_HAND:
-        sizes = zip(inference.tile_size, training.patch_size, before, strict=True)
-        tile = tuple(size * new // old for size, new, old in sizes)
-        inference = inference.model_copy(update={"tile_size": tile})
+    inference = plan.inference
+    if inference.tile_size == plan.training.patch_size:
+        inference = inference.model_copy(update={"tile_size": training.patch_size})
     return plan.model_copy(update={"training": training, "inference": inference})
 
 

@@ -33,8 +33,6 @@ _CASCADE = tuple(key for key in AugmentationPlan.model_fields if key.startswith(
 _MORPHOLOGY, _REMOVAL = 0.4, 0.2
 _INTENSITY = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma")
 _WHOLE_PICTURE = 1_500_000
-_TILE_VOXELS = 2**20  # 32 feature maps of it are 134 MB: less than a training step takes, on any machine
-_SEAM = 0.5
 
 
 def lose(fingerprint: Fingerprint, *, sliced: bool = False) -> tuple[ObjectivePlan, Reasons]:
@@ -187,22 +185,20 @@ def infer(
     """
     patch = choice.candidate.shape.patch
     flat = terms.rank == 2
-    tile, overlap = (patch, 0.25) if flat else _volume_tile(terms, choice)
-    whole = _WHOLE_PICTURE if flat else max(2 * math.prod(patch), math.prod(tile))
+    whole = _WHOLE_PICTURE if flat else 2 * math.prod(patch)
     together = 1 if device.startswith("cpu") else 4
-    grown = "Larger than the patch, where memory allows: the wider the tile, the less is computed twice."
     plan = InferencePlan(
-        tile_size=tile,
-        overlap_fraction=overlap,
+        tile_size=patch,
+        overlap_fraction=0.25 if flat else 0.5,
         batch_size=together,
         mirror_axes=tuple(flips),
         whole_image_pixels=whole,
     )
     reasons = {
-        "tile_size": "The training patch: the network knows this field of view." if tile == patch else grown,
+        "tile_size": "The training patch: the network knows this field of view.",
         "overlap_fraction": "A quarter suffices for pictures: each tile sees far beyond its seam."
         if flat
-        else "Half of a patch, as in nnU-Net: every voxel at a seam is seen from several tiles.",
+        else "Half, as in nnU-Net: every voxel is seen from several tiles.",
         "batch_size": f"{together} at a time on {device}.",
         "mirror_axes": "The axes mirrored in training, when --tta asks for it."
         if flips
@@ -223,27 +219,6 @@ def infer(
         "stream_above_pixels": "What memory is free when an image comes decides.",
     }
     return plan, under("inference", reasons)
-
-
-def _volume_tile(terms: Terms, choice: Choice) -> tuple[tuple[int, ...], float]:
-    """A tile up to twice the patch along the axes on which volumes exceed it, and its overlap.
-
-    The overlap is half a patch in voxels, however large the tile is: a voxel at a seam lies as far from the
-    borders of its tiles as it does with tiles of the patch. A volume of 256³ takes 2 instead of 8 times its
-    voxels through the network that way.
-
-    Args:
-        terms: The data set.
-        choice: Patch and network.
-    """
-    patch, steps = choice.candidate.shape.patch, choice.candidate.shape.divisors
-    long = [axis for axis, size in enumerate(terms.median) if size > patch[axis]] or range(len(patch))
-    factor = min(2.0, (_TILE_VOXELS / math.prod(patch)) ** (1 / len(long)))
-    tile = tuple(
-        max(size, math.floor(size * factor) // step * step) if axis in long else size
-        for axis, (size, step) in enumerate(zip(patch, steps, strict=True))
-    )
-    return tile, max(_SEAM * patch[axis] / tile[axis] for axis in long)
 
 
 def class_shares(fingerprint: Fingerprint) -> tuple[float, ...]:
