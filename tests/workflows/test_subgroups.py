@@ -54,6 +54,8 @@ def test_the_file_may_lie_beside_the_labels_be_named_itself_or_name_images(score
     (tmp_path / "other.csv").write_text("image,label,site\nimages/a0.png,masks/a0.png,north\n")
     found = subgroups(scores, tmp_path / "other.csv", "site")
     assert [(part.value, part.cases) for part in found] == [("north", 1), (UNSTATED, 4)]
+    (tmp_path / "other.csv").write_text("image,site\nimages/a0.png; images/a0-ir.png,north\n")
+    assert subgroups(scores, tmp_path / "other.csv", "site")[0].cases == 1
 
 
 def test_what_is_missing_is_said(scores, tmp_path):

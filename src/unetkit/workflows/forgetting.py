@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetkit.data.catalog import find_cases
+from unetkit.data.formats import files_of
 from unetkit.data.inspect import inspect, raise_if_refused
 from unetkit.errors import DataError
 from unetkit.learning.exemplars import MEMORY, MemoryFile
@@ -103,7 +104,7 @@ def refuse_remembered(golden: Sequence[Golden], run: Run) -> None:
     kept = {digest for each in record.cases for digest in each.sha256.values()}
     for each in golden:
         for case in each.cases:
-            if any(sha256(path) in kept for path in case.images):
+            if any(sha256(file) in kept for path in case.images for file in files_of(path)):
                 raise DataError(
                     f"the image of '{case.id}' is in the memory too: what is shown again cannot tell what "
                     "was forgotten",

@@ -53,7 +53,8 @@ def subgroups(scores: Scores, source: str | Path, column: str) -> tuple[Subgroup
     for row in read_rows(path, needed=(name,), kept=("id", "image", "label", name)):
         named = row.values.get("id") or row.values.get("image") or row.values.get("label")
         if named:
-            values[row.values.get("id") or stem_of(Path(named))] = row.values.get(name, "")
+            first = named.split(";")[0].strip()  # of an image with a file per channel
+            values[row.values.get("id") or stem_of(Path(first))] = row.values.get(name, "")
     members: dict[str, list] = {}
     for case in scores.cases:
         members.setdefault(values.get(case.id) or UNSTATED, []).append(case)

@@ -190,6 +190,8 @@ def _files(path: Path) -> tuple[DicomFile, ...]:
     files = read_headers(_slices(path))
     if not files:
         raise DataError("this folder holds no DICOM image", cure="name the folder of the slices", where=path)
+    scans = tuple(file for file in files if not file.dose)
+    files = scans or files  # a treatment plan is exported with its dose among the slices
     by_series: dict[str, list[DicomFile]] = {}
     for file in files:
         by_series.setdefault(file.series, []).append(file)
