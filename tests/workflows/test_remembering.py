@@ -76,6 +76,8 @@ def test_a_data_set_names_the_classes_it_states(finished, wafers, tmp_path):
         mask = np.asarray(Image.open(path))
         Image.fromarray(np.where(mask == data.label_values[1], mask, 0).astype(np.uint8)).save(path)
     assert {each.named for each in old_cases(folder, data, progress=Quiet())} == {frozenset({1})}
+    (folder / "dataset.json").unlink()  # without a name, the value says which class it is
+    assert {each.named for each in old_cases(folder, data, progress=Quiet())} == {frozenset({1})}
     every = frozenset(range(1, len(data.classes)))
     assert {each.named for each in old_cases(wafers, data, progress=Quiet())} == {every}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unetkit.data.catalog import find_cases
 from unetkit.data.formats import files_of
 from unetkit.data.inspect import inspect, raise_if_refused
+from unetkit.data.naming import named_as
 from unetkit.errors import DataError
 from unetkit.learning.exemplars import MEMORY, MemoryFile
 from unetkit.metrics.continual import Domain, Estimate, transfer
@@ -71,7 +72,7 @@ def golden_sets(sources: Sequence[Path], data: DataPlan, *, progress: Progress) 
     """
     found: list[Golden] = []
     for source in sources:
-        inspection = inspect(find_cases(source), progress=progress)
+        inspection = named_as(inspect(find_cases(source), progress=progress), data)
         raise_if_refused(inspection)
         assert inspection.data is not None  # refused otherwise
         refuse_other(data, inspection.data, where=source)

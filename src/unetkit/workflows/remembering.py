@@ -12,6 +12,7 @@ import numpy as np
 from unetkit.data.catalog import find_cases
 from unetkit.data.formats import files_of
 from unetkit.data.inspect import inspect, raise_if_refused
+from unetkit.data.naming import named_as
 from unetkit.errors import DataError, UsageError
 from unetkit.learning.exemplars import MEMORY, Candidate, choose, keep, recall
 from unetkit.records.case import Case
@@ -49,7 +50,7 @@ def old_cases(memory: Path, data: DataPlan, *, progress: Progress) -> tuple[Cand
     for folder in (memory, memory / "memory"):
         if (folder / MEMORY).is_file():
             return recall(folder, data)
-    inspection = inspect(find_cases(memory), progress=progress)
+    inspection = named_as(inspect(find_cases(memory), progress=progress), data)
     raise_if_refused(inspection)
     assert inspection.data is not None  # refused otherwise
     refuse_other(data, inspection.data, where=memory)
