@@ -45,11 +45,10 @@ def drift_page(result: MonitorResult, reference: ReferenceFile, seen: Sequence[O
 
 def _cards(result: MonitorResult) -> str:
     drifted = [test for test in result.tests if test.drifted]
-    verdict = ", ".join(result.drifted) if result.drifted else "no drift found"
     first = f"most likely {drifted[0].name}, adjusted p {drifted[0].adjusted:.2g}" if drifted else ""
     return page.cards(
         [
-            ("Drift in", verdict, first),
+            ("Verdict", result.verdict, first),
             ("Statistics that drifted", f"{len(drifted)} of {len(result.tests)}", ""),
             ("New images", str(result.images), f"{len(result.refused)} could not be read"),
             ("Reference images", str(result.reference_images), ""),
