@@ -113,7 +113,7 @@ def test_a_registry_from_words(finished, tmp_path, capsys):
     assert "golden: too few groups to tell: 1, at least 5 are needed" in told.err
     assert "lower by 0.01 counts as not worse" in told.out  # the figures of a refusal are seen, too
     assert "is live" not in told.out
-    assert main(["registry", "promote", registry, "2", "--json", "-q"]) == 4
+    assert main(["registry", "promote", registry, "2", "--dry-run", "--json", "-q"]) == 4
     assert json.loads(capsys.readouterr().out)["refused"]
     assert main(["registry", "add", str(golden), str(finished)]) == 2
     assert "this folder is no registry: it holds dataset.json, images" in capsys.readouterr().err

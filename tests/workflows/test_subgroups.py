@@ -3,7 +3,7 @@ import pytest
 from unetkit.errors import DataError, UsageError
 from unetkit.metrics.score import summarise
 from unetkit.records.scores import CaseScores
-from unetkit.workflows.subgroups import UNSTATED, subgroups
+from unetkit.workflows.subgroups import UNSTATED, refuse_column, subgroups
 
 
 @pytest.fixture
@@ -62,8 +62,13 @@ def test_what_is_missing_is_said(scores, tmp_path):
     with pytest.raises(UsageError, match=r"there is no index\.csv in this folder or beside it"):
         subgroups(scores, tmp_path / "labels", "site")
     (tmp_path / "index.csv").write_text(TABLE)
-    with pytest.raises(DataError, match="no column 'age'; its header line is: id, group, site, scanner"):
+    with pytest.raises(
+        DataError, match="no column 'age'. Do this: name one of its columns: id, group, Site, scanner"
+    ):
         subgroups(scores, tmp_path, "age")
+    with pytest.raises(DataError, match="no column 'age'"):
+        refuse_column(tmp_path, "age")
+    refuse_column(tmp_path, " SITE ")
     (tmp_path / "index.csv").write_text("id,site\nz,north\n")
     with pytest.raises(DataError, match="none of the 5 cases is named here, such as 'a0'"):
         subgroups(scores, tmp_path, "site")
