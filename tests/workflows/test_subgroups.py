@@ -63,7 +63,7 @@ def test_what_is_missing_is_said(scores, tmp_path):
         subgroups(scores, tmp_path / "labels", "site")
     (tmp_path / "index.csv").write_text(TABLE)
     with pytest.raises(
-        DataError, match="no column 'age'. Do this: name one of its columns: id, group, Site, scanner"
+        DataError, match=r"no column 'age'\. Do this: name one of its columns: id, group, Site, scanner"
     ):
         subgroups(scores, tmp_path, "age")
     with pytest.raises(DataError, match="no column 'age'"):

@@ -34,7 +34,7 @@ def test_a_set_is_recognised_or_the_kinds_are_named(tmp_path, empty, volumes, wa
         kind_of_set(empty)
     with pytest.raises(DataError, match="there is no such file or folder"):
         kind_of_set(tmp_path / "nothing")
-    with pytest.raises(DataError, match="this needs no conversion: it is read as it lies.*'unet check "):
+    with pytest.raises(DataError, match=r"this needs no conversion: it is read as it lies.*'unet check "):
         kind_of_set(wafers)
     write_json(tmp_path / "a.json", {"shapes": [], "imagePath": "a.png"})
     (tmp_path / "annotations.xml").write_text("<annotations/>")
