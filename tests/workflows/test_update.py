@@ -237,6 +237,10 @@ def test_a_new_class_makes_the_head_grow_and_the_old_ones_stay(grew, finished):
     assert kept["residue"].matrix[0][1].value == 0  # the old model cannot know it
     assert kept["residue"].accuracy.value == kept["residue"].matrix[1][1].value
     assert kept["mean"].backward.value is not None
+    names = ", ".join(old.data.classes[1:])
+    assert f"the new data does not name {names}: where a model finds it there, that counts as wrong" in (
+        grew.kept.notes
+    )
     assert evaluate(grew.trained.folder, grew.kept.data).classes == new.data.classes[1:]
 
 

@@ -28,6 +28,7 @@ from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.growing import measured_on, named_ids, refuse_other
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.proposal import PLAIN, Measures
+from unetkit.workflows.remembering import named_by
 from unetkit.workflows.seen import relation
 
 if TYPE_CHECKING:
@@ -171,6 +172,13 @@ def measure_update(
         for word, row in zip(("old", "new"), rows, strict=False)
         if row.split == "training"
     ]
+    named = named_by(ready)
+    unnamed = [name for number, name in enumerate(data.classes) if number and number not in named]
+    if scores is not None and named and unnamed:
+        words = ", ".join(unnamed)
+        notes.append(
+            f"the new data does not name {words}: where a model finds it there, that counts as wrong"
+        )
     classes = {}
     for name in (*data.classes[1:], MEAN) if tables else ():
         telling = [name in (*rows[1].classes, MEAN) for _, _, rows in tables]
