@@ -317,7 +317,7 @@ def _accept(
     inspection: Inspection,
     plan: Plan | None,
 ) -> Plan | None:
-    """Refuse new data that the model could not go on with; the plan grows where labels tell of other classes."""
+    """Refuse new data that the model cannot go on with; the plan grows where labels tell of other classes."""
     assert inspection.data is not None  # refused otherwise
     data = joined(own, inspection.data, where=source)
     blind = method == "replay" and lacks_names((each.named for each in old), data)
