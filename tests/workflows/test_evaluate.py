@@ -336,3 +336,16 @@ def test_a_dicom_label_without_empty_slices_is_laid_on_its_prediction(tmp_path, 
     format_of(tmp_path / "a.nii.gz").write(tmp_path / "found" / "a.nii.gz", np.roll(ball, 1, axis=2), grid)
     moved = folder_scores(tmp_path / "found", tmp_path / "labels").summary["mean"]["dice"].mean
     assert moved == pytest.approx(2 * 12 / 32)
+
+
+def test_a_model_is_measured_on_cases_without_any_object(finished, wafers, tmp_path):
+    healthy = shutil.copytree(wafers, tmp_path / "healthy")
+    for path in (healthy / "masks").iterdir():
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
+    scores = evaluate(finished, healthy)
+    for case in scores.cases:
+        assert {case.values[name]["dice"] for name in case.spurious} <= {0.0}
+        assert all(case.values[name]["dice"] is None for name in scores.classes if name not in case.spurious)
+    (healthy / "masks" / path.name).write_bytes(b"x")
+    with pytest.raises(DataError, match=path.name):
+        evaluate(finished, healthy)

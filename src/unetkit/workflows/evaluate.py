@@ -14,7 +14,7 @@ from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
 from unetkit.data.folders import exact_pair
 from unetkit.data.formats import DICOM, kind_of, stem_of
-from unetkit.data.inspect import inspect, raise_if_refused
+from unetkit.data.inspect import inspect
 from unetkit.data.labels import read_label, read_values
 from unetkit.data.pairing import pair_names
 from unetkit.data.problems import raise_refusals
@@ -103,7 +103,8 @@ def evaluate(
 def _cases_of(model: Model, source: Path, *, progress: Progress) -> tuple[list[Case], str]:
     """The labelled cases of a data set, and what they are to the model."""
     inspection = inspect(find_cases(source), progress=progress)
-    raise_if_refused(inspection)
+    # healthy cases alone teach nothing, but what a model makes up in them can be measured
+    raise_refusals([each for each in inspection.problems if each.code != "all-background"])
     digests = {facts.id: facts.digest for facts in inspection.facts}
     cases = [case for case in inspection.catalog.cases if case.label is not None]
     return cases, relation(model.folder, digests)
