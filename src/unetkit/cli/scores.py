@@ -23,6 +23,8 @@ def show_scores(scores: Scores) -> None:
     """
     rows = []
     for name, row in scores.summary.items():
+        if name == MEAN and len(scores.classes) == 1:
+            continue  # of a single class it says nothing more
         for metric, one in row.items():
             rows.append((name, scores.heading(metric), _mean(one), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
