@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from unetkit.data.catalog import find_cases, holds_cases
@@ -294,3 +295,23 @@ def test_the_data_beside_a_header_are_no_images_of_their_own(tmp_path):
     ]
     (tmp_path / "images/a.mhd").write_text("nothing")  # met when the case is read, with all other findings
     assert find_cases(tmp_path).problems[0].problem.startswith("2 entries")
+
+
+def test_channels_of_dicom_are_named_by_what_made_them(tmp_path, write_series):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    for name in ("a", "b"):
+        write_series(tmp_path / "images" / name, np.zeros((2, 3, 4), np.uint16))
+        lay(tmp_path, f"masks/{name}.nii.gz")
+    catalog = find_cases(tmp_path)
+    assert catalog.channels == ("CT",)
+    assert "channels were named by DICOM's modality: CT" in catalog.notes
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "thorax"}}')
+    assert find_cases(tmp_path).channels == ("thorax",)
+    (tmp_path / "dataset.json").unlink()
+    for path in (tmp_path / "images" / "b").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.Modality = "MR"
+        ds.save_as(path)
+    assert find_cases(tmp_path).channels == ()  # of two kinds: one name would be wrong
+    next((tmp_path / "images" / "a").iterdir()).write_bytes(bytes(128) + b"DICM")
+    assert find_cases(tmp_path).channels == ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetkit.data.folders import Part, exact_pair, find_parts, words_of
-from unetkit.data.formats import SUFFIXES, is_image_folder, stem_of
+from unetkit.data.formats import DICOM, SUFFIXES, is_image_folder, kind_of, stem_of
 from unetkit.data.matching import (
     DECLARED,
     INDEX,
@@ -22,7 +22,7 @@ from unetkit.data.matching import (
 )
 from unetkit.data.problems import Problem, refused
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
-from unetkit.errors import DataError
+from unetkit.errors import DataError, MissingPackageError
 from unetkit.records.case import Case
 
 _EXPECTED = (
@@ -195,10 +195,27 @@ def _declared(folder: Path, found: Found, rows: Iterable[Row]) -> Declared:
     if path.is_file():
         found.notes.append("dataset.json was used for names, channels and the ignore label")
     found.notes.extend(declared.notes)
-    if found.channels and not declared.channels:
-        declared = replace(declared, channels=found.channels)
+    if not declared.channels:
+        declared = replace(declared, channels=found.channels or _modalities(found))
     ignore = stated_ignore(rows, where=folder)
     return declared if ignore is None else replace(declared, ignore_value=ignore)
+
+
+def _modalities(found: Found) -> tuple[str, ...]:
+    """Names of the channels of DICOM images: what made them, where every case says the same."""
+    if not found.cases or any(kind_of(path) != DICOM for case in found.cases for path in case.images):
+        return ()
+    from unetkit.data.formats.dicom import modality
+
+    try:
+        seen = {tuple(map(modality, case.images)) for case in found.cases}
+    except MissingPackageError:
+        return ()  # whoever reads the first image says so
+    names = seen.pop()
+    if seen or not all(names) or len(set(names)) < len(names):
+        return ()
+    found.notes.append(f"channels were named by DICOM's modality: {', '.join(names)}")
+    return names
 
 
 def _catalog(source: Path, layout: str, found: Found, declared: Declared) -> Catalog:

@@ -18,6 +18,8 @@ from unetkit.data.formats.dicom_files import (
     read_header,
     read_headers,
     read_stored,
+    read_tags,
+    read_value,
 )
 from unetkit.data.formats.dicom_segments import lay_segments, segment_extent, write_segmentation
 from unetkit.data.formats.dicom_stack import Stack, stack_planes
@@ -28,6 +30,9 @@ _BESIDE = (".txt", ".csv", ".json", ".xml", ".md", ".html", ".pdf", ".png", ".jp
 """Suffixes of what people put beside slices; any other file without DICOM's mark may be a cut slice."""
 
 _DIRECTORY = "DICOMDIR"
+_SCANNERS = ("CT", "MR", "PT")
+_LOOKED_AT = 4
+"""Files of a folder that are asked for their modality: reports may lie among the slices."""
 INVERTED = "MONOCHROME1: its values were inverted, so that more is brighter"
 _TELLING_NAME = (
     "its name holds the patient's name or number, which would stand in reports and model folders: rename "
@@ -153,6 +158,26 @@ def write_labels(path: Path, labels: np.ndarray, *, source: Path, names: Sequenc
         MissingPackageError: highdicom is not installed.
     """
     write_segmentation(path, labels, planes=read_planes(source), names=names)
+
+
+def modality(path: Path) -> str:
+    """Which kind of scanner made an image (CT, MR, PT), as its header says.
+
+    Args:
+        path: A folder of slices or a file.
+
+    Returns:
+        Empty where it says none of these, is in colour, or cannot be read.
+    """
+    for file in (_slices(path) if path.is_dir() else [path])[:_LOOKED_AT]:
+        try:
+            header = read_tags(file, ("Modality", "SamplesPerPixel"))
+            word = read_value(file, "Modality", lambda header=header: str(header.get("Modality", "")))
+        except DataError:
+            return ""  # what is damaged is met when its case is read
+        if word in _SCANNERS and header.get("SamplesPerPixel", 1) == 1:
+            return word
+    return ""
 
 
 def read_planes(path: Path) -> tuple[Plane, ...]:
