@@ -197,6 +197,9 @@ def _declared(folder: Path, found: Found, rows: Iterable[Row]) -> Declared:
     found.notes.extend(declared.notes)
     if not declared.channels:
         declared = replace(declared, channels=found.channels or _modalities(found))
+    named = _segments(found)
+    if declared.names is None and named:
+        declared = replace(declared, names=named)
     ignore = stated_ignore(rows, where=folder)
     return declared if ignore is None else replace(declared, ignore_value=ignore)
 
@@ -216,6 +219,40 @@ def _modalities(found: Found) -> tuple[str, ...]:
         return ()
     found.notes.append(f"channels were named by DICOM's modality: {', '.join(names)}")
     return names
+
+
+def _segments(found: Found) -> dict[int, str]:
+    """What DICOM labels call their numbers, where all labels are some and agree.
+
+    Every program numbers segments in its own order: one name with two numbers would be two classes in one.
+    """
+    tables = [(case.label, kind_of(case.label) == DICOM) for case in found.cases if case.label is not None]
+    if not any(dicom for _, dicom in tables):
+        return {}
+    from unetkit.data.formats.dicom import label_names
+
+    numbers: dict[str, tuple[int, Path]] = {}
+    names: dict[int, str] = {}
+    sure = all(dicom for _, dicom in tables)
+    for path in (path for path, dicom in tables if dicom):
+        try:
+            here = {number: name for number, name in label_names(path).items() if number and name}
+        except MissingPackageError:
+            return {}  # whoever reads the first label says so
+        if len({name.casefold() for name in here.values()}) < len(here):
+            sure = False  # several lesions that are all called so
+            continue
+        for number, name in here.items():
+            first, where = numbers.setdefault(name.casefold(), (number, path))
+            if first != number:
+                text = f"'{name}' has the number {number} here and {first} in {where.name}"
+                cure = "export all with the same numbers; outlines: unet convert rtstruct SRC OUT"
+                found.problems.append(refused("segment-numbers", path, text, cure))
+                return {}
+            sure &= names.setdefault(number, name).casefold() == name.casefold()
+    if sure and names:
+        found.notes.append(f"classes were named by the segments: {', '.join(names.values())}")
+    return {0: "background", **names} if sure and names else {}
 
 
 def _catalog(source: Path, layout: str, found: Found, declared: Declared) -> Catalog:

@@ -180,6 +180,30 @@ def modality(path: Path) -> str:
     return ""
 
 
+def label_names(path: Path) -> dict[int, str]:
+    """What a segmentation, or outlines, call the numbers in them.
+
+    Args:
+        path: A DICOM label.
+
+    Returns:
+        Number to name; empty where it is neither, or cannot be read.
+    """
+    try:
+        outlines = _outlines(path)
+        if outlines is not None:
+            return {region.number: region.name.strip() for region in read_regions(outlines)}
+        file = (_slices(path) or [path])[0] if path.is_dir() else path
+        rows = read_tags(file, ("SegmentSequence",)).get("SegmentSequence") or ()
+        return read_value(
+            file,
+            "SegmentSequence",
+            lambda: {int(row.SegmentNumber): str(row.get("SegmentLabel") or "").strip() for row in rows},
+        )
+    except DataError:
+        return {}  # what is damaged is met when its case is read
+
+
 def read_planes(path: Path) -> tuple[Plane, ...]:
     """The planes of an image in the order in which ``DicomFormat.read`` gives them.
 
