@@ -236,11 +236,11 @@ def _segments(found: Found) -> dict[int, str]:
     sure = all(dicom for _, dicom in tables)
     for path in (path for path, dicom in tables if dicom):
         try:
-            here = {number: name for number, name in label_names(path).items() if number and name}
+            here = {number: name for number, name in label_names(path).items() if number}
         except MissingPackageError:
             return {}  # whoever reads the first label says so
-        if len({name.casefold() for name in here.values()}) < len(here):
-            sure = False  # several lesions that are all called so
+        if len({name.casefold() for name in here.values()} - {""}) < len(here):
+            sure = False  # one without a name, or several lesions that are all called so
             continue
         for number, name in here.items():
             first, where = numbers.setdefault(name.casefold(), (number, path))
