@@ -29,11 +29,12 @@ def drift_page(result: MonitorResult, reference: ReferenceFile, seen: Sequence[O
         seen: The new images.
     """
     notes = "".join(f"<p>{escape(note)}.</p>" for note in result.notes)
+    heading = "What has drifted" if result.drifted else "What differs most, without being declared drift"
     return page.page(
         f"Drift of {result.source.name or result.source}",
         f"model {result.model}, reference: {result.reference}",
         (
-            ("What has drifted", notes + _charts(result, reference, seen)),
+            (heading, notes + _charts(result, reference, seen)),
             ("Unusual images", _images(result)),
             ("Every statistic", _tests(result.tests)),
             ("How drift is declared", _rule(result)),
