@@ -109,7 +109,14 @@ def test_a_registry_from_words(finished, tmp_path, capsys):
     assert main(["registry", "add", registry, str(finished), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["number"] == 2
     assert main(["registry", "promote", registry, "2", "-q"]) == 4
-    assert "golden: too few groups to tell: 1, at least 5 are needed" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "golden: too few groups to tell: 1, at least 5 are needed" in told.err
+    assert "lower by 0.01 counts as not worse" in told.out  # the figures of a refusal are seen, too
+    assert "is live" not in told.out
+    assert main(["registry", "promote", registry, "2", "--dry-run", "--json", "-q"]) == 4
+    assert json.loads(capsys.readouterr().out)["refused"]
+    assert main(["registry", "add", str(golden), str(finished)]) == 2
+    assert "this folder is no registry: it holds dataset.json, images" in capsys.readouterr().err
     words = ["registry", "publish", registry, "--to", "http://localhost:1", "--name", "a/b"]
     assert main([*words, "--dry-run"]) == 0
     assert "would copy 2 versions to 'a/b' in http://localhost:1" in capsys.readouterr().out

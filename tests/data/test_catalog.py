@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from unetkit.data.catalog import find_cases, holds_cases
@@ -294,3 +295,54 @@ def test_the_data_beside_a_header_are_no_images_of_their_own(tmp_path):
     ]
     (tmp_path / "images/a.mhd").write_text("nothing")  # met when the case is read, with all other findings
     assert find_cases(tmp_path).problems[0].problem.startswith("2 entries")
+
+
+def test_channels_of_dicom_are_named_by_what_made_them(tmp_path, write_series):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    for name in ("a", "b"):
+        write_series(tmp_path / "images" / name, np.zeros((2, 3, 4), np.uint16))
+        lay(tmp_path, f"masks/{name}.nii.gz")
+    catalog = find_cases(tmp_path)
+    assert catalog.channels == ("CT",)
+    assert "channels were named by DICOM's modality: CT" in catalog.notes
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "thorax"}}')
+    assert find_cases(tmp_path).channels == ("thorax",)
+    (tmp_path / "dataset.json").unlink()
+    for path in (tmp_path / "images" / "b").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.Modality = "MR"
+        ds.save_as(path)
+    assert find_cases(tmp_path).channels == ()  # of two kinds: one name would be wrong
+    next((tmp_path / "images" / "a").iterdir()).write_bytes(bytes(128) + b"DICM")
+    assert find_cases(tmp_path).channels == ()
+
+
+def test_segments_name_the_classes_and_must_agree_on_their_numbers(tmp_path, write_series):
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    from unetkit.data.formats.dicom import write_labels
+
+    labels = np.zeros((2, 4, 4), np.uint8)
+    labels[0, 0, 0], labels[1, 2, 2] = 1, 2
+    (tmp_path / "masks").mkdir()
+
+    def found(*names):
+        for case, each in zip("ab", names, strict=True):
+            if not (tmp_path / "images" / case).is_dir():
+                write_series(tmp_path / "images" / case, np.zeros(labels.shape, np.uint16))
+            write_labels(
+                tmp_path / "masks" / f"{case}.dcm", labels, source=tmp_path / "images" / case, names=each
+            )
+        return find_cases(tmp_path)
+
+    catalog = found(["liver", "tumour"], ["Liver", "tumour"])
+    assert catalog.names == {0: "background", 1: "liver", 2: "tumour"}
+    assert "classes were named by the segments: liver, tumour" in catalog.notes
+    swapped = found(["liver", "tumour"], ["tumour", "liver"])
+    assert problems(swapped) == [("refused", "segment-numbers")]
+    assert "'tumour' has the number 1 here and 2 in a.dcm" in swapped.problems[0].problem
+    for other in (["Leber", "Tumor"], ["lesion", "lesion"]):  # free words, several of a kind: no names
+        catalog = found(["liver", "tumour"], other)
+        assert (catalog.names, problems(catalog)) == ({}, [])
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "a": 1, "b": 2}}')
+    assert find_cases(tmp_path).names == {0: "background", 1: "a", 2: "b"}
+    assert problems(found(["liver", "tumour"], ["tumour", "liver"])) == [("refused", "segment-numbers")]

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from unetkit.data.catalog import find_cases
+from unetkit.data.formats import format_of
 from unetkit.data.inspect import inspect
+from unetkit.data.labels import read_pixels, read_values
 from unetkit.errors import DataError
 from unetkit.learning.exemplars import Candidate, choose, herding_order, keep, recall
-from unetkit.records.case import Case
+from unetkit.records.case import Case, Grid
+from unetkit.records.plan import DataPlan
 
 
 def candidate(name: str, domain: str, classes: set[int], size: int = 10) -> Candidate:
@@ -112,6 +115,37 @@ def test_a_memory_comes_back_as_it_was_kept(memory):
     assert (record.seed, record.how, record.budget_bytes) == (4, "random", 99)
     again = keep(folder.with_name("again"), found, data, budget_bytes=9, seed=0, how="random", newest="x")
     assert [each.id for each in again.cases] == [each.id for each in record.cases]
+
+
+def test_images_of_many_files_are_kept_whole(tmp_path, write_series):
+    pixels, labels = np.arange(24, dtype=np.uint16).reshape(2, 3, 4), np.ones((2, 3, 4), np.uint8)
+    write_series(tmp_path / "scans" / "1.2", pixels)
+    format_of(tmp_path / "1.2.nii.gz").write(tmp_path / "1.2.nii.gz", labels, Grid.plain(3))
+    (tmp_path / "a.raw").write_bytes(labels.tobytes())
+    head = (
+        "ObjectType = Image\nNDims = 3\nDimSize = 4 3 2\nElementType = MET_UCHAR\nElementDataFile = a.raw\n"
+    )
+    (tmp_path / "a.mhd").write_text(head)
+    case = Case("a", (tmp_path / "scans" / "1.2", tmp_path / "a.mhd"), tmp_path / "1.2.nii.gz", "a")
+    data = DataPlan(rank=3, channels=("CT", "b"), classes=("background", "ball"), label_values=(0, 1))
+    keep(
+        tmp_path / "memory",
+        [Candidate(case, "old", frozenset({1}), 9)],
+        data,
+        budget_bytes=9,
+        seed=0,
+        how="random",
+        newest="new",
+    )
+    (found,) = recall(tmp_path / "memory", data)
+    np.testing.assert_array_equal(read_pixels(found.case)[0], [pixels, labels])
+    np.testing.assert_array_equal(read_values(found.case)[0], labels)
+    files = [path for path in (tmp_path / "memory" / "files").rglob("*") if path.is_file()]
+    assert found.size == sum(path.stat().st_size for path in files)
+    assert len(find_cases(tmp_path / "memory" / "cases.csv").cases) == 1
+    (tmp_path / "memory" / "files" / "00000" / "image1" / "a.raw").unlink()
+    with pytest.raises(DataError, match=r"a\.raw: this file of the memory is missing"):
+        recall(tmp_path / "memory", data)
 
 
 def test_a_memory_knows_which_classes_its_labels_name(memory, wafers, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from unetkit.networks.checklist import CHAI, CLAIM, Known
 from unetkit.records.plan import EXAMPLE, Plan
-from unetkit.records.scores import CaseScores, Scores, Summary
+from unetkit.records.scores import CaseScores, ReaderAgreement, Scores, Summary
 
 PLAN = Plan.model_validate(EXAMPLE)
 
@@ -85,3 +85,20 @@ def test_weights_chosen_on_held_out_cases_are_owned_up_to():
     assert "nothing was selected on held-out cases" in select(known())
     best = Known(PLAN.with_values({"training.select": "best"}, reason="x"), None, {}, "")
     assert "flatter" in select(best)
+
+
+def test_several_networks_and_several_readers_are_told():
+    say = dict(CLAIM)
+    training, readers = "Training: augmentation, hyperparameters, number of models", "Variability between"
+    readers = next(asked for asked in say if asked.startswith(readers))
+    one, five = known(steps="9"), known(networks="5")
+    assert say["Ensembling"](one) == "none: one network"
+    assert say["Ensembling"](five) == "the probabilities of 5 networks are averaged"
+    assert say[training](one).startswith("9 steps of")
+    assert ", one model;" in say[training](one)
+    assert say[training](five).startswith("steps of")
+    assert ", 5 models;" in say[training](five)
+    assert say[readers](one) == ""
+    agreement = ReaderAgreement(cases=3, among=0.8333, model=0.7, consensus=0.8)
+    several = dataclasses.replace(one, scores=one.scores.model_copy(update={"readers": agreement}))
+    assert say[readers](several) == "Dice of the readers among themselves: 0.833 (mean over 3 cases)"

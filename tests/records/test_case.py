@@ -21,6 +21,13 @@ def test_matches_within_a_tolerance():
     assert not grid.matches(Grid.plain(3))
 
 
+def test_a_microscopes_pixels_are_compared_more_finely():
+    grid = replace(Grid.plain(2), spacing_mm=(5e-4, 5e-4), calibrated=True, placed=True)
+    assert grid.matches(replace(grid, origin_mm=(1e-6, 0.0)))
+    assert not grid.matches(replace(grid, spacing_mm=(1e-3, 1e-3)))
+    assert not grid.matches(replace(grid, origin_mm=(5e-4, 0.0)))
+
+
 def test_a_grid_without_a_place_is_compared_by_its_spacing():
     placed = replace(Grid.plain(2), calibrated=True, placed=True, origin_mm=(5.0, 7.0))
     assert placed.matches(Grid.plain(2))

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from unetkit.errors import UsageError
 from unetkit.metrics.score import summarise
 from unetkit.records.scores import CaseScores
-from unetkit.workflows.against import against
+from unetkit.workflows.against import against, refuse_other
 
 
 def scored(values, *, classes=("x", "y"), metrics=("dice",)):
@@ -50,3 +51,9 @@ def test_only_what_both_have_is_compared():
     less = scored([[0.5], [0.5]], classes=("x",))
     assert list(against(one, less)) == ["x", "mean"]
     assert against(one, less)["mean"]["dice"].mean == pytest.approx((0.0 + 0.25) / 2)
+
+
+def test_what_is_no_model_and_no_folder_is_refused_before_any_work(tmp_path):
+    refuse_other(tmp_path)
+    with pytest.raises(UsageError, match="there is nothing to measure against"):
+        refuse_other(tmp_path / "none")

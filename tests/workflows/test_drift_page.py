@@ -57,6 +57,11 @@ def test_a_page_shows_the_verdict_the_curves_and_the_images(tmp_path):
     still = drift_page(result.model_copy(update={"tests": (), "unusual": (), "drifted": ()}), reference, seen)
     assert "no drift found" in still
     assert "No image lies outside" in still
+    few = result.model_copy(update={"drifted": (), "needed": 10})
+    text = drift_page(few, reference, seen)
+    assert "too few images to tell: 10 are needed" in text
+    assert "What differs most, without being declared drift" in text
+    assert "What has drifted" not in text
 
 
 def test_an_unusual_image_is_shown_whole_and_of_a_volume_the_middle(tmp_path):

@@ -147,3 +147,5 @@ def test_what_lies_in_the_folder(validated):
     card = (validated / "model" / "model_card.md").read_text()
     assert "Cases: 12 (cross-validation)." in card
     assert "the mean of all of them was measured on nothing" in card
+    assert "| training cases | 12 |" in card
+    assert "| file format | raster |" in card  # what makes a card of scans ask what such a card is asked

@@ -296,3 +296,56 @@ def test_readers_are_compared_where_their_marks_are(finished, wafers, tmp_path):
     assert scores.readers.among == pytest.approx(np.mean(pairs))
     assert 0 <= scores.readers.model <= 1
     assert evaluate(finished, wafers).readers is None
+
+
+def test_a_dicom_label_without_empty_slices_is_laid_on_its_prediction(tmp_path, write_series):
+    highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")
+    import pydicom
+
+    from unetkit.data.formats.dicom import write_labels
+    from unetkit.data.formats.dicom_segments import segment_codes
+
+    ball = np.zeros((5, 6, 7), np.uint8)
+    ball[1, 1:3, 2:5] = ball[3, 2:4, 1:6] = 1
+    write_series(tmp_path / "scans" / "a", np.zeros(ball.shape, np.uint16))
+    (tmp_path / "found").mkdir()
+    (tmp_path / "labels").mkdir()
+    write_labels(tmp_path / "found" / "a.dcm", ball, source=tmp_path / "scans" / "a", names=["ball"])
+    planes = [pydicom.dcmread(path) for path in (tmp_path / "scans" / "a").iterdir()]
+    planes.sort(key=lambda each: each.InstanceNumber)
+    code = segment_codes("ball")
+    highdicom.seg.Segmentation(
+        planes,
+        ball,
+        "BINARY",
+        [highdicom.seg.SegmentDescription(1, "ball", code[0], code[1], "MANUAL")],
+        highdicom.UID(),
+        2,
+        highdicom.UID(),
+        1,
+        "x",
+        "x",
+        "0",
+        "1",
+    ).save_as(tmp_path / "labels" / "a.dcm")
+    scores = folder_scores(tmp_path / "found", tmp_path / "labels")
+    assert scores.summary["mean"]["dice"].mean == 1
+    assert scores.unit == "mm"
+    (tmp_path / "found" / "a.dcm").unlink()
+    grid = format_of(tmp_path / "scans" / "a").describe(tmp_path / "scans" / "a").grid
+    format_of(tmp_path / "a.nii.gz").write(tmp_path / "found" / "a.nii.gz", np.roll(ball, 1, axis=2), grid)
+    moved = folder_scores(tmp_path / "found", tmp_path / "labels").summary["mean"]["dice"].mean
+    assert moved == pytest.approx(2 * 12 / 32)
+
+
+def test_a_model_is_measured_on_cases_without_any_object(finished, wafers, tmp_path):
+    healthy = shutil.copytree(wafers, tmp_path / "healthy")
+    for path in (healthy / "masks").iterdir():
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
+    scores = evaluate(finished, healthy)
+    for case in scores.cases:
+        assert {case.values[name]["dice"] for name in case.spurious} <= {0.0}
+        assert all(case.values[name]["dice"] is None for name in scores.classes if name not in case.spurious)
+    (healthy / "masks" / path.name).write_bytes(b"x")
+    with pytest.raises(DataError, match=path.name):
+        evaluate(finished, healthy)

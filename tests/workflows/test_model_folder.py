@@ -49,3 +49,13 @@ def test_the_export_in_a_run_is_the_one_to_predict_with(tmp_path):
     for name in ("network.xml", "network.bin", "plan.json", "model.json"):
         (tmp_path / "openvino" / name).touch()
     assert engine_folder(tmp_path) == tmp_path / "openvino"
+
+
+def test_a_registry_without_a_live_version_says_so(tmp_path):
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "log.jsonl").touch()
+    assert is_model(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"no version of this registry is live yet.*registry promote .*--golden"
+    ):
+        model_folder(tmp_path)

@@ -165,6 +165,7 @@ def test_too_few_images_are_said_to_be_too_few(finished, wafers):
     assert found.drifted == ()
     assert found.notes[0].startswith("the reference holds 4 images: only great changes")
     assert "1 images cannot show a drift at this rate of false alarms" in found.notes[1]
+    assert found.verdict == f"too few images to tell: {found.needed} are needed"
 
 
 def test_an_exported_model_is_watched_without_its_embedding(exported, wafers, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -183,3 +184,27 @@ def test_predictions_of_an_earlier_call_are_gone(world):
     measured(world)
     assert not stale.exists()
     assert len(list(stale.parent.iterdir())) == 16
+
+
+def test_readers_are_compared_with_the_saved_predictions_of_all_folds(tmp_path):
+    data = Plan.model_validate(EXAMPLE).data
+    run, cases = Run(tmp_path), []
+    marks = np.array([[0, 1, 2, 3]], np.uint8)
+    value = data.label_values[1]
+    for name, said in (("a", [0, 1, 0, 1]), ("b", [0, 0, 1, 1]), ("c", [0, 0, 0, 0])):
+        paths = [tmp_path / f"{name}.{what}.png" for what in ("label", "readers")]
+        case = Case(name, (tmp_path / f"{name}.png",), paths[0], name)
+        for path, values in (
+            (paths[0], (marks == 3) * value),
+            (paths[1], marks),
+            (out_of_fold.prediction_path(run, case), np.array([said]) * value),
+        ):
+            format_of(path).write(path, values.astype(np.uint8), Grid.plain(2))
+        with_readers = {"readers": paths[1], "reader_count": 2} if name != "c" else {}
+        cases.append(dataclasses.replace(case, **with_readers))
+    folds = [Fold((case,), (), 0) for case in cases]
+    found = out_of_fold.agreement(folds, data, run)
+    assert (found.cases, found.among) == (2, 0.5)
+    assert found.model == pytest.approx((1 + 0.5) / 2)
+    assert found.consensus == pytest.approx(2 / 3)
+    assert out_of_fold.agreement(folds[2:], data, run) is None

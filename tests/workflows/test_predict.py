@@ -97,6 +97,9 @@ def test_inputs_that_cannot_be_are_refused(tmp_path):
     touch(tmp_path / "set" / "images", "a.png")
     with pytest.raises(DataError, match=r"name the folder of the images itself, such as .*set/images"):
         find_inputs(tmp_path / "set", tmp_path, channels=GREY)
+    touch(tmp_path / "export" / "PA0" / "ST0" / "SE0", "a.png")
+    with pytest.raises(DataError, match=r"such as .*export/PA0/ST0/SE0"):
+        find_inputs(tmp_path / "export", tmp_path, channels=GREY)
     with pytest.raises(DataError, match="no format reads"):
         find_inputs(tmp_path / "empty" / "a.txt", tmp_path, channels=GREY)
 

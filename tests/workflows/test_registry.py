@@ -280,8 +280,14 @@ def test_what_is_wrong_is_said(registry, tmp_path, models, scored):
         registry.promote(9)
     with pytest.raises(UsageError, match="version 2 is live already"):
         registry.promote(2)
+    with pytest.raises(UsageError, match=r"this folder is no registry: it holds model.json, model_card.md"):
+        Registry(models[0]).add(models[1])
     broken = shutil.copytree(models[0], tmp_path / "broken")
     (broken / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(DataError, match=r"these weights are not the ones that were saved"):
         registry.add(broken)
     assert registry.verify().unfinished == ()
+    (registry.folder / "log.jsonl").unlink()
+    with pytest.raises(DataError, match=r"log.jsonl: this registry was tampered with: its log is gone"):
+        registry.add(models[0])
+    assert (registry.folder / "versions" / "0001").is_dir()

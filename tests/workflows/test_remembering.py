@@ -76,6 +76,8 @@ def test_a_data_set_names_the_classes_it_states(finished, wafers, tmp_path):
         mask = np.asarray(Image.open(path))
         Image.fromarray(np.where(mask == data.label_values[1], mask, 0).astype(np.uint8)).save(path)
     assert {each.named for each in old_cases(folder, data, progress=Quiet())} == {frozenset({1})}
+    (folder / "dataset.json").unlink()  # without a name, the value says which class it is
+    assert {each.named for each in old_cases(folder, data, progress=Quiet())} == {frozenset({1})}
     every = frozenset(range(1, len(data.classes)))
     assert {each.named for each in old_cases(wafers, data, progress=Quiet())} == {every}
 
@@ -99,8 +101,11 @@ def test_both_kinds_are_kept_within_the_budget(ready, finished, wafers, herding)
 
 def test_a_budget_too_small_for_any_old_case_is_refused(ready, finished, wafers):
     old = old_cases(wafers, ready.plan.data, progress=Quiet())
-    with pytest.raises(DataError, match=r"no old case fits a memory of 1e-06 MB, .* larger budget_mb"):
+    with pytest.raises(DataError, match=r"no old case fits a memory of 1e-06 MB, .*wrappers=\[.*") as refused:
         remember(with_options(ready, budget_mb=1e-6), finished / "model", old, (), progress=Quiet())
+    word = refused.value.cure.partition("objective.wrappers=")[2].removesuffix("'")
+    again = with_options(ready, **json.loads(word)[0]["options"])
+    remember(again, finished / "model", old, (), progress=Quiet())
 
 
 def test_importance_is_of_every_weight_and_comes_from_the_model_first(ready, finished, wafers, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from unetkit.errors import DataError, UsageError
 from unetkit.metrics.score import summarise
 from unetkit.records.scores import CaseScores
-from unetkit.workflows.subgroups import UNSTATED, subgroups
+from unetkit.workflows.subgroups import UNSTATED, refuse_column, subgroups
 
 
 @pytest.fixture
@@ -54,14 +54,21 @@ def test_the_file_may_lie_beside_the_labels_be_named_itself_or_name_images(score
     (tmp_path / "other.csv").write_text("image,label,site\nimages/a0.png,masks/a0.png,north\n")
     found = subgroups(scores, tmp_path / "other.csv", "site")
     assert [(part.value, part.cases) for part in found] == [("north", 1), (UNSTATED, 4)]
+    (tmp_path / "other.csv").write_text("image,site\nimages/a0.png; images/a0-ir.png,north\n")
+    assert subgroups(scores, tmp_path / "other.csv", "site")[0].cases == 1
 
 
 def test_what_is_missing_is_said(scores, tmp_path):
     with pytest.raises(UsageError, match=r"there is no index\.csv in this folder or beside it"):
         subgroups(scores, tmp_path / "labels", "site")
     (tmp_path / "index.csv").write_text(TABLE)
-    with pytest.raises(DataError, match="no column 'age'; its header line is: id, group, site, scanner"):
+    with pytest.raises(
+        DataError, match=r"no column 'age'\. Do this: name one of its columns: id, group, Site, scanner"
+    ):
         subgroups(scores, tmp_path, "age")
+    with pytest.raises(DataError, match="no column 'age'"):
+        refuse_column(tmp_path, "age")
+    refuse_column(tmp_path, " SITE ")
     (tmp_path / "index.csv").write_text("id,site\nz,north\n")
     with pytest.raises(DataError, match="none of the 5 cases is named here, such as 'a0'"):
         subgroups(scores, tmp_path, "site")

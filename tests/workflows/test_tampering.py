@@ -54,6 +54,14 @@ def test_a_changed_or_missing_file_is_found(registry, name):
         registry.verify()
 
 
+def test_looking_at_a_registry_in_a_file_manager_is_no_tampering(registry):
+    for folder in (registry.folder, registry.folder / "versions", registry.folder / "versions" / "0001"):
+        (folder / ".DS_Store").write_bytes(b"x")
+        (folder / "Thumbs.db").write_bytes(b"x")
+    assert registry.verify().versions == 2
+    assert registry.rollback().number == 1
+
+
 def test_a_file_or_a_version_that_was_put_in_is_found(registry):
     extra = registry.folder / "versions" / "0002" / "extra.py"
     extra.write_text("x")

@@ -237,6 +237,10 @@ def test_a_new_class_makes_the_head_grow_and_the_old_ones_stay(grew, finished):
     assert kept["residue"].matrix[0][1].value == 0  # the old model cannot know it
     assert kept["residue"].accuracy.value == kept["residue"].matrix[1][1].value
     assert kept["mean"].backward.value is not None
+    names = ", ".join(old.data.classes[1:])
+    assert f"the new data does not name {names}: where a model finds it there, that counts as wrong" in (
+        grew.kept.notes
+    )
     assert evaluate(grew.trained.folder, grew.kept.data).classes == new.data.classes[1:]
 
 
@@ -251,6 +255,24 @@ def test_what_the_labels_of_each_case_name_is_remembered(grew, finished, places,
     )
     assert [term.name for term in again.trained.plan.objective.wrappers] == ["unbiased", "replay"]
     assert again.trained.plan.data == grew.trained.plan.data
+
+
+def test_labels_that_do_not_name_every_old_class_do_not_unlearn_the_others(
+    finished, stained, places, tmp_path
+):
+    data = read_plan(finished / "model").data
+    fewer = shutil.copytree(stained, tmp_path / "fewer")
+    for path in (fewer / "masks").iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == 77, data.label_values[1], 0).astype(np.uint8)).save(path)
+    names = dict(zip(data.classes[:2], data.label_values[:2], strict=True))
+    (fewer / "dataset.json").write_text(json.dumps({"labels": names}))
+    found = uk.update(finished, fewer, tmp_path / "a", method="lwf", changes=CHANGES)
+    assert [term.name for term in found.trained.plan.objective.wrappers] == ["unbiased", "lwf"]
+    assert found.trained.plan.data == data
+    (fewer / "dataset.json").unlink()  # nothing is stated: what the masks do not show is not there
+    found = uk.update(finished, fewer, tmp_path / "b", method="lwf", changes=CHANGES)
+    assert [term.name for term in found.trained.plan.objective.wrappers] == ["lwf"]
 
 
 def test_the_other_methods_grow_too_and_one_does_not(finished, wafers, stained, tmp_path):

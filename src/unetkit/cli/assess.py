@@ -255,12 +255,16 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure predictions against labels, or a model on a data set: per case, per class, misses counted."""
-    from unetkit.workflows.against import against
+    from unetkit.workflows.against import against, refuse_other
     from unetkit.workflows.evaluate import evaluate as work
     from unetkit.workflows.gate import raise_unmet, read_gates
-    from unetkit.workflows.subgroups import subgroups
+    from unetkit.workflows.subgroups import refuse_column, subgroups
 
     gates = read_gates(at_least or ())
+    if by:
+        refuse_column(second, by)
+    if other:
+        refuse_other(other)
     given: dict[str, Any] = {
         "tolerance_mm": tolerance,
         "tta": tta,

@@ -138,7 +138,7 @@ def _show_drift(result: MonitorResult) -> None:
         give_table("Unusual images", ("image", "statistic, value (range in the reference)"), rows)
     about = f"{counted(result.images, 'image')} against {result.reference_images} ({result.reference})"
     give_line(
-        f"{'drift in ' + ' and '.join(result.drifted) if result.drifted else 'no drift found'}: {about}"
+        f"{result.verdict} ({about})" if result.images < result.needed else f"{result.verdict}: {about}"
     )
 
 
@@ -292,20 +292,24 @@ def promote(
     """Make a version live if it is worse on no golden set and better on one, case by case. Exit 4 if not."""
     from unetkit.workflows.registry import Registry
 
-    decision = Registry(folder).promote(
+    def judged(decision: Decision) -> None:
+        if telling.as_json:
+            give_json(decision.model_dump(mode="json"))
+        else:
+            _show_decision(decision)
+
+    Registry(folder).promote(
         version,
         golden=golden or [],
         must_find=must_find or [],
         margin=margin,
         device=device,
         dry_run=telling.dry_run,
+        judged=judged,
         progress=watcher(quiet=telling.quiet),
     )
-    if telling.as_json:
-        give_json(decision.model_dump(mode="json"))
-        return
-    _show_decision(decision)
-    give_line(f"version {version} {'would go' if telling.dry_run else 'is'} live")
+    if not telling.as_json:
+        give_line(f"version {version} {'would go' if telling.dry_run else 'is'} live")
 
 
 def _show_decision(decision: Decision) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from unetkit.cli.console import give_line, give_table
+from unetkit.cli.console import counted, give_line, give_table
 
 if TYPE_CHECKING:
     from unetkit.records.scores import Scores, Summary
@@ -23,6 +23,8 @@ def show_scores(scores: Scores) -> None:
     """
     rows = []
     for name, row in scores.summary.items():
+        if name == MEAN and len(scores.classes) == 1:
+            continue  # of a single class it says nothing more
         for metric, one in row.items():
             rows.append((name, scores.heading(metric), _mean(one), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
@@ -31,6 +33,7 @@ def show_scores(scores: Scores) -> None:
         give_line(f"{', '.join(metrics)}: measured because of {why}")
     _show_objects(scores)
     _show_calibration(scores)
+    _show_readers(scores)
     cases = []
     for case in scores.cases:
         values = [case.values[name].get("dice") for name in scores.classes]
@@ -107,6 +110,15 @@ def _show_calibration(scores: Scores) -> None:
     if gaps:
         listed = ", ".join(f"{gap:.4f} over {name}" for name, gap in gaps)
         give_line(f"expected calibration error (ECE): {listed}")
+
+
+def _show_readers(scores: Scores) -> None:
+    found = scores.readers
+    if found is not None:
+        give_line(
+            f"readers ({counted(found.cases, 'case')}), Dice: {_share(found.among)} one against another, "
+            f"{_share(found.model)} the model against each, {_share(found.consensus)} against their consensus"
+        )
 
 
 def _share(value: float | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetkit.data.folders import Part, exact_pair, find_parts, words_of
-from unetkit.data.formats import SUFFIXES, is_image_folder, stem_of
+from unetkit.data.formats import DICOM, SUFFIXES, is_image_folder, kind_of, stem_of
 from unetkit.data.matching import (
     DECLARED,
     INDEX,
@@ -22,7 +22,7 @@ from unetkit.data.matching import (
 )
 from unetkit.data.problems import Problem, refused
 from unetkit.data.tables import Declared, Row, read_dataset_json, read_rows, stated_ignore
-from unetkit.errors import DataError
+from unetkit.errors import DataError, MissingPackageError
 from unetkit.records.case import Case
 
 _EXPECTED = (
@@ -195,10 +195,64 @@ def _declared(folder: Path, found: Found, rows: Iterable[Row]) -> Declared:
     if path.is_file():
         found.notes.append("dataset.json was used for names, channels and the ignore label")
     found.notes.extend(declared.notes)
-    if found.channels and not declared.channels:
-        declared = replace(declared, channels=found.channels)
+    if not declared.channels:
+        declared = replace(declared, channels=found.channels or _modalities(found))
+    named = _segments(found)
+    if declared.names is None and named:
+        declared = replace(declared, names=named)
     ignore = stated_ignore(rows, where=folder)
     return declared if ignore is None else replace(declared, ignore_value=ignore)
+
+
+def _modalities(found: Found) -> tuple[str, ...]:
+    """Names of the channels of DICOM images: what made them, where every case says the same."""
+    if not found.cases or any(kind_of(path) != DICOM for case in found.cases for path in case.images):
+        return ()
+    from unetkit.data.formats.dicom import modality
+
+    try:
+        seen = {tuple(map(modality, case.images)) for case in found.cases}
+    except MissingPackageError:
+        return ()  # whoever reads the first image says so
+    names = seen.pop()
+    if seen or not all(names) or len(set(names)) < len(names):
+        return ()
+    found.notes.append(f"channels were named by DICOM's modality: {', '.join(names)}")
+    return names
+
+
+def _segments(found: Found) -> dict[int, str]:
+    """What DICOM labels call their numbers, where all labels are some and agree.
+
+    Every program numbers segments in its own order: one name with two numbers would be two classes in one.
+    """
+    tables = [(case.label, kind_of(case.label) == DICOM) for case in found.cases if case.label is not None]
+    if not any(dicom for _, dicom in tables):
+        return {}
+    from unetkit.data.formats.dicom import label_names
+
+    numbers: dict[str, tuple[int, Path]] = {}
+    names: dict[int, str] = {}
+    sure = all(dicom for _, dicom in tables)
+    for path in (path for path, dicom in tables if dicom):
+        try:
+            here = {number: name for number, name in label_names(path).items() if number}
+        except MissingPackageError:
+            return {}  # whoever reads the first label says so
+        if len({name.casefold() for name in here.values()} - {""}) < len(here):
+            sure = False  # one without a name, or several lesions that are all called so
+            continue
+        for number, name in here.items():
+            first, where = numbers.setdefault(name.casefold(), (number, path))
+            if first != number:
+                text = f"'{name}' has the number {number} here and {first} in {where.name}"
+                cure = "export all with the same numbers; outlines: unet convert rtstruct SRC OUT"
+                found.problems.append(refused("segment-numbers", path, text, cure))
+                return {}
+            sure &= names.setdefault(number, name).casefold() == name.casefold()
+    if sure and names:
+        found.notes.append(f"classes were named by the segments: {', '.join(names.values())}")
+    return {0: "background", **names} if sure and names else {}
 
 
 def _catalog(source: Path, layout: str, found: Found, declared: Declared) -> Catalog:

@@ -7,12 +7,13 @@ import io
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from unetkit.data.formats import files_of
 from unetkit.errors import DataError
 from unetkit.records.case import Case
 from unetkit.records.files import atomic, sha256, write_text
@@ -229,12 +230,14 @@ def keep(
 
 
 def _copied(folder: Path, number: int, each: Candidate) -> Exemplar:
-    """Copy one case; its own file names stay, in a folder of its own."""
+    """Copy one case; its own file names stay, in folders of its own."""
     case, home = each.case, f"files/{number:05d}"
     label = case.label
     assert label is not None  # only labelled cases are candidates
-    names = [f"{home}/image{place}-{path.name}" for place, path in enumerate(case.images)]
-    named = dict(zip(names, case.images, strict=True)) | {f"{home}/label-{label.name}": label}
+    places = [f"{home}/image{place}" for place in range(len(case.images))]
+    named = dict(_files(label, f"{home}/label"))
+    for path, place in zip(case.images, places, strict=True):
+        named |= dict(_files(path, place))
     for name, path in named.items():
         with path.open("rb") as source, atomic(folder / name) as target:
             shutil.copyfileobj(source, target)
@@ -244,12 +247,18 @@ def _copied(folder: Path, number: int, each: Candidate) -> Exemplar:
         group=f"{prefix}{case.group}",
         domain=each.domain,
         classes=tuple(sorted(each.classes)),
-        images=tuple(names),
-        label=f"{home}/label-{label.name}",
+        images=tuple(f"{place}/{path.name}" for path, place in zip(case.images, places, strict=True)),
+        label=f"{home}/label/{label.name}",
         label_kind=case.label_kind,
         sha256={name: sha256(folder / name) for name in named},
         named=tuple(sorted(each.named)),
     )
+
+
+def _files(path: Path, place: str) -> Iterator[tuple[str, Path]]:
+    """Name in the memory and file of what an image or a label is made of: slices, data beside a header."""
+    for file in files_of(path):
+        yield f"{place}/{file.relative_to(path.parent).as_posix()}", file
 
 
 def recall(folder: Path, data: DataPlan, *, older: bool = False) -> tuple[Candidate, ...]:

@@ -97,11 +97,24 @@ def _disjoint(known: Known) -> str:
 def _training(known: Known) -> str:
     training = known.plan.training
     terms = " + ".join(f"{term.weight:g} {term.name}" for term in known.plan.objective.losses)
-    steps = known.facts.get("steps", "?")
+    steps, count = known.facts.get("steps", ""), known.facts.get("networks", "1")
+    models = "one model" if count == "1" else f"{count} models"
     return (
-        f"{steps} steps of {training.batch_size} patches of {list(training.patch_size)} pixels, loss {terms}"
-        ", one model; every value, with its reason, in the plan below"
-    )
+        f"{steps} steps of {training.batch_size} patches of {list(training.patch_size)} pixels, loss "
+        f"{terms}, {models}; every value, with its reason, in the plan below"
+    ).lstrip()
+
+
+def _ensembling(known: Known) -> str:
+    count = known.facts.get("networks", "1")
+    return "none: one network" if count == "1" else f"the probabilities of {count} networks are averaged"
+
+
+def _readers(known: Known) -> str:
+    found = known.scores.readers if known.scores else None
+    if found is None or found.among is None:
+        return ""
+    return f"Dice of the readers among themselves: {found.among:.3f} (mean over {found.cases} cases)"
 
 
 def _start(known: Known) -> str:
@@ -288,7 +301,7 @@ CLAIM: tuple[tuple[str, Say], ...] = (
     ("Why this reference standard", _nothing),
     ("Who annotated, with what qualification", _nothing),
     ("Annotation tools", _nothing),
-    ("Variability between and within readers, and how it was resolved", _nothing),
+    ("Variability between and within readers, and how it was resolved", _readers),
     ("Intended sample size and how it was chosen", _nothing),
     ("How cases were assigned to partitions, with proportions", _partition),
     ("Level at which partitions are disjoint", _disjoint),
@@ -297,7 +310,7 @@ CLAIM: tuple[tuple[str, Say], ...] = (
     ("How parameters were initialised", _start),
     ("Training: augmentation, hyperparameters, number of models", _training),
     ("How the final model was selected", _selection),
-    ("Ensembling", _nothing),
+    ("Ensembling", _ensembling),
     ("Metrics", _metrics),
     ("Statistical measures of significance and uncertainty", _intervals),
     ("Robustness or sensitivity analysis", _nothing),

@@ -9,6 +9,7 @@ import numpy as np
 
 LABEL_KINDS = ("mask",)
 SPLITS = ("train", "val", "test")
+_FINE_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Grid:
 
         Args:
             other: The other grid.
-            tolerance: What may differ, mm; of a direction, per unit.
+            tolerance: What may differ, mm; less where pixels are below 0.1 mm. Of a direction, per unit.
 
         Example:
             >>> Grid((1.0, 2.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 1.0))).difference(Grid.plain(2))
@@ -94,15 +95,17 @@ class Grid:
         """
         if self.rank != other.rank:
             return "number of axes", str(self.rank), str(other.rank)
-        pairs: list[tuple[str, tuple[float, ...], tuple[float, ...]]]
-        pairs = [("spacing (mm)", self.spacing_mm, other.spacing_mm)]
+        # of a microscope's pixels a thousandth of a millimetre is as much as one of them
+        length = tolerance * min(1.0, min(self.spacing_mm) / _FINE_MM)
+        pairs: list[tuple[str, tuple[float, ...], tuple[float, ...], float]]
+        pairs = [("spacing (mm)", self.spacing_mm, other.spacing_mm, length)]
         if self.placed and other.placed:
             pairs += [
-                ("origin (mm)", self.origin_mm, other.origin_mm),
-                ("direction", sum(self.direction, ()), sum(other.direction, ())),
+                ("origin (mm)", self.origin_mm, other.origin_mm, length),
+                ("direction", sum(self.direction, ()), sum(other.direction, ()), tolerance),
             ]
-        for word, mine, theirs in pairs:
-            if not np.allclose(mine, theirs, rtol=0, atol=tolerance):
+        for word, mine, theirs, most in pairs:
+            if not np.allclose(mine, theirs, rtol=0, atol=most):
                 return word, _words(mine), _words(theirs)
         return None
 

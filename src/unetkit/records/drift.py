@@ -93,6 +93,7 @@ class MonitorResult(Saved):
         reference: Where the reference is from.
         reference_images: How many images it holds.
         alarm: Chance that drift is declared where there is none.
+        needed: Images it takes to tell any drift from chance, however great it is.
         tests: One per statistic, the least likely first; empty where a reference was learned.
         drifted: The kinds in which drift is declared; empty: none is.
         unusual: Images that lie outside the reference, the farthest first.
@@ -108,6 +109,7 @@ class MonitorResult(Saved):
     reference: str
     reference_images: int
     alarm: float
+    needed: int = 1
     tests: tuple[DriftTest, ...] = ()
     drifted: tuple[str, ...] = ()
     unusual: tuple[UnusualImage, ...] = ()
@@ -115,3 +117,19 @@ class MonitorResult(Saved):
     notes: tuple[str, ...] = ()
     html: Path | None = None
     learned: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in a few words; that too few images show nothing is not that nothing is there.
+
+        Example:
+            >>> from pathlib import Path
+            >>> few = {"model": Path("m"), "source": Path("s"), "reference": "r", "reference_images": 8}
+            >>> MonitorResult(images=8, needed=10, alarm=0.001, **few).verdict
+            'too few images to tell: 10 are needed'
+        """
+        if self.drifted:
+            return f"drift in {' and '.join(self.drifted)}"
+        if self.images < self.needed:
+            return f"too few images to tell: {self.needed} are needed"
+        return "no drift found"

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from unetkit.errors import UsageError
 from unetkit.metrics.paired import difference
 from unetkit.metrics.score import MEAN
 from unetkit.records.scores import CaseScores, Scores
 from unetkit.workflows.comparison import Against
+from unetkit.workflows.model_folder import is_model
+
+
+def refuse_other(other: Path) -> None:
+    """Refuse what cannot be measured against, before any time is spent.
+
+    Args:
+        other: As it was named.
+
+    Raises:
+        UsageError: It is neither a model nor a folder.
+    """
+    if not (is_model(other) or other.is_dir()):
+        raise UsageError(
+            "there is nothing to measure against",
+            cure="name a folder of label files, or a model",
+            where=other,
+        )
 
 
 def against(one: Scores, other: Scores) -> dict[str, dict[str, Against]]:

@@ -29,11 +29,12 @@ def drift_page(result: MonitorResult, reference: ReferenceFile, seen: Sequence[O
         seen: The new images.
     """
     notes = "".join(f"<p>{escape(note)}.</p>" for note in result.notes)
+    heading = "What has drifted" if result.drifted else "What differs most, without being declared drift"
     return page.page(
         f"Drift of {result.source.name or result.source}",
         f"model {result.model}, reference: {result.reference}",
         (
-            ("What has drifted", notes + _charts(result, reference, seen)),
+            (heading, notes + _charts(result, reference, seen)),
             ("Unusual images", _images(result)),
             ("Every statistic", _tests(result.tests)),
             ("How drift is declared", _rule(result)),
@@ -45,11 +46,10 @@ def drift_page(result: MonitorResult, reference: ReferenceFile, seen: Sequence[O
 
 def _cards(result: MonitorResult) -> str:
     drifted = [test for test in result.tests if test.drifted]
-    verdict = ", ".join(result.drifted) if result.drifted else "no drift found"
     first = f"most likely {drifted[0].name}, adjusted p {drifted[0].adjusted:.2g}" if drifted else ""
     return page.cards(
         [
-            ("Drift in", verdict, first),
+            ("Verdict", result.verdict, first),
             ("Statistics that drifted", f"{len(drifted)} of {len(result.tests)}", ""),
             ("New images", str(result.images), f"{len(result.refused)} could not be read"),
             ("Reference images", str(result.reference_images), ""),

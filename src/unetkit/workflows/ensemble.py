@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetkit.data.catalog import find_cases
+from unetkit.data.formats import kind_of
 from unetkit.data.inspect import Inspection, inspect, raise_if_refused
 from unetkit.errors import UsageError
+from unetkit.networks.card import FORMAT
 from unetkit.planning.measure import measure
 from unetkit.records.files import write_text
 from unetkit.records.plan import Plan
@@ -187,8 +189,13 @@ def put_together(
         why = f"Mean Dice of {gain.gain.cases} unseen cases {gain.gain.mean or 0:+.4f}, and no class falls."
         plan = plan.with_values(gain.values, reason=why)
     found = measure_folds(folds, chosen, plan, run, device=device, progress=progress)
-    facts = {"networks": str(len(chosen) * len(folds)), "measured": MEASURED}
-    write_ensemble(run.model, _members(names, chosen, folds), found.plan, scores=found.scores, facts=facts)
+    write_ensemble(
+        run.model,
+        _members(names, chosen, folds),
+        found.plan,
+        scores=found.scores,
+        facts=_facts(read, chosen, folds),
+    )
     rows = tuple(
         FoldRow(
             runs=tuple(_below(one.parts[at].trained.folder, run.folder) for one in read),
@@ -220,6 +227,18 @@ def _plan(one: Configuration, *, count: int) -> Plan:
     plan = first.own_plan if len(one.parts) > 1 else first.trained.plan
     words = f"{count} networks answer with the mean of their probabilities; this is the plan of the first."
     return plan.model_copy(update={"reasons": {**plan.reasons, "members": words}})
+
+
+def _facts(read: Sequence[Configuration], chosen: Sequence[int], folds: Sequence[Fold]) -> dict[str, str]:
+    """What the card tells beyond plan and scores."""
+    trained = {id for one in read for part in one.parts for id in part.split.train}
+    return {
+        FORMAT: kind_of(folds[0].cases[0].images[0]) or "",
+        "training cases": str(len(trained)),
+        "split": f"{len(folds)} folds, each case held out once" if len(folds) > 1 else "one fold held out",
+        "networks": str(len(chosen) * len(folds)),
+        "measured": MEASURED,
+    }
 
 
 def _members(names: Sequence[str], chosen: Sequence[int], folds: Sequence[Fold]) -> list[tuple[str, Path]]:

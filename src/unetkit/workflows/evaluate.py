@@ -13,9 +13,9 @@ import numpy as np
 from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
 from unetkit.data.folders import exact_pair
-from unetkit.data.formats import format_of, kind_of, stem_of
-from unetkit.data.inspect import inspect, raise_if_refused
-from unetkit.data.labels import read_label
+from unetkit.data.formats import DICOM, kind_of, stem_of
+from unetkit.data.inspect import inspect
+from unetkit.data.labels import read_label, read_values
 from unetkit.data.pairing import pair_names
 from unetkit.data.problems import raise_refusals
 from unetkit.data.readers import read_marks
@@ -103,7 +103,8 @@ def evaluate(
 def _cases_of(model: Model, source: Path, *, progress: Progress) -> tuple[list[Case], str]:
     """The labelled cases of a data set, and what they are to the model."""
     inspection = inspect(find_cases(source), progress=progress)
-    raise_if_refused(inspection)
+    # healthy cases alone teach nothing, but what a model makes up in them can be measured
+    raise_refusals([each for each in inspection.problems if each.code != "all-background"])
     digests = {facts.id: facts.digest for facts in inspection.facts}
     cases = [case for case in inspection.catalog.cases if case.label is not None]
     return cases, relation(model.folder, digests)
@@ -237,13 +238,18 @@ def folder_scores(
             "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
         )
     stated = _stated(labels)
-    data = _classes(labels, wanted, found, stated, progress=watch)
     cases = [
-        Case(id=stem, images=(), label=path, group=stated.groups.get(stem, stem))
+        Case(stem, _laid_on(path, found.get(stem)), path, stated.groups.get(stem, stem))
         for stem, path in wanted.items()
     ]
+    data = _classes(labels, cases, found, stated, progress=watch)
     measures = measures_for(cases, data, also=metrics, tolerance_mm=tolerance_mm, progress=watch)
     return score_files(cases, found, data, split="unknown", measures=measures, progress=watch)
+
+
+def _laid_on(label: Path, predicted: Path | None) -> tuple[Path, ...]:
+    """What tells the grid of a DICOM label: segmentations leave out empty slices, outlines have no grid."""
+    return (predicted,) if predicted and kind_of(label) == DICOM else ()
 
 
 def score_files(
@@ -339,7 +345,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
 
 def _classes(
     folder: Path,
-    wanted: Mapping[str, Path],
+    cases: Sequence[Case],
     found: Mapping[str, Path],
     stated: _Stated,
     *,
@@ -352,13 +358,13 @@ def _classes(
     """
     counts: Counter[int] = Counter()
     rank = 2
-    for path in wanted.values():
-        found_here, rank = _counted(path)
+    for case in cases:
+        found_here, rank = _counted(case)
         counts.update(found_here)
     named = set(stated.names) - {0, stated.ignore_value}
     if named and not named & set(counts):
-        for stem in sorted(set(found) & set(wanted)):
-            there, _ = _counted(found[stem])
+        for path in (found[case.id] for case in cases if case.id in found):
+            there, _ = _counted(Case("", (), path, ""))
             counts.update({value: count for value, count in there.items() if value in named})
     decided = decide_classes(dict(counts), names=stated.names, ignore_value=stated.ignore_value, where=folder)
     raise_refusals(decided.problems)
@@ -369,9 +375,9 @@ def _classes(
     return DataPlan.model_validate({**shape, "classes": decided.names, "label_values": decided.values})
 
 
-def _counted(path: Path) -> tuple[dict[int, int], int]:
-    """Value → pixels of a label file, and its axes."""
-    array, _ = format_of(path).read_label(path)
+def _counted(case: Case) -> tuple[dict[int, int], int]:
+    """Value → pixels of a label, and its axes."""
+    array, _ = read_values(case)
     values, counts = np.unique(array, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True)), array.ndim
 
@@ -386,12 +392,9 @@ def _stated(labels: Path) -> _Stated:
     rows = read_rows(index, needed=()) if index else []
     declared = read_dataset_json(declaration) if declaration else Declared()
     ignore = stated_ignore(rows, where=labels)
+    grouped = [row.values for row in rows if row.values.get("id") and row.values.get("group")]
     return _Stated(
-        groups={
-            row.values["id"]: row.values["group"]
-            for row in rows
-            if row.values.get("id") and row.values.get("group")
-        },
+        groups={values["id"]: values["group"] for values in grouped},
         names=declared.names or {},
         ignore_value=declared.ignore_value if ignore is None else ignore,
     )

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetkit.data.catalog import find_cases
+from unetkit.data.formats import files_of
 from unetkit.data.inspect import inspect, raise_if_refused
+from unetkit.data.naming import named_as
 from unetkit.errors import DataError
 from unetkit.learning.exemplars import MEMORY, MemoryFile
 from unetkit.metrics.continual import Domain, Estimate, transfer
@@ -26,6 +28,7 @@ from unetkit.workflows.evaluate import score_model
 from unetkit.workflows.growing import measured_on, named_ids, refuse_other
 from unetkit.workflows.model import Model, load
 from unetkit.workflows.proposal import PLAIN, Measures
+from unetkit.workflows.remembering import named_by
 from unetkit.workflows.seen import relation
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def golden_sets(sources: Sequence[Path], data: DataPlan, *, progress: Progress) 
     """
     found: list[Golden] = []
     for source in sources:
-        inspection = inspect(find_cases(source), progress=progress)
+        inspection = named_as(inspect(find_cases(source), progress=progress), data)
         raise_if_refused(inspection)
         assert inspection.data is not None  # refused otherwise
         refuse_other(data, inspection.data, where=source)
@@ -103,7 +106,7 @@ def refuse_remembered(golden: Sequence[Golden], run: Run) -> None:
     kept = {digest for each in record.cases for digest in each.sha256.values()}
     for each in golden:
         for case in each.cases:
-            if any(sha256(path) in kept for path in case.images):
+            if any(sha256(file) in kept for path in case.images for file in files_of(path)):
                 raise DataError(
                     f"the image of '{case.id}' is in the memory too: what is shown again cannot tell what "
                     "was forgotten",
@@ -169,6 +172,13 @@ def measure_update(
         for word, row in zip(("old", "new"), rows, strict=False)
         if row.split == "training"
     ]
+    named = named_by(ready)
+    unnamed = [name for number, name in enumerate(data.classes) if number and number not in named]
+    if scores is not None and named and unnamed:
+        words = ", ".join(unnamed)
+        notes.append(
+            f"the new data does not name {words}: where a model finds it there, that counts as wrong"
+        )
     classes = {}
     for name in (*data.classes[1:], MEAN) if tables else ():
         telling = [name in (*rows[1].classes, MEAN) for _, _, rows in tables]

@@ -55,9 +55,13 @@ def joined(model: DataPlan, seen: DataPlan, *, where: Path) -> DataPlan:
             owner = (
                 "not labelled" if value == model.ignore_value else f"not '{name}', which has another value"
             )
+            cure = "give the new class a value and a name that the model does not use yet"
+            if name in model.classes:
+                own = model.label_values[model.classes.index(name)]
+                cure = f"save it as {own} in the masks if it is that class, else give it another name"
             raise DataError(
                 f"label value {value} is '{name}' in this data and {owner} to the model",
-                cure="give the new class a value and a name that the model does not use yet",
+                cure=cure,
                 where=where,
             )
         if value not in known:

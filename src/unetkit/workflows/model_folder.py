@@ -7,7 +7,7 @@ from pathlib import Path
 from unetkit.errors import UsageError
 from unetkit.networks.store import PREVIOUS
 from unetkit.records.ensemble import MEMBERS
-from unetkit.records.registered import LIVE, live_folder
+from unetkit.records.registered import LIVE, LOG, VERSIONS, live_folder
 from unetkit.records.run import Run
 
 
@@ -23,6 +23,12 @@ def model_folder(folder: str | Path) -> Path:
     path = Path(folder)
     if (path / LIVE).is_file():
         return live_folder(path)
+    if _is_registry(path):
+        raise UsageError(
+            "no version of this registry is live yet",
+            cure=f"see 'unet registry list {path}', then: unet registry promote {path} NUMBER --golden DATA",
+            where=path,
+        )
     for candidate in (path, Run(path).model):
         if _is_trained(candidate) or is_exported(candidate) or is_ensemble(candidate):
             return candidate
@@ -72,10 +78,14 @@ def several(folder: Path) -> UsageError:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder is a model folder, a run that holds one, or a registry with a live one."""
-    return (folder / LIVE).is_file() or any(
-        (each / "weights.safetensors").is_file() or is_exported(each) or is_ensemble(each)
-        for each in (folder, Run(folder).model)
+    """Whether a folder is a model folder, a run that holds one, or a registry."""
+    return (
+        (folder / LIVE).is_file()
+        or _is_registry(folder)
+        or any(
+            (each / "weights.safetensors").is_file() or is_exported(each) or is_ensemble(each)
+            for each in (folder, Run(folder).model)
+        )
     )
 
 
@@ -102,6 +112,10 @@ def engine_folder(run: Path) -> Path | None:
     """
     inside = sorted(run.iterdir()) if run.is_dir() else []
     return next((each for each in inside if each.is_dir() and is_exported(each)), None)
+
+
+def _is_registry(folder: Path) -> bool:
+    return (folder / LOG).is_file() and (folder / VERSIONS).is_dir()
 
 
 def _is_trained(folder: Path) -> bool:

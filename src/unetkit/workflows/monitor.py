@@ -45,6 +45,7 @@ reference as unlucky as one in a hundred is still wrong in less than one batch o
 deviation of 2.5 standard errors of the batch is left to it); at 0.01 it would be wrong in four.
 """
 MOST_UNUSUAL = 20
+_MOST_NEEDED = 1000
 FEW = 20
 """Images of a reference below which little can be found."""
 _EMBEDDING = "embedding"
@@ -108,6 +109,7 @@ def monitor(
         )
     paths = {case.id: case.images[0] for case in cases}
     tests = compare(reference, seen, alarm=alarm)
+    needed = _needed(tests, reference, alarm)
     result = MonitorResult(
         model=place,
         source=Path(source),
@@ -115,11 +117,12 @@ def monitor(
         reference=reference.source,
         reference_images=len(reference.ids),
         alarm=alarm,
+        needed=needed,
         tests=tests,
         drifted=tuple(dict.fromkeys(test.kind for test in tests if test.drifted)),
         unusual=unusual(reference, seen, tests, paths),
         refused=refused,
-        notes=(*_few(reference), *_blind(tests, reference, seen, alarm)),
+        notes=(*_few(reference), *_blind(needed, reference, seen)),
         html=None if html is None else Path(html),
     )
     if html is not None:
@@ -300,14 +303,17 @@ def _few(reference: ReferenceFile) -> tuple[str, ...]:
     )
 
 
-def _blind(
-    tests: Sequence[DriftTest], reference: ReferenceFile, seen: Sequence[Observation], alarm: float
-) -> tuple[str, ...]:
+def _needed(tests: Sequence[DriftTest], reference: ReferenceFile, alarm: float) -> int:
+    """Images it takes to declare any drift at all; 1000 where as many do not suffice."""
+    needed = 1
+    while least_p(len(reference.ids), needed) * len(tests) > alarm and needed < _MOST_NEEDED:
+        needed += 1
+    return needed
+
+
+def _blind(needed: int, reference: ReferenceFile, seen: Sequence[Observation]) -> tuple[str, ...]:
     """What cannot be found, however large it is."""
     notes = []
-    needed = 1
-    while least_p(len(reference.ids), needed) * len(tests) > alarm and needed < 1000:
-        needed += 1
     if len(seen) < needed:
         notes.append(
             f"{len(seen)} images cannot show a drift at this rate of false alarms, {needed} are needed"

@@ -11,7 +11,9 @@ import numpy as np
 
 from unetkit.data.formats import format_of
 from unetkit.data.labels import class_ids, raw_values, read_label
+from unetkit.data.readers import read_marks
 from unetkit.inference.cleanup import Believable, Objects, believable, cleaned, objects
+from unetkit.metrics.agreement import case_agreement, mean_agreement
 from unetkit.metrics.calibration import pooled
 from unetkit.metrics.score import summarise
 from unetkit.records.case import Case
@@ -19,7 +21,7 @@ from unetkit.records.plan import DataPlan, Plan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
-from unetkit.records.scores import Scores
+from unetkit.records.scores import ReaderAgreement, Scores
 from unetkit.workflows.configurations import Fold
 from unetkit.workflows.cross_validation import SPLIT
 from unetkit.workflows.evaluate import score_files, score_model
@@ -104,7 +106,8 @@ def measure_folds(
         split=SPLIT,
         calibration=bins,
     )
-    scores = scores.model_copy(update={"calibration_objects": near, "reasons": dict(measures.reasons)})
+    more = {"calibration_objects": near, "reasons": dict(measures.reasons)}
+    scores = scores.model_copy(update={**more, "readers": agreement(folds, plan.data, run)})
     return OutOfFold(scores, tuple(measured), plan, applied)
 
 
@@ -123,6 +126,23 @@ def _predicted(
 
     scores = score_model(model, fold.cases, split=SPLIT, measures=measures, seen=seen, progress=progress)
     return scores, found
+
+
+def agreement(folds: Sequence[Fold], data: DataPlan, run: Run) -> ReaderAgreement | None:
+    """How far several readers agree with one another and with the saved predictions, over all folds.
+
+    Args:
+        folds: The cases.
+        data: Which value is which class.
+        run: Its ``predictions/`` are read.
+    """
+    rows = []
+    for case in (case for fold in folds for case in fold.cases if case.readers is not None):
+        reference, known, _ = read_label(case, data)
+        path = prediction_path(run, case)
+        said, _ = class_ids(format_of(path).read_label(path)[0], data, where=path)
+        rows.append(case_agreement(case.reader_count, read_marks(case), reference, said, known))
+    return mean_agreement(rows)
 
 
 def _rules(rows: Rows) -> list[Believable]:

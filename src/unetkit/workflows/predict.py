@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -38,6 +40,10 @@ OUTPUT_SUFFIX = {
     "zarr": ".zarr",
     "slide": ".tif",
 }
+
+
+_MOST_FOLDERS = 10_000
+"""Folders that are looked through for an example to name."""
 
 
 @dataclass(frozen=True)
@@ -235,8 +241,7 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
     files = [source] if whole else sorted(path for path in source.iterdir() if kind_of(path))
     cases = [] if whole else _case_folders(source, channels)
     if not files and not cases:
-        inside = (path for path in sorted(source.iterdir()) if path.is_dir())
-        first = next((path for path in inside if any(map(kind_of, path.iterdir()))), None)
+        first = _first_below(source)
         cure = f"name a folder with files of {', '.join(SUFFIXES)}"
         if first is not None:
             cure = f"name the folder of the images itself, such as {first}"
@@ -260,6 +265,15 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
             )
         inputs[target] = Input(name, paths, target)
     return list(inputs.values())
+
+
+def _first_below(source: Path) -> Path | None:
+    """The first folder that holds an image, however deep an archive or a scanner has put it."""
+    for root, folders, _ in islice(os.walk(source), _MOST_FOLDERS):
+        folders.sort()
+        if any(map(kind_of, Path(root).iterdir())):
+            return Path(root)
+    return None
 
 
 def _case_folders(source: Path, channels: Sequence[str]) -> list[tuple[str, tuple[Path, ...]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unetkit.data.catalog import Catalog, find_cases
 from unetkit.data.inspect import Inspection, inspect, raise_if_refused
+from unetkit.data.naming import named_as
 from unetkit.data.prepare import Cache
 from unetkit.data.split import Split, leaks, split
 from unetkit.errors import DataError, UsageError
@@ -132,6 +133,8 @@ def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | N
     wanted, network = wanted_split(wishes, given), wanted_network(wishes)
     inspection = inspect(find_cases(source), progress=progress)
     raise_if_refused(inspection)
+    if given is not None:
+        inspection = named_as(inspection, given.data)
     if accept is not None:
         given = accept(inspection, given)
     for problem in inspection.problems:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unetkit.data.matching import listed
 from unetkit.errors import DataError, GateError, UsageError
 from unetkit.networks.store import describe
 from unetkit.records.chain import START, Link, append_link, read_chain
@@ -67,9 +68,11 @@ class Registry:
 
         Raises:
             DataError: The model is damaged, or the registry was tampered with.
+            UsageError: There is no model, or the folder holds something else than a registry.
             ResourceError: The disk is full or may not be written; the registry is as it was.
         """
         source = trained_folder(model)
+        self._refuse_other()
         described = describe(source)
         with self._writing() as links:
             number = 1 + sum(link.event == ADDED for link in links)
@@ -125,6 +128,7 @@ class Registry:
         margin: float = MARGIN,
         device: str = "auto",
         dry_run: bool = False,
+        judged: Callable[[Decision], None] | None = None,
         progress: Progress | None = None,
     ) -> Decision:
         """Let a version take the place of the live one, if it is worse on no golden set and better on one.
@@ -138,6 +142,7 @@ class Registry:
             margin: Dice that the version may be lower on a golden set and still count as not worse.
             device: Where to compute.
             dry_run: Decide, and write nothing.
+            judged: Called with the decision, also where it is a refusal.
             progress: Who watches.
 
         Raises:
@@ -169,6 +174,8 @@ class Registry:
                     self._switch(append_link(self._log, PROMOTED, facts))
                 else:
                     append_link(self._log, REFUSED, facts)
+        if judged is not None:
+            judged(decision)
         if decision.refused:
             raise GateError(
                 f"version {number} may not go live: {'; '.join(decision.refused)}",
@@ -249,6 +256,20 @@ class Registry:
 
         self.verify()
         return publish(self.versions(), lives(self._links()), uri, name, progress=progress or Quiet())
+
+    def _refuse_other(self) -> None:
+        """Refuse to make a registry of a folder that is something else, or that lost its log."""
+        if self._log.is_file() or not self.folder.is_dir():
+            return
+        if (self.folder / LIVE).is_file():
+            raise tampered("its log is gone", self._log)
+        inside = (path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+        if other := sorted({*inside} - {VERSIONS}):
+            raise UsageError(
+                f"this folder is no registry: it holds {listed(other)}",
+                cure="name a registry, or a new folder for one",
+                where=self.folder,
+            )
 
     def _links(self) -> tuple[Link, ...]:
         """The log of a registry that is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unetkit.data.catalog import find_cases
+from unetkit.data.formats import files_of
 from unetkit.data.inspect import inspect, raise_if_refused
+from unetkit.data.naming import named_as
 from unetkit.errors import DataError, UsageError
 from unetkit.learning.exemplars import MEMORY, Candidate, choose, keep, recall
 from unetkit.records.case import Case
@@ -47,7 +50,7 @@ def old_cases(memory: Path, data: DataPlan, *, progress: Progress) -> tuple[Cand
     for folder in (memory, memory / "memory"):
         if (folder / MEMORY).is_file():
             return recall(folder, data)
-    inspection = inspect(find_cases(memory), progress=progress)
+    inspection = named_as(inspect(find_cases(memory), progress=progress), data)
     raise_if_refused(inspection)
     assert inspection.data is not None  # refused otherwise
     refuse_other(data, inspection.data, where=memory)
@@ -100,7 +103,8 @@ def remember(
         raise DataError(
             f"no old case fits a memory of {budget / MEGABYTE:g} MB, the smallest takes "
             f"{least / MEGABYTE:.3g} MB",
-            cure="give 'replay' a larger budget_mb in objective.wrappers",
+            cure='give \'replay\' a larger one: --set \'objective.wrappers=[{"name":"replay","options":'
+            f'{{"budget_mb":{10 * math.ceil(least / MEGABYTE)}}}}}]\'',
             where=run.memory,
         )
     how = "herding" if options["herding"] else "random"
@@ -214,4 +218,4 @@ def named_by(ready: Ready) -> frozenset[int]:
 def _size(case: Case) -> int:
     """Bytes of a case's files."""
     files = case.images if case.label is None else (*case.images, case.label)
-    return sum(path.stat().st_size for path in files)
+    return sum(file.stat().st_size for path in files for file in files_of(path))

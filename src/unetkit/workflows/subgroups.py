@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from unetkit.data.formats import stem_of
-from unetkit.data.tables import read_rows
+from unetkit.data.tables import read_rows, read_text
 from unetkit.errors import DataError, UsageError
 from unetkit.metrics.score import summarise
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 
 UNSTATED = "(not stated)"
+_SAVE = "save it as comma-separated text (UTF-8) with a header line"
 
 
 class Subgroup(Saved):
@@ -47,13 +49,7 @@ def subgroups(scores: Scores, source: str | Path, column: str) -> tuple[Subgroup
         UsageError: There is no CSV.
         DataError: It has no such column, or names none of the cases.
     """
-    path = _index(Path(source))
-    name = column.strip().lower()
-    values: dict[str, str] = {}
-    for row in read_rows(path, needed=(name,), kept=("id", "image", "label", name)):
-        named = row.values.get("id") or row.values.get("image") or row.values.get("label")
-        if named:
-            values[row.values.get("id") or stem_of(Path(named))] = row.values.get(name, "")
+    path, values = _values(Path(source), column)
     members: dict[str, list] = {}
     for case in scores.cases:
         members.setdefault(values.get(case.id) or UNSTATED, []).append(case)
@@ -78,6 +74,39 @@ def subgroups(scores: Scores, source: str | Path, column: str) -> tuple[Subgroup
         )
         for value in sorted(members, key=lambda value: (value == UNSTATED, value))
     )
+
+
+def refuse_column(source: str | Path, column: str) -> None:
+    """Refuse a column that is not there, before any time is spent.
+
+    Args:
+        source: See ``subgroups``.
+        column: See ``subgroups``.
+
+    Raises:
+        UsageError: There is no CSV.
+        DataError: It has no such column.
+    """
+    _values(Path(source), column)
+
+
+def _values(source: Path, column: str) -> tuple[Path, dict[str, str]]:
+    """The CSV, and the column's value by case."""
+    path, name = _index(source), column.strip().lower()
+    header = [word.strip() for word in next(csv.reader(read_text(path, "CSV", _SAVE).splitlines()), [])]
+    if name not in map(str.lower, header):
+        raise DataError(
+            f"this CSV has no column '{column}'",
+            cure=f"name one of its columns: {', '.join(header)[:200]}",
+            where=path,
+        )
+    values: dict[str, str] = {}
+    for row in read_rows(path, needed=(name,), kept=("id", "image", "label", name)):
+        named = row.values.get("id") or row.values.get("image") or row.values.get("label")
+        if named:
+            first = named.split(";")[0].strip()  # of an image with a file per channel
+            values[row.values.get("id") or stem_of(Path(first))] = row.values.get(name, "")
+    return path, values
 
 
 def _index(source: Path) -> Path:

@@ -24,6 +24,10 @@ UNFINISHED = ".part-"
 """How the name of a folder begins that is no version yet."""
 
 
+_STRAY = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What desktops leave in any folder that somebody looks at; no reader of a model opens them."""
+
+
 def check_version(registry: Path, number: int, links: Sequence[Link]) -> None:
     """Compare a version's files with what the log says of them.
 
@@ -42,7 +46,9 @@ def check_version(registry: Path, number: int, links: Sequence[Link]) -> None:
         raise UsageError(f"there is no version {number}", cure=f"name one of: {known}", where=registry)
     folder = version_folder(registry, number)
     wanted: dict[str, str] = added[0].facts["files"]
-    found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    found = (
+        {path.name: path for path in folder.iterdir() if path.name not in _STRAY} if folder.is_dir() else {}
+    )
     for name in sorted(wanted.keys() | found.keys()):
         if name not in wanted:
             raise tampered("this file was put in after the version was added", folder / name)
@@ -90,7 +96,7 @@ def orphans(registry: Path, links: Sequence[Link]) -> tuple[Path, ...]:
     found = []
     versions = registry / VERSIONS
     for path in sorted(versions.iterdir()) if versions.is_dir() else ():
-        if path.name in known or path.name.startswith(UNFINISHED):
+        if path.name in known or path.name in _STRAY or path.name.startswith(UNFINISHED):
             continue
         note = path / NOTE
         after = NoteFile.from_json(note.read_bytes(), where=note).after if note.is_file() else ""

@@ -20,7 +20,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.training.signals import Preemptible
-from unetkit.workflows.growing import grown, joined, lacks_names
+from unetkit.workflows.growing import grown, joined, lacks_names, named_ids
 from unetkit.workflows.model_folder import trained_folder
 from unetkit.workflows.run_folder import RunLog, open_run
 from unetkit.workflows.train import TrainedRun, Wishes, reopen
@@ -317,10 +317,12 @@ def _accept(
     inspection: Inspection,
     plan: Plan | None,
 ) -> Plan | None:
-    """Refuse new data that the model could not go on with; where classes are new, the plan grows."""
+    """Refuse new data that the model cannot go on with; the plan grows where labels tell of other classes."""
     assert inspection.data is not None  # refused otherwise
     data = joined(own, inspection.data, where=source)
     blind = method == "replay" and lacks_names((each.named for each in old), data)
+    if inspection.catalog.names and method != "adabn":  # stated: what is not among them was not looked for
+        blind |= lacks_names([named_ids(data, inspection.data)], data)
     return grown(plan, data, method) if plan is not None and (blind or data != own) else plan
 
 

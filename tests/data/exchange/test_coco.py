@@ -68,6 +68,26 @@ def test_splits_come_from_names_of_files_or_folders(tmp_path, write_json, write_
     assert items[1].read().image == (tmp_path / "flow" / "valid" / "b.png",)
 
 
+def test_what_else_lies_in_cocos_own_folder_is_left_out_by_name(tmp_path, write_json, write_picture):
+    write_picture(tmp_path / "val2017" / "a.png")
+    whole, folder = annotations({"segmentation": [SQUARE]}), tmp_path / "annotations"
+    poses = {**whole, "categories": [{**row, "keypoints": ["nose"]} for row in CATEGORIES]}
+    captions = {"info": {}, "images": whole["images"], "annotations": [{"image_id": 1, "caption": "a dog"}]}
+    write_json(folder / "captions_val2017.json", captions)
+    write_json(folder / "image_info_test2017.json", {"images": [], "categories": CATEGORIES})
+    write_json(folder / "instances_val2017.json", whole)
+    write_json(folder / "person_keypoints_val2017.json", poses)
+    foreign = Coco().find(tmp_path)
+    assert [item.read().label.sum() for item in foreign.items] == [6]
+    (note,) = foreign.notes
+    assert note.endswith(": captions_val2017.json, image_info_test2017.json, person_keypoints_val2017.json")
+    (folder / "instances_val2017.json").unlink()
+    assert len(Coco().find(tmp_path).items) == 1  # key points come with outlines, too
+    (folder / "person_keypoints_val2017.json").unlink()
+    with pytest.raises(DataError, match=r"captions_val2017\.json: expected a list 'categories'"):
+        Coco().find(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

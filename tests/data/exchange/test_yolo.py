@@ -48,6 +48,8 @@ def test_folders_are_the_split(tmp_path, lay, names):
         "names:\n  0: cell\n  2: rim\n",
         "nc: 3\nnames: ['cell', '', \"rim\"]\n",
         "names:\n- cell\n- x\n- rim\n",
+        "names: {0: cell, 2: 'rim'}\n",
+        "names:  # of two\n  0: cell  # round\n  2: rim\n",
     ],
 )
 def test_names_are_those_of_data_yaml(tmp_path, lay, text):

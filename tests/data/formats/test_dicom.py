@@ -182,6 +182,15 @@ def test_reports_among_the_slices_are_left_out(tmp_path, write_series):
     assert DICOM.describe(tmp_path / "a").shape == (4, 5, 6)
 
 
+def test_the_dose_of_a_plan_among_the_slices_is_left_out(tmp_path, write_series):
+    write_series(tmp_path / "a", volume())
+    (other,) = write_series(tmp_path / "b", volume(shape=(1, 3, 4)))
+    edit(other, SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2", SeriesInstanceUID=uid.generate_uid())
+    assert DICOM.describe(other).shape == (3, 4)
+    other.rename(tmp_path / "a" / "RD.dcm")
+    assert DICOM.describe(tmp_path / "a").shape == (4, 5, 6)
+
+
 def test_every_cut_of_a_slice_is_refused_by_name(tmp_path, write_series):
     paths = write_series(tmp_path / "a", volume())
     whole = paths[2].read_bytes()

@@ -231,6 +231,40 @@ def test_a_place_that_was_not_stated_is_not_invented(tmp_path, voxel):
     assert NIFTI.read_label(tmp_path / "b.nii.gz")[1] == grid
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("micron", 1e-3), ("meter", 1e3), ("mm", 1), ("unknown", 1)])
+def test_units_of_length_become_mm(tmp_path, unit, mm):
+    image = nib.Nifti1Image(volume(4, 5, 6), AFFINE)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    grid = NIFTI.describe(tmp_path / "a.nii").grid
+    np.testing.assert_allclose(grid.spacing_mm, np.array([3, 2, 1]) * mm)
+    np.testing.assert_allclose(grid.origin_mm, np.array([10, 20, -30]) * mm)
+    edited(tmp_path / "a.nii", qform_code=0, sform_code=0)
+    grid = NIFTI.describe(tmp_path / "a.nii").grid
+    np.testing.assert_allclose(grid.spacing_mm, np.array([3, 2, 1]) * mm)
+    NIFTI.write(tmp_path / "b.nii", np.zeros((6, 5, 4), np.uint8), grid)
+    np.testing.assert_allclose(nib.load(tmp_path / "b.nii").header.get_zooms(), np.array([1, 2, 3]) * mm)
+
+
+def test_voxels_of_less_than_a_micrometre_are_no_singular_affine(tmp_path):
+    image = nib.Nifti1Image(volume(4, 5, 6), np.diag([4e-8, 4e-8, 1e-7, 1]))
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(
+        NIFTI.describe(tmp_path / "a.nii").grid.spacing_mm, (1e-4, 4e-5, 4e-5), rtol=1e-5
+    )
+
+
+def test_a_picture_that_stands_upright_in_the_body_keeps_its_spacing(tmp_path):
+    coronal = np.array([[0.5, 0, 0, 10], [0, 0, 1, 20], [0, 0.8, 0, -30], [0, 0, 0, 1]])
+    path = save(tmp_path / "a.nii", volume(4, 5), coronal)
+    header = NIFTI.describe(path)
+    assert header.shape == (5, 4)
+    np.testing.assert_allclose(header.grid.spacing_mm, (0.8, 0.5))
+    assert (header.grid.calibrated, header.grid.placed) == (True, False)
+    assert "its place in the body was not used" in header.notes[0]
+
+
 def test_a_stated_place_is_written_with_its_codes(tmp_path):
     _, grid = NIFTI.read(save(tmp_path / "a.nii", volume(3, 4, 5)))
     NIFTI.write(tmp_path / "b.nii", np.zeros((5, 4, 3), np.uint8), grid)

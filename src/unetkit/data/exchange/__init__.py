@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from unetkit.data.catalog import holds_cases
 from unetkit.data.problems import Problem
 from unetkit.errors import DataError
 from unetkit.lookup import names, pick
@@ -129,6 +130,12 @@ def kind_of_set(source: Path) -> str:
     found = [name for name in known if pick(FAMILY, KINDS, name)().holds(source)]
     if len(found) == 1:
         return found[0]
+    if not found and holds_cases(source):
+        raise DataError(
+            "this needs no conversion: it is read as it lies",
+            cure=f"look at it with 'unet check {source}', then train on it",
+            where=source,
+        )
     problem = (
         f"this looks like {' and '.join(found)}" if found else "this looks like no known kind of data set"
     )

@@ -55,7 +55,7 @@ class Coco:
 
     def find(self, source: Path) -> Foreign:
         """List the images of every JSON; ``train``, ``val`` or ``test`` in its path is their split."""
-        sets = [_set(path, source) for path in _files(source)]
+        sets, notes = _sets(source)
         if not any(each.images for each in sets):
             raise DataError(
                 "no COCO annotations here: expected a JSON with images, annotations and categories",
@@ -79,7 +79,7 @@ class Coco:
             )
             for id, (each, image) in zip(case_ids(names), rows, strict=True)
         )
-        return Foreign(items, classes.names, ignore_value=classes.ignore_value)
+        return Foreign(items, classes.names, ignore_value=classes.ignore_value, notes=notes)
 
 
 def _files(source: Path) -> list[Path]:
@@ -100,8 +100,34 @@ def _begins(path: Path) -> bool:
     return bool(_MARK.search(start)) and not _OTHER_MARK.search(start)
 
 
-def _set(path: Path, source: Path) -> _Set:
-    content = read_json(path, limit=_LARGEST_BYTES)
+def _sets(source: Path) -> tuple[list[_Set], tuple[str, ...]]:
+    """What every JSON holds, and a note on those beside them that say nothing of outlines.
+
+    COCO's own folder has captions, key points and lists of test images of the very same pictures.
+    """
+    files, found, poses, left = _files(source), list[_Set](), list[_Set](), list[Path]()
+    for path in files:
+        content = read_json(path, limit=_LARGEST_BYTES)
+        if len(files) > 1 and not all(name in content for name in _LISTS):
+            left.append(path)
+        else:
+            (poses if _of_poses(content) else found).append(_set(path, content, source))
+    if not found:
+        found, poses = poses, []
+    if not found and left:
+        found = [_set(left[0], read_json(left[0], limit=_LARGEST_BYTES), source)]  # says what it lacks
+    names = [path.name for path in (*left, *(each.path for each in poses))]
+    note = f"left out, as captions, key points or images without annotations: {', '.join(names)}"
+    return found, (note,) if names else ()
+
+
+def _of_poses(content: Mapping[str, Any]) -> bool:
+    """Whether its categories have key points."""
+    rows = content.get("categories")
+    return isinstance(rows, list) and any(isinstance(row, dict) and "keypoints" in row for row in rows)
+
+
+def _set(path: Path, content: Mapping[str, Any], source: Path) -> _Set:
     lists = {name: content.get(name) for name in _LISTS}
     for name, rows in lists.items():
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

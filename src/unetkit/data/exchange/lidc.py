@@ -52,6 +52,12 @@ class Lidc:
     def find(self, source: Path) -> Foreign:
         """List the series that were read; a series is found by its UID, or in the folder of its XML."""
         readings, others, problems = _readings(source)
+        if not readings and not problems:
+            raise DataError(
+                f"no CT of LIDC-IDRI here: expected an XML that begins with <{ROOT}>, got {others} other XML",
+                cure="name the folder of the archive's DICOM files and their readings (XML)",
+                where=source,
+            )
         series = {each.path.parent: each for each in _series(source, problems)}
         by_uid = {each.series: folder for folder, each in series.items()}
         used: dict[Path, list[tuple[Path, Reading]]] = defaultdict(list)

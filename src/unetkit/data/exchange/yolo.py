@@ -142,12 +142,15 @@ def _names(source: Path) -> dict[int, str]:
         for line in lines:
             if not line.startswith("names:"):
                 continue
-            rest = line.removeprefix("names:").strip()
+            rest = line.removeprefix("names:").partition(" #")[0].strip()
+            if rest.startswith("{"):
+                hits = [_PAIR.fullmatch(f" {part.strip()}") for part in rest.strip("{}").split(",")]
+                return {int(hit[1]): hit[2].strip(" '\"") for hit in hits if hit and hit[1]}
             if rest:
                 words = [word.strip(" '\"") for word in rest.strip("[]").split(",")]
                 return {n: word for n, word in enumerate(words) if word}
             hits = [hit for hit in takewhile(bool, map(_PAIR.fullmatch, lines)) if hit]
-            return {int(hit[1] or n): hit[2].strip(" '\"") for n, hit in enumerate(hits)}
+            return {int(hit[1] or n): hit[2].partition(" #")[0].strip(" '\"") for n, hit in enumerate(hits)}
     return {}
 
 

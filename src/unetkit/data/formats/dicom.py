@@ -18,6 +18,8 @@ from unetkit.data.formats.dicom_files import (
     read_header,
     read_headers,
     read_stored,
+    read_tags,
+    read_value,
 )
 from unetkit.data.formats.dicom_segments import lay_segments, segment_extent, write_segmentation
 from unetkit.data.formats.dicom_stack import Stack, stack_planes
@@ -28,6 +30,9 @@ _BESIDE = (".txt", ".csv", ".json", ".xml", ".md", ".html", ".pdf", ".png", ".jp
 """Suffixes of what people put beside slices; any other file without DICOM's mark may be a cut slice."""
 
 _DIRECTORY = "DICOMDIR"
+_SCANNERS = ("CT", "MR", "PT")
+_LOOKED_AT = 4
+"""Files of a folder that are asked for their modality: reports may lie among the slices."""
 INVERTED = "MONOCHROME1: its values were inverted, so that more is brighter"
 _TELLING_NAME = (
     "its name holds the patient's name or number, which would stand in reports and model folders: rename "
@@ -155,6 +160,50 @@ def write_labels(path: Path, labels: np.ndarray, *, source: Path, names: Sequenc
     write_segmentation(path, labels, planes=read_planes(source), names=names)
 
 
+def modality(path: Path) -> str:
+    """Which kind of scanner made an image (CT, MR, PT), as its header says.
+
+    Args:
+        path: A folder of slices or a file.
+
+    Returns:
+        Empty where it says none of these, is in colour, or cannot be read.
+    """
+    for file in (_slices(path) if path.is_dir() else [path])[:_LOOKED_AT]:
+        try:
+            header = read_tags(file, ("Modality", "SamplesPerPixel"))
+            word = read_value(file, "Modality", lambda header=header: str(header.get("Modality", "")))
+        except DataError:
+            return ""  # what is damaged is met when its case is read
+        if word in _SCANNERS and header.get("SamplesPerPixel", 1) == 1:
+            return word
+    return ""
+
+
+def label_names(path: Path) -> dict[int, str]:
+    """What a segmentation, or outlines, call the numbers in them.
+
+    Args:
+        path: A DICOM label.
+
+    Returns:
+        Number to name; empty where it is neither, or cannot be read.
+    """
+    try:
+        outlines = _outlines(path)
+        if outlines is not None:
+            return {region.number: region.name.strip() for region in read_regions(outlines)}
+        file = (_slices(path) or [path])[0] if path.is_dir() else path
+        rows = read_tags(file, ("SegmentSequence",)).get("SegmentSequence") or ()
+        return read_value(
+            file,
+            "SegmentSequence",
+            lambda: {int(row.SegmentNumber): str(row.get("SegmentLabel") or "").strip() for row in rows},
+        )
+    except DataError:
+        return {}  # what is damaged is met when its case is read
+
+
 def read_planes(path: Path) -> tuple[Plane, ...]:
     """The planes of an image in the order in which ``DicomFormat.read`` gives them.
 
@@ -190,6 +239,8 @@ def _files(path: Path) -> tuple[DicomFile, ...]:
     files = read_headers(_slices(path))
     if not files:
         raise DataError("this folder holds no DICOM image", cure="name the folder of the slices", where=path)
+    scans = tuple(file for file in files if not file.dose)
+    files = scans or files  # a treatment plan is exported with its dose among the slices
     by_series: dict[str, list[DicomFile]] = {}
     for file in files:
         by_series.setdefault(file.series, []).append(file)

@@ -100,6 +100,11 @@ class DicomFile:
     segmentation: str = ""
 
     @property
+    def dose(self) -> bool:
+        """Whether it is the dose of a radiotherapy plan."""
+        return self.sop_class.startswith(_DOSE)
+
+    @property
     def dtype(self) -> np.dtype:
         """Type of the stored values."""
         return np.dtype(

@@ -36,6 +36,8 @@ _BROKEN = (OSError, EOFError, zlib.error, HeaderDataError, ValueError, LookupErr
 _LARGEST_NIFTI1 = 32767
 _NO_LIMIT = 2**62
 _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_LENGTHS_MM = {1: 1e3, 3: 1e-3}
+"""Codes of ``xyzt_units`` for metres and micrometres; 2 is mm, and where 0 states none mm are meant."""
 
 NiftiHeader = nib.Nifti1Header  # Nifti2Header is a subclass
 
@@ -312,16 +314,24 @@ def _geometry(path: Path, header: NiftiHeader) -> tuple[Grid, tuple[str, ...]]:
         )
     sform, qform = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
     notes: list[str] = []
+    length = _LENGTHS_MM.get(int(header["xyzt_units"]) & 7, 1.0)
     if sform is None and qform is None:
-        affine = np.diag([*np.abs(steps), *([1.0] * (4 - rank))])
+        affine = np.diag([*(np.abs(steps) * length), *([1.0] * (4 - rank))])
         notes.append("neither qform nor sform is set: axes were taken as they are stored, origin 0")
-        stated = bool((np.abs(steps) != 1).any())
+        stated = length != 1 or bool((np.abs(steps) != 1).any())
         return replace(_grid(affine, rank), calibrated=stated, placed=False), tuple(notes)
-    affine = np.asarray(qform if sform is None else sform, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    affine = np.array(qform if sform is None else sform, dtype=np.float64)
+    scale = np.linalg.norm(affine[:3, :3], axis=0).prod()  # of what is flat, in any unit
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-9 * scale:
         raise DataError("its affine is singular", cure="write a valid sform into the header", where=path)
     if sform is not None and qform is not None and not np.allclose(sform, qform, atol=_TOLERANCE_MM):
         notes.append("qform and sform disagree: the sform was followed")
+    affine[:3] *= length  # of the world, its origin too
+    if rank == 2 and np.abs(affine[2, :2]).max() > _TOLERANCE_MM * np.abs(affine[:3, :2]).max():
+        notes.append("a picture across the x–y plane: its place in the body was not used")
+        lengths = np.linalg.norm(affine[:3, :2], axis=0)[::-1]
+        spacing = tuple(float(v) for v in lengths)
+        return replace(Grid.plain(2), spacing_mm=spacing, calibrated=True), tuple(notes)
     grid = _grid(affine, rank)
     turns = np.asarray(grid.direction)
     if not np.allclose(turns @ turns.T, np.eye(rank), atol=_TOLERANCE_MM):
