@@ -25,9 +25,10 @@ from unetkit.spatial.intensity import apply_intensity
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 SIZES = {
-    2: [(37, 41), (64, 48), (1, 7), (1, 1), (5, 90)],
-    3: [(9, 11, 13), (16, 8, 24), (1, 7, 6), (1, 1, 1), (5, 2, 40)],
+    2: [(37, 41), (64, 48), (1, 7), (1, 1), (5, 90), (16, 16)],
+    3: [(9, 11, 13), (16, 8, 24), (1, 7, 6), (1, 1, 1), (5, 2, 40), (16, 16, 16)],
 }
+"""The last one is the plan's tile, for which an engine may have compiled the network."""
 ROWS = {
     "residual": {"encoder": "residual"},
     "gates": {"fusion": "attention", "norm": "batch"},

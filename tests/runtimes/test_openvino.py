@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from unetkit.errors import DataError, MissingPackageError
@@ -119,3 +120,42 @@ def test_what_is_no_network_is_refused():
     with pytest.raises(DataError, match="OpenVINO cannot read this network") as refused:
         OpenvinoRuntime.load({"network.xml": b"something else", "network.bin": b""})
     assert refused.value.where == "network.xml"
+
+
+@pytest.fixture(scope="module")
+def for_tiles(tmp_path_factory) -> dict[str, bytes]:
+    """A network of one convolution, exported with a plan of tiles of 32 × 32 pixels."""
+    for package in OpenvinoRuntime.PACKAGES:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    folder = tmp_path_factory.mktemp("for_tiles")
+    torch.manual_seed(0)
+    OpenvinoRuntime.export(nn.Conv2d(1, 2, 3, padding=1).eval(), Plan.model_validate(EXAMPLE), folder)
+    return {name: (folder / name).read_bytes() for name in OpenvinoRuntime.FILES}
+
+
+def test_a_file_says_what_tiles_it_is_for(for_tiles):
+    runtime = OpenvinoRuntime.load(for_tiles)
+    assert runtime._tile == (1, 32, 32)
+    assert list(runtime._compiled.input(0).get_shape()) == [1, 1, 32, 32]
+
+
+def test_tiles_of_the_plan_and_all_others_are_answered_alike(for_tiles, monkeypatch):
+    runtime = OpenvinoRuntime.load(for_tiles)
+    tiles = np.random.default_rng(0).standard_normal((3, 1, 32, 32)).astype(np.float32)
+    found = runtime.run(tiles)
+    assert list(runtime._requests) == [(1, 32, 32)]
+    monkeypatch.setattr(runtime, "_tile", ())  # as a file that does not say
+    np.testing.assert_allclose(runtime.run(tiles), found, rtol=1e-5, atol=1e-6)
+    assert list(runtime._requests) == [(1, 32, 32), ()]
+    monkeypatch.undo()
+    assert runtime.run(tiles[:, :, :7, :9]).shape == (3, 2, 7, 9)
+    assert np.array_equal(runtime.run(tiles[1:2]), found[1:2])
+
+
+@pytest.mark.parametrize("said", ["1,32", "1,32,32,32", "1,-32,32", "2,32,32", "1,32,four"])
+def test_a_tile_that_cannot_be_is_not_believed(for_tiles, said):
+    graph = for_tiles["network.xml"].replace(b"1,32,32", said.encode())
+    assert graph != for_tiles["network.xml"]
+    runtime = OpenvinoRuntime.load({**for_tiles, "network.xml": graph})
+    assert runtime._tile == ()
+    assert runtime.run(np.zeros((1, 1, 32, 32), np.float32)).shape == (1, 2, 32, 32)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 GRAPH, WEIGHTS = "network.xml", "network.bin"
 _TELEMETRY = "openvino_telemetry"
+_TILE = ["unetkit", "tile"]
+"""Where in a file it says what size of tile it was exported for: that of the plan."""
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 _CONVOLUTIONS = ("Convolution", "Deconvolution", "GroupConvolution")
 
 
@@ -56,24 +61,43 @@ class OpenvinoRuntime:
     CHANGES: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, graph: bytes, weights: bytes) -> None:
-        core = _engine().Core()
+        self._core = _engine().Core()
+        try:
+            self._network = self._core.read_model(graph, weights)
+            self._tile, request = self._first()
+        except RuntimeError as wrong:
+            text = str(wrong).strip().split("\n")[-1].rstrip(". ")[:200]
+            raise DataError(
+                f"OpenVINO cannot read this network ({text})", cure="export the model anew", where=GRAPH
+            ) from wrong
+        self._requests, self._compiled = {self._tile: request}, request.get_compiled_model()
+        self._kind: type[np.generic] = self._compiled.input(0).get_element_type().to_dtype().type
+        self._batches = Batches("cpu")
+        self.notes = self._batches.notes
+
+    def _first(self) -> tuple[tuple[int, ...], Any]:
+        """For the tiles that the file says it is for; for any, where it says none or they cannot be had."""
+        if tile := _tile_of(self._network):
+            with suppress(RuntimeError):
+                return tile, self._ready(tile)
+        return (), self._ready(())
+
+    def _ready(self, tile: tuple[int, ...]) -> Any:  # noqa: ANN401 - a guest's class
+        """Compiled for one tile ``(C, *S)`` at a time, or for batches of any size where that is empty.
+
+        For a size that it knows OpenVINO leaves out what crops nothing, and joins what follows one another.
+        """
+        network = self._network
+        if tile:
+            network = network.clone()
+            network.reshape([1, *tile])
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": engine_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
-        try:
-            self._compiled = core.compile_model(core.read_model(graph, weights), "CPU", settings)
-        except RuntimeError as wrong:
-            text = str(wrong).strip().split("\n")[-1].rstrip(". ")[:200]
-            raise DataError(
-                f"OpenVINO cannot read this network ({text})", cure="export the model anew", where=GRAPH
-            ) from wrong
-        self._request = self._compiled.create_infer_request()
-        self._kind: type[np.generic] = self._compiled.input(0).get_element_type().to_dtype().type
-        self._batches = Batches("cpu")
-        self.notes = self._batches.notes
+        return self._core.compile_model(network, "CPU", settings).create_infer_request()
 
     @property
     def precision(self) -> str:
@@ -121,10 +145,20 @@ class OpenvinoRuntime:
         return answer
 
     def _ask(self, part: np.ndarray) -> np.ndarray:
-        """What OpenVINO answers; not by ``infer``, which loses errors and gives the previous answer then."""
-        self._request.start_async({0: part}, share_inputs=True)
-        self._request.wait()
-        return np.array(self._request.get_output_tensor(0).data)
+        """What OpenVINO answers: tile by tile where it knows their size, else all at once."""
+        if part.shape[1:] == self._tile and len(part):
+            answers = [self._infer(self._tile, part[at : at + 1]) for at in range(len(part))]
+            return answers[0] if len(answers) == 1 else np.concatenate(answers)
+        return self._infer((), part)
+
+    def _infer(self, tile: tuple[int, ...], part: np.ndarray) -> np.ndarray:
+        """Not by ``infer``, which loses errors and gives the previous answer then."""
+        if tile not in self._requests:
+            self._requests[tile] = self._ready(tile)
+        request = self._requests[tile]
+        request.start_async({0: part}, share_inputs=True)
+        request.wait()
+        return np.array(request.get_output_tensor(0).data)
 
     @classmethod
     def convolutions(cls, files: Mapping[str, bytes]) -> dict[str, int]:
@@ -160,7 +194,18 @@ class OpenvinoRuntime:
         with tempfile.TemporaryDirectory(dir=folder) as between:
             write_onnx(network, plan, Path(between) / NETWORK, moves=False)
             graph = engine.Core().read_model(Path(between) / NETWORK)
+            tile = (plan.data.input_channels, *plan.inference.tile_size)
+            graph.set_rt_info(",".join(map(str, tile)), _TILE)
             engine.save_model(graph, folder / GRAPH, compress_to_fp16=False)
+
+
+def _tile_of(network: Any) -> tuple[int, ...]:  # noqa: ANN401 - a guest's class
+    """``(C, *S)`` of the tiles that a network was exported for; empty where its file does not say."""
+    if not network.has_rt_info(_TILE):
+        return ()
+    said = str(network.get_rt_info(_TILE).astype(str)).split(",")
+    known = len(said) + 1 == network.input(0).get_partial_shape().rank.get_length()
+    return tuple(map(int, said)) if known and all(map(_NUMBER.fullmatch, said)) else ()
 
 
 def _engine() -> ModuleType:
