@@ -539,4 +539,4 @@ def test_the_loop_itself_costs_little(small, run):
         return ((much - little) - (passes - few)) / (passes - few)
 
     # Measured 0.6, the optimiser's step included; the rest is for coverage and busy machines, slow or fast.
-    assert min(share() for _ in range(3)) < 3
+    assert min(share() for _ in range(3)) < 5
