@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +27,7 @@ settings.load_profile("gate")
 """The gate says the same of the same code, on a busy machine too; ``make soak`` searches on, at random."""
 
 UNCOUNTED = {Path(__file__).parent / folder for folder in ("benchmarks", "contracts", "house", "journeys")}
-"""Coverage counts what the rooms' own tests reach; under its eye exporters are three times slower."""
+"""Coverage counts what the rooms' own tests reach."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not UNCOUNTED.isdisjoint(item.path.parents):
             item.add_marker("no_cover")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Give torch the same random numbers in every test, whatever ran before it: no test hangs on luck."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 TINY = {
@@ -147,6 +155,30 @@ def validated(wafers: Path, quick: dict[str, str], tmp_path_factory: pytest.Temp
     return folder
 
 
+def _unseen(work: Callable[..., object]) -> Callable[..., object]:
+    def worked(*given: object, **named: object) -> object:
+        seen_by = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return work(*given, **named)
+        finally:
+            sys.settrace(seen_by)
+
+    return worked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unseen_exporters() -> Iterator[None]:
+    """Coverage looks away while torch exports, which under its eye takes three times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.gettrace() is not None:
+            import torch
+
+            for room in (torch.export, torch.onnx):
+                patch.setattr(room, "export", _unseen(room.export))
+        yield
+
+
 @contextmanager
 def _unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
@@ -161,6 +193,12 @@ def unchecked() -> Iterator[None]:
     """Compilers and exporters cannot look through the checks of shapes that are wrapped around functions."""
     with _unchecked():
         yield
+
+
+@pytest.fixture(scope="session")
+def without_checks() -> Callable[[], AbstractContextManager[None]]:
+    """The same for fixtures that live longer."""
+    return _unchecked
 
 
 @pytest.fixture(scope="session")
@@ -235,8 +273,6 @@ def write_series() -> Callable[..., list[Path]]:
 @pytest.fixture
 def excepthook() -> Iterator[None]:
     """Put back what ``cli.main`` changes."""
-    import sys
-
     before = sys.excepthook
     yield
     sys.excepthook = before
@@ -256,8 +292,6 @@ def slides() -> ModuleType:
 @pytest.fixture
 def openslide(slides: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A stand-in for openslide, which reads what ``slides.write_stand_in`` wrote."""
-    import sys
-
     module = slides.stand_in()
     monkeypatch.setitem(sys.modules, "openslide", module)
     return module

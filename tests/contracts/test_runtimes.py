@@ -1,10 +1,7 @@
 """Every runtime answers as torch does, for any batch and any size, on two and on three axes."""
 
-import functools
-import importlib
+import importlib.util
 import itertools
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +15,6 @@ from unetkit.records.case import Intensity
 from unetkit.records.plan import EXAMPLE, Plan
 from unetkit.runtimes import RUNTIMES
 from unetkit.runtimes.devices import Layout
-from unetkit.runtimes.onnx import write_onnx
 from unetkit.runtimes.pytorch import PytorchRuntime
 from unetkit.spatial.intensity import apply_intensity
 
@@ -29,26 +25,23 @@ SIZES = {
     3: [(9, 11, 13), (16, 8, 24), (1, 7, 6), (1, 1, 1), (5, 2, 40), (16, 16, 16)],
 }
 """The last one is the plan's tile, for which an engine may have compiled the network."""
-ROWS = {
-    "residual": {"encoder": "residual"},
-    "gates": {"fusion": "attention", "norm": "batch"},
-    "separable": {"decoder": "fpn", "fusion": "scse", "norm": "group"},
-}
-"""What hangs on the size: pooling, padding, cropping, resizing; ``test_networks`` exports every row."""
+NORMS = {2: "batch", 3: "instance"}
+"""Of the network of each rank; ``test_networks`` exports every part of every family."""
 
 
-def plan_of(row: str, rank: int) -> Plan:
+def plan_of(rank: int, *, stages: int = 3) -> Plan:
     network = {
         "widths": (4, 6, 8),
         "blocks": (1, 1, 1),
         "decoder_blocks": (1, 1),
         "kernels": ((3,) * rank, (1, *(3,) * (rank - 1)), (3,) * rank),
         "strides": ((1,) * rank, (1, *(2,) * (rank - 1)), (2,) * rank),
-        **ROWS[row],
+        "encoder": "residual",
+        "norm": NORMS[rank],
     }
-    if rank == 3:  # an exporter's time grows with every operation, most of all on three axes
+    if stages == 2:  # an exporter's time grows with every operation, most of all on three axes
         network |= {key: network[key][:2] for key in ("widths", "blocks", "kernels")}
-        network |= {"decoder_blocks": (1,), "strides": ((1, 1, 1), (2, 1, 2))}
+        network |= {"decoder_blocks": (1,), "strides": ((1,) * rank, (2, 1, 2)[:rank])}
     data = {**EXAMPLE["data"], "rank": rank, "channels": ["near", "far"]}
     inference = {"tile_size": (16,) * rank}
     preparation = {"normalization": [{"scheme": "zscore"}] * 2}
@@ -59,22 +52,14 @@ def plan_of(row: str, rank: int) -> Plan:
 def network_of(plan: Plan) -> torch.nn.Module:
     torch.manual_seed(0)
     network = build(plan.network, rank=plan.data.rank, in_channels=2, classes=2)
-    with torch.no_grad():  # a new residual block is its skip alone, and new gates are open
+    with torch.no_grad():  # a new residual block is its skip alone
         for value in network.parameters():
             value.add_(0.1 * torch.randn_like(value))
     network(torch.randn(2, 2, *(24,) * plan.data.rank))  # batch norms see something
     return network.eval()
 
 
-@functools.cache
-def written(row: str, rank: int) -> bytes:
-    """The ONNX file of ``network_of(plan_of(row, rank))``, which takes seconds, once for all runtimes."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_onnx(network_of(plan_of(row, rank)), plan_of(row, rank), path := Path(folder) / "network.onnx")
-        return path.read_bytes()
-
-
-def made(name: str, network: torch.nn.Module, plan: Plan, folder, *, file: bytes | None = None):
+def made(name: str, network: torch.nn.Module, plan: Plan, folder):
     row = pick("runtime", RUNTIMES, name)
     if not hasattr(row, "export"):
         return row(network, torch.device("cpu"), Layout("float32", "channels_last"))
@@ -82,28 +67,16 @@ def made(name: str, network: torch.nn.Module, plan: Plan, folder, *, file: bytes
     for package in row.PACKAGES:
         if package != "tensorrt":
             pytest.importorskip(package, reason=f"{package} is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        if file is not None:
-            module = importlib.import_module(row.__module__)
-            patch.setattr(module, "write_onnx", lambda network, plan, path, **_: path.write_bytes(file))
-        row.export(network, plan, folder)
+    row.export(network, plan, folder)
     files = {file: (folder / file).read_bytes() for file in row.FILES}
     return row.stand_in(files)[0] if standing_in else row.load(files)
 
 
-CASES = [
-    *itertools.product(sorted(RUNTIMES), ["residual"], (2, 3)),
-    ("onnx", "separable", 2),
-    ("openvino", "gates", 2),
-]
-
-
-@pytest.mark.parametrize(("name", "row", "rank"), CASES)
-def test_it_answers_as_torch_for_any_batch_and_size(name, row, rank, tmp_path):
-    plan = plan_of(row, rank)
-    network = network_of(plan)
-    file = None if name == "pytorch" else written(row, rank)
-    runtime = made(name, network, plan, tmp_path, file=file)
+@pytest.mark.parametrize(("name", "rank"), list(itertools.product(sorted(RUNTIMES), (2, 3))))
+def test_it_answers_as_torch_for_any_batch_and_size(name, rank, tmp_path, written_once):
+    plan = plan_of(rank, stages=5 - rank)
+    with written_once("network", rank):
+        runtime = made(name, network_of(plan), plan, tmp_path)
     reference = PytorchRuntime(network_of(plan), torch.device("cpu"), Layout())
     half = name == "tensorrt"
     random = np.random.default_rng(1)
@@ -123,29 +96,27 @@ def test_it_answers_as_torch_for_any_batch_and_size(name, row, rank, tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
 
-ENDS = [("onnx", 2, "logits"), ("openvino", 2, "classes")]
 RULES = (Intensity(20.0, 240.0, 97.0, 1 / 31), Intensity(-np.inf, np.inf, 0.0, 1 / 255))
 
 
-@pytest.mark.parametrize(("name", "rank", "output"), ENDS)
-def test_pixels_as_stored_go_in_and_classes_may_come_out(name, rank, output, tmp_path):
-    plan = plan_of("residual", rank)
-    inference = plan.inference.model_copy(update={"network_input": "uint8", "network_output": output})
-    plan = plan.model_copy(update={"inference": inference})
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_pixels_as_stored_go_in_and_classes_may_come_out(name, tmp_path, written_once):
+    """That logits may come out as well: ``tests/workflows/test_ends.py``."""
+    plan = plan_of(2, stages=2)
+    ends = {"network_input": "uint8", "network_output": "classes"}
+    plan = plan.model_copy(update={"inference": plan.inference.model_copy(update=ends)})
     network = network_of(plan)
-    runtime = made(name, with_ends(network, inference, RULES), plan, tmp_path)
+    with written_once("ends"):
+        runtime = made(name, with_ends(network, plan.inference, RULES), plan, tmp_path)
     reference = PytorchRuntime(network, torch.device("cpu"), Layout())
     random = np.random.default_rng(1)
-    for batch, size in enumerate(SIZES[rank], start=1):
+    for batch, size in enumerate(SIZES[2], start=1):
         pixels = random.integers(0, 256, (batch, 2, *size), dtype=np.uint8)
         wanted = reference.run(np.stack([apply_intensity(each, RULES) for each in pixels]))
         got = runtime.run(pixels)
-        if output == "logits":
-            np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4, err_msg=str(size))
-            continue
         assert (got.dtype, got.shape) == (np.uint8, (batch, *size))
         sure = np.abs(wanted[:, 1] - wanted[:, 0]) > 1e-3
         assert np.array_equal(got[sure], wanted.argmax(axis=1)[sure])
         assert sure.mean() > 0.9
     with pytest.raises(UsageError, match="takes uint8 pixels, the plan gives it float32"):
-        runtime.run(np.zeros((1, 2, *(8,) * rank), np.float32))
+        runtime.run(np.zeros((1, 2, 8, 8), np.float32))

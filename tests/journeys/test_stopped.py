@@ -5,72 +5,93 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from unetkit.cli import main
-from unetkit.workflows import fitting
+from unetkit.data.prepare import Cache
+from unetkit.workflows import fitting, readying
 
 pytestmark = [
     pytest.mark.usefixtures("excepthook"),
     pytest.mark.skipif(os.name != "posix", reason="needs SIGTERM and file locks"),
 ]
-UNET = [sys.executable, "-c", "import sys; from unetkit.cli import main; sys.exit(main())"]
+CHILD = """
+import sys
+from unetkit.cli import main
+from unetkit.training.checkpoint import Checkpoints
+
+save = Checkpoints.save
+
+def told(self, state):
+    save(self, state)
+    print("saved", flush=True)
+    sys.stdin.readline()
+
+Checkpoints.save = told
+sys.exit(main())
+"""
+"""The command, which waits at each resume point until it is spoken to: nobody has to be quick to meet it."""
 
 
 @pytest.fixture
 def words(wafers, tiny_words):
-    """A training long enough to be met while it runs, the same to the bit each time."""
-    more = ("steps=150", "checkpoint_steps=20", "precision=float32", "memory_format=contiguous")
+    """A training that is the same to the bit each time."""
+    more = ("checkpoint_steps=2", "precision=float32", "memory_format=contiguous")
     changes = [word for each in more for word in ("--set", f"training.{each}")]
     return ["train", str(wafers), "-q", *tiny_words, *changes]
 
 
-def stop_when(words, ready):
-    """Start the command, send SIGTERM as soon as ``ready()``, and answer with exit code and stderr."""
-    child = subprocess.Popen([*UNET, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not ready() and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    child.send_signal(signal.SIGTERM)
-    said = child.communicate(timeout=120)[1]
-    return child.returncode, said
+@pytest.fixture
+def weights(words, tmp_path):
+    """What it learns when nothing happens to it."""
+    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
+    return (tmp_path / "whole" / "model" / "weights.safetensors").read_bytes()
 
 
-def test_sigterm_while_reading_preparing_or_training_is_75_and_resumes(words, tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main([*words, "--out", str(whole)]) == 0
-    marks = [cut / ".lock", cut / "plan.json", cut / "checkpoints" / "last.json"]
-    for number, mark in enumerate(marks):
-        if mark.exists():
-            continue  # a slow machine got here before it was stopped: what follows holds all the same
-        again = ["--resume"] if number else []
-        code, said = stop_when([*words, "--out", str(cut), *again], mark.exists)
-        assert code == 75, said
-        assert "asked to stop (SIGTERM)" in said
-        assert not (cut / "model").exists()
-    assert main([*words, "--out", str(cut), "--resume"]) == 0
-    weights = [(run / "model" / "weights.safetensors").read_bytes() for run in (whole, cut)]
-    assert weights[0] == weights[1]
+def test_sigterm_while_reading_or_preparing_is_75_and_resumes(words, weights, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "cut"
+    words += ["--out", str(run)]
+    for room, name, there in ((readying, "measure", ".lock"), (Cache, "get", "plan.json")):
+        work = getattr(room, name)
+
+        def stopped(*given, work=work, **named):
+            signal.raise_signal(signal.SIGTERM)
+            return work(*given, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room, name, stopped)
+            assert main(words) == 75
+        assert "asked to stop (SIGTERM)" in capsys.readouterr().err
+        assert (run / there).exists()
+        assert not (run / "model").exists()
+        words = [*words, "--resume"] if "--resume" not in words else words
+    assert main(words) == 0
+    assert (run / "model" / "weights.safetensors").read_bytes() == weights
 
 
-def test_two_commands_on_one_run_do_not_meet(words, tmp_path, capsys):
-    run = tmp_path / "run"
-    first = subprocess.Popen([*UNET, *words, "--out", str(run)], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (run / "plan.json").exists() and first.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        assert main([*words, "--out", str(run), "--resume"]) == 2
-        said = capsys.readouterr().err
-        assert str(run) in said
-        assert "another command is at work in this folder" in said
-    finally:
-        first.terminate()
-        assert first.wait(timeout=120) == 75
+def test_sigterm_while_training_is_75_and_resumes_and_no_other_command_comes_between(
+    words, weights, tmp_path, capsys
+):
+    run = tmp_path / "cut"
+    words += ["--out", str(run)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", CHILD, *words], text=True, **pipes) as child:
+        told = child.stdout.readline()
+        answer, said = main([*words, "--resume"]), capsys.readouterr().err
+        child.send_signal(signal.SIGTERM)
+        ended = child.communicate(timeout=120)[1]
+    assert told == "saved\n", ended
+    assert answer == 2
+    assert str(run) in said
+    assert "another command is at work in this folder" in said
+    assert child.returncode == 75, ended
+    assert "asked to stop (SIGTERM)" in ended
+    assert not (run / "model").exists()
+    assert main([*words, "--resume"]) == 0
+    assert (run / "model" / "weights.safetensors").read_bytes() == weights
 
 
 def test_an_edited_mask_is_noticed_on_resume(wafers, tiny_words, tmp_path, capsys, monkeypatch):

@@ -97,7 +97,7 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("folder", type=Path)
     words.add_argument("--kills", type=int, default=6)
-    words.add_argument("--steps", type=int, default=60)
+    words.add_argument("--steps", type=int, default=90)
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
     runs = {name: asked.folder / name for name in ("whole", "killed")}

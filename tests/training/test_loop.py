@@ -522,7 +522,7 @@ def test_dropout_is_seeded_by_the_step():
 
 def test_the_loop_itself_costs_little(small, run):
     def seconds(steps):
-        """CPU time of the loop less that of its forward and backward passes."""
+        """CPU time of the loop, and of its forward and backward passes alone."""
         task = small.small_task(small.training_plan(steps=steps, checkpoint_steps=0))
         started = time.process_time()
         fit(task, run)
@@ -531,7 +531,12 @@ def test_the_loop_itself_costs_little(small, run):
         started = time.process_time()
         for batch in batches:
             torch.stack(list(task.objective.terms(network, batch).values())).sum().backward()
-        return whole - (time.process_time() - started)
+        return whole, time.process_time() - started
 
-    # Measured 0.6 ms, the optimiser's step included; the rest is for coverage and busy machines.
-    assert min(seconds(120) - seconds(20) for _ in range(3)) / 100 < 0.002
+    def share():
+        """What a step of the loop takes in passes, forward and backward, of a network of four layers."""
+        (much, passes), (little, few) = seconds(120), seconds(20)
+        return ((much - little) - (passes - few)) / (passes - few)
+
+    # Measured 0.5, the optimiser's step included; the rest is for coverage and busy machines, slow or fast.
+    assert min(share() for _ in range(3)) < 3

@@ -34,27 +34,23 @@ def fixed(wafers, tmp_path_factory, tiny):
 
 
 @pytest.fixture(scope="module")
-def stored(fixed, wafers, tmp_path_factory):
+def stored(fixed, wafers, tmp_path_factory, without_checks):
     """Its export for bytes."""
-    return exported(fixed, wafers, tmp_path_factory.mktemp("stored") / "onnx", uint8=True)
+    with without_checks():
+        return exported(fixed, wafers, tmp_path_factory.mktemp("stored") / "onnx", uint8=True)
 
 
 @pytest.fixture(scope="module")
-def ids(fixed, tmp_path_factory):
+def ids(fixed, tmp_path_factory, without_checks):
     """Its export for bytes that answers classes."""
-    return exported(fixed, None, tmp_path_factory.mktemp("ids") / "onnx", uint8=True, classes=True)
+    with without_checks():
+        return exported(fixed, None, tmp_path_factory.mktemp("ids") / "onnx", uint8=True, classes=True)
 
 
 def exported(run, data, out, **words):
     for package in ("onnxruntime", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed")
-    from jaxtyping import config
-
-    config.update("jaxtyping_disable", True)
-    try:
-        export(run, "onnx", out, data=data, **words)
-    finally:
-        config.update("jaxtyping_disable", False)
+    export(run, "onnx", out, data=data, **words)
     return out
 
 
