@@ -122,7 +122,7 @@ def _from_folder(source: Path) -> Catalog:
     named = name_cases(source, parts, found)
     if exact is None:
         _say_unused(source, parts, found)
-    rows = read_index(index, found)
+    rows = read_index(index, named.images, found)
     match_cases(source, named, rows, found)
     match_readers(source, rows or {}, found)
     return _catalog(source, layout, found, _declared(source, found, (rows or {}).values()))

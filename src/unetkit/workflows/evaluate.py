@@ -13,7 +13,7 @@ import numpy as np
 from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
 from unetkit.data.folders import exact_pair
-from unetkit.data.formats import DICOM, kind_of, stem_of
+from unetkit.data.formats import DICOM, kind_of, sort_folder, stem_of
 from unetkit.data.inspect import inspect
 from unetkit.data.labels import read_label, read_values
 from unetkit.data.pairing import pair_names
@@ -340,7 +340,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
         raise UsageError(
             "this is not a folder", cure="name a folder of label files, or a model", where=folder
         )
-    return {stem_of(path): path for path in sorted(folder.iterdir()) if path.exists() and kind_of(path)}
+    return {stem_of(path): path for path in sort_folder(folder)[0]}
 
 
 def _classes(

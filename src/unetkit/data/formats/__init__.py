@@ -42,6 +42,8 @@ DICOM = "dicom"
 FOLDERS = (DICOM, "zarr")
 """Formats of which an image may be a folder."""
 
+_HEADERS = (".nhdr", ".mhd")
+"""Suffixes of a header that lies beside its data; the data are no images of their own."""
 _MOST_LOOKED_AT = 32
 _DICOM_MARK, _MARK_AT = b"DICM", 128
 Box = tuple[tuple[int, int], ...]
@@ -198,6 +200,30 @@ def files_of(path: Path) -> tuple[Path, ...]:
         return tuple(sorted(each for each in path.rglob("*") if each.is_file()))
     parts = getattr(format_of(path), "parts", None) if suffix_of(path) else None
     return (path,) if parts is None else parts(path)
+
+
+def sort_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What a format reads in a folder, and what none does; hidden entries are neither.
+
+    Args:
+        folder: Where. Data beside a header belong to it, and folders are told only where they are one image.
+
+    Returns:
+        Images (or labels) and other entries, each by name. macOS leaves ``._a.png`` beside ``a.png``: hidden.
+    """
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    kinds = {path: kind_of(path) for path in paths}
+    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind in FOLDERS)]
+    used = {*known, *(part for path in known for part in _data_beside(path))}
+    return known, [path for path in paths if path not in used]
+
+
+def _data_beside(path: Path) -> tuple[Path, ...]:
+    """The files that a header names; a damaged header is met when its case is read."""
+    try:
+        return files_of(path) if suffix_of(path) in _HEADERS else ()
+    except DataError:
+        return ()
 
 
 def _is_dicom(path: Path) -> bool:
