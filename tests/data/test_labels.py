@@ -100,6 +100,15 @@ def test_nan_pixels_are_refused(tmp_path, odd):
         read_pixels(case(tmp_path, image))
 
 
+def test_pixels_beyond_float32_are_refused_where_they_are_read(tmp_path):
+    image = np.zeros((4, 5), np.float64)
+    image[1, 2] = 3e38
+    assert read_pixels(case(tmp_path, image))[0].max() == 3e38
+    image[1, 2] = -1.7e308
+    with pytest.raises(DataError, match=r"a pixel of size 1\.7e\+308: expected values up to 3\.4e\+38"):
+        read_pixels(case(tmp_path, image))
+
+
 def test_a_region_cuts_pixels_and_label_alike_and_moves_the_origin(tmp_path):
     image = np.arange(20, dtype=np.uint8).reshape(4, 5)
     part = case(tmp_path, image, (image % 2 * 255).astype(np.uint8), region=((1, 3), (2, 5)))

@@ -16,6 +16,7 @@ from unetkit.spatial.regions import Box
 
 COLOURS = ("red", "green", "blue")
 """Channel names of a colour picture; where they are planned, a grey one counts as three equal channels."""
+_FLOAT32 = np.finfo(np.float32)
 
 
 def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, Grid]:
@@ -217,20 +218,31 @@ def refuse_other_image(data: DataPlan, shape: tuple[int, ...], where: str) -> No
 
 
 def refuse_nan(pixels: np.ndarray, path: Path) -> None:
-    """Refuse pixels that are no numbers.
+    """Refuse pixels that are no numbers, or that no float32 holds.
 
     Args:
         pixels: ``(C, *S)``.
         path: Their file.
 
     Raises:
-        DataError: A value is not finite.
+        DataError: A value is not finite, or its size is beyond 3.4e38.
     """
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    if pixels.dtype.kind != "f":
+        return
+    if not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise DataError(
             f"NaN pixels: {count:,} of {pixels.size:,} values are not finite",
             cure="replace them (by the background value) where the file was made",
+            where=path,
+        )
+    if pixels.itemsize <= _FLOAT32.dtype.itemsize or not pixels.size:
+        return
+    largest = max(-float(pixels.min()), float(pixels.max()))
+    if largest > _FLOAT32.max:
+        raise DataError(
+            f"a pixel of size {largest:.3g}: expected values up to {_FLOAT32.max:.2g}, as float32 holds",
+            cure="replace such values where the file was made (they often stand for 'no data'), or scale all",
             where=path,
         )
 

@@ -15,11 +15,13 @@ from unetkit.data.problems import Problem, from_error
 from unetkit.data.split import split
 from unetkit.errors import DataError
 from unetkit.records.files import write_text
-from unetkit.records.plan import DataPlan, TrainingPlan
+from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows import page
+from unetkit.workflows.asked import wanted_split
 from unetkit.workflows.pictures import fullest, previews
+from unetkit.workflows.train import Wishes
 
 SAMPLES, SAMPLE_EDGE = 12, 320
 
@@ -146,7 +148,7 @@ def _unsplit(inspection: Inspection) -> tuple[Problem, ...]:
     """Why nothing can be held out, which a training would be refused for after everything else is right."""
     if inspection.refused or not inspection.facts:
         return ()
-    wanted = TrainingPlan()
+    wanted = wanted_split(Wishes(), None)
     try:
         split(inspection.catalog, inspection.facts, fold=wanted.fold, folds=wanted.folds, seed=wanted.seed)
     except DataError as wrong:
