@@ -132,6 +132,16 @@ def test_a_case_without_files_is_refused():
         read_values(Case("a", (), None, "a"))
 
 
+def test_a_grey_picture_that_was_saved_in_colour_is_grey_to_a_model_of_grey_ones(tmp_path):
+    grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    Image.fromarray(np.dstack([grey] * 3)).save(tmp_path / "a.png")
+    one = Case.unlabelled("a", (tmp_path / "a.png",))
+    assert read_pixels(one)[0].shape == (3, 4, 5)
+    np.testing.assert_array_equal(read_pixels(one, BINARY)[0], grey[None])
+    Image.fromarray(np.dstack([grey, grey, grey + 1])).save(tmp_path / "a.png")
+    assert read_pixels(one, BINARY)[0].shape == (3, 4, 5)
+
+
 def test_grey_among_colour_gets_three_equal_channels(tmp_path):
     colour = BINARY.model_copy(update={"channels": COLOURS})
     image = np.arange(20, dtype=np.uint8).reshape(4, 5)

@@ -24,8 +24,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
 
     Args:
         case: The address.
-        data: What is planned; with it a grey picture among colour ones gets three equal channels, and one
-            with an alpha loses it.
+        data: What is planned; with it a grey picture among colour ones gets three equal channels, one that
+            was saved in colour among grey ones loses them, and one with an alpha loses that.
 
     Returns:
         Pixels ``(C, *S)`` in the files' type, and where they lie.
@@ -45,6 +45,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         pixels = pixels[:-1]
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
+    if data is not None and len(data.channels) == 1 and is_grey(case, pixels):
+        pixels = pixels[:1]
     return cut_region(pixels, grid, case.region, case.id)
 
 
@@ -56,6 +58,17 @@ def has_alpha(case: Case, pixels: np.ndarray) -> bool:
         pixels: ``(C, y, x)`` as read.
     """
     return len(case.images) == 1 and len(pixels) in (2, 4) and kind_of(case.images[0]) == "raster"
+
+
+def is_grey(case: Case, pixels: np.ndarray) -> bool:
+    """Whether a picture is grey though it was saved in colour: its three channels are equal.
+
+    Args:
+        case: Its address.
+        pixels: ``(C, y, x)`` as read.
+    """
+    coloured = len(case.images) == 1 and len(pixels) == len(COLOURS) and kind_of(case.images[0]) == "raster"
+    return coloured and bool((pixels == pixels[:1]).all())
 
 
 def read_values(case: Case) -> tuple[np.ndarray, Grid]:
