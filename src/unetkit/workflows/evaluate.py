@@ -358,9 +358,12 @@ def _classes(
     """
     counts: Counter[int] = Counter()
     rank = 2
+    progress.begin("reading labels", len(cases))
     for case in cases:
         found_here, rank = _counted(case)
         counts.update(found_here)
+        progress.advance()
+    progress.end()
     named = set(stated.names) - {0, stated.ignore_value}
     if named and not named & set(counts):
         for path in (found[case.id] for case in cases if case.id in found):
