@@ -86,6 +86,20 @@ def test_a_row_may_write_the_accents_of_an_image_otherwise(tmp_path):
     assert [(case.id, case.group) for case in matched(tmp_path, index).cases] == [(two, "g")]
 
 
+def test_a_row_may_name_the_file_of_an_image(tmp_path):
+    (tmp_path / "index.csv").write_text("id,group\na.png,g\nb.v2,h\nc.png,i\nc,j\nd.tif,k\n")
+    index = read_index(tmp_path / "index.csv", ("a", "b", "b.v2", "c.png", "c"), Found())
+    assert {id: row.values["group"] for id, row in (index or {}).items()} == {
+        "a": "g",
+        "b.v2": "h",
+        "c.png": "i",
+        "c": "j",
+        "d.tif": "k",
+    }
+    with pytest.raises(DataError, match="line 5: the id 'c' occurs twice"):
+        read_index(tmp_path / "index.csv", ("a", "c"), Found())
+
+
 def test_rows_need_ids_of_their_own(tmp_path):
     rows = [Row(2, {"id": "a"}), Row(3, {"id": "a"})]
     assert rows_by_id(rows[:1], tmp_path) == {"a": rows[0]}

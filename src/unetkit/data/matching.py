@@ -215,8 +215,15 @@ def read_index(path: Path, images: Collection[str], found: Found) -> dict[str, R
     used = [name for name in ("id", "group", "split", "ignore_value") if name in rows[0].values]
     found.notes.append(f"{path.name} was used: {len(rows)} rows, columns {', '.join(used)}")
     known = {composed(id): id for id in images}
-    table = rows_by_id(rows, path)
-    return {id if id in images else known.get(composed(id), id): row for id, row in table.items()}
+
+    def meant(id: str) -> str:
+        """The image of that name, also where the row gives its file's suffix."""
+        file = Path(id)
+        bare = id if id in images or suffix_of(file) is None else stem_of(file)
+        return bare if bare in images else known.get(composed(bare), id)
+
+    named = (replace(row, values={**row.values, "id": meant(row.values.get("id", ""))}) for row in rows)
+    return rows_by_id(named, path)
 
 
 def rows_by_id(rows: Iterable[Row], path: Path) -> dict[str, Row]:
