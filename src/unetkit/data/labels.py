@@ -16,7 +16,7 @@ from unetkit.spatial.regions import Box
 
 COLOURS = ("red", "green", "blue")
 """Channel names of a colour picture; where they are planned, a grey one counts as three equal channels."""
-_FLOAT32 = np.finfo(np.float32)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, Grid]:
@@ -249,12 +249,12 @@ def refuse_nan(pixels: np.ndarray, path: Path) -> None:
             cure="replace them (by the background value) where the file was made",
             where=path,
         )
-    if pixels.itemsize <= _FLOAT32.dtype.itemsize or not pixels.size:
+    if pixels.itemsize <= np.dtype(np.float32).itemsize or not pixels.size:
         return
     largest = max(-float(pixels.min()), float(pixels.max()))
-    if largest > _FLOAT32.max:
+    if largest > _FLOAT32_MAX:
         raise DataError(
-            f"a pixel of size {largest:.3g}: expected values up to {_FLOAT32.max:.2g}, as float32 holds",
+            f"a pixel of size {largest:.3g}: expected values up to {_FLOAT32_MAX:.2g}, as float32 holds",
             cure="replace such values where the file was made (they often stand for 'no data'), or scale all",
             where=path,
         )
