@@ -42,7 +42,7 @@ DICOM = "dicom"
 FOLDERS = (DICOM, "zarr")
 """Formats of which an image may be a folder."""
 
-_HEADERS = (".nhdr", ".mhd")
+_HEADERS = (".nhdr", ".mhd", ".mrxs", ".vms", ".vmu")
 """Suffixes of a header that lies beside its data; the data are no images of their own."""
 _MOST_LOOKED_AT = 32
 _DICOM_MARK, _MARK_AT = b"DICM", 128
@@ -206,7 +206,7 @@ def sort_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """What a format reads in a folder, and what none does; hidden entries are neither.
 
     Args:
-        folder: Where. Data beside a header belong to it, and folders are told only where they are one image.
+        folder: Where. Folders are told only where they are one image, and data beside a header belong to it.
 
     Returns:
         Images (or labels) and other entries, each by name. macOS leaves ``._a.png`` beside ``a.png``: hidden.
@@ -214,14 +214,15 @@ def sort_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     kinds = {path: kind_of(path) for path in paths}
     known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind in FOLDERS)]
-    used = {*known, *(part for path in known for part in _data_beside(path))}
-    return known, [path for path in paths if path not in used]
+    beside = {place for path in known for part in _data_beside(path) for place in (part, part.parent)}
+    images = [path for path in known if path not in beside]
+    return images, [path for path in paths if path not in beside and path not in known]
 
 
 def _data_beside(path: Path) -> tuple[Path, ...]:
     """The files that a header names; a damaged header is met when its case is read."""
     try:
-        return files_of(path) if suffix_of(path) in _HEADERS else ()
+        return tuple(part for part in files_of(path) if part != path) if suffix_of(path) in _HEADERS else ()
     except DataError:
         return ()
 
