@@ -234,9 +234,8 @@ def folder_scores(
         cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
         if found and (inside := exact_pair(labels)) is not None:
             cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside[1]}"
-        raise UsageError(
-            "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
-        )
+        problem = "no prediction has the stem of a label, and there is no model here"
+        raise UsageError(problem, cure=cure, where=predictions)
     stated = _stated(labels)
     cases = [
         Case(stem, _laid_on(path, found.get(stem)), path, stated.groups.get(stem, stem))
@@ -337,9 +336,7 @@ def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) 
 
 def _label_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise UsageError(
-            "this is not a folder", cure="name a folder of label files, or a model", where=folder
-        )
+        raise UsageError("this is not a folder", cure="name one of label files, or a model", where=folder)
     return {stem_of(path): path for path in sort_folder(folder)[0]}
 
 
