@@ -38,6 +38,16 @@ def test_every_error_has_its_exit_code(kind, code, monkeypatch, capsys):
         assert told.err == "error: it broke. Do this: mend it.\n"
 
 
+def test_memory_that_does_not_suffice_is_no_bug(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 7.45 GiB for an array")
+
+    monkeypatch.setattr("unetkit.workflows.doctor.doctor", fail)
+    assert main(["doctor"]) == 5
+    told = capsys.readouterr().err
+    assert "the memory does not suffice (Unable to allocate 7.45 GiB for an array). Do this: close" in told
+
+
 def test_with_debug_the_error_is_raised_itself(monkeypatch):
     def fail(*_, **__):
         raise errors.DataError("it broke", cure="mend it")

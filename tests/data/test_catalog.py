@@ -253,6 +253,10 @@ def test_what_is_no_data_set_is_refused_clearly(tmp_path):
         DataError, match=r"no known layout; this folder holds: a\.png\. Do this: put the pictures"
     ):
         find_cases(tmp_path)
+    lay(tmp_path, "table.csv")
+    with pytest.raises(DataError, match=r"Do this: name the CSV itself, such as .*table\.csv; or put the"):
+        find_cases(tmp_path)
+    (tmp_path / "table.csv").unlink()
     lay(tmp_path, "images/readme.txt", "masks/readme.txt")
     with pytest.raises(DataError, match="images: this folder holds no picture that can be read, only readme"):
         find_cases(tmp_path)

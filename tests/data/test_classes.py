@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unetkit.data.classes import decide_classes
+from unetkit.data.classes import decide_classes, numbered_objects
 
 
 def decide(values, names=None, ignore_value=None):
@@ -148,3 +148,29 @@ def test_names_that_no_table_of_scores_can_hold_are_refused(names, message):
     assert (problem.severity, problem.where) == ("refused", "data")
     assert message in problem.problem
     assert "name" in problem.cure
+
+
+def _pieces(*counts):
+    return [{value: [30] for value in range(1, count + 1)} for count in counts]
+
+
+def test_numbered_objects_are_suspected_whatever_the_odd_mask_holds():
+    (one,) = numbered_objects([*_pieces(3, 12, 20, 7), {5: [30]}, {}], names={}, where="d")
+    assert one.severity == "warning"
+    assert "in 4 of 5 every value from 1 on is one connected object, 3 to 20 of them" in one.problem
+    assert "save 1 wherever there is one" in one.cure
+
+
+@pytest.mark.parametrize(
+    ("cases", "names"),
+    [
+        (_pieces(13, 13, 12, 13), {}),  # organs: as many in each case
+        (_pieces(1, 2, 3), {}),  # few classes, not all in each case
+        ([*_pieces(3, 12), {2: [30]}, {9: [30]}], {}),  # values of classes that come alone
+        ([{value: [9, 9, 9] for value in range(1, count)} for count in (4, 20)], {}),  # several of each
+        (_pieces(3, 12, 20), {1: "bolt"}),  # somebody said what they are
+        ([], {}),
+    ],
+)
+def test_classes_are_not_suspected(cases, names):
+    assert numbered_objects(cases, names=names, where="d") == []

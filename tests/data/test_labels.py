@@ -100,6 +100,15 @@ def test_nan_pixels_are_refused(tmp_path, odd):
         read_pixels(case(tmp_path, image))
 
 
+def test_pixels_beyond_float32_are_refused_where_they_are_read(tmp_path):
+    image = np.zeros((4, 5), np.float64)
+    image[1, 2] = 3e38
+    assert read_pixels(case(tmp_path, image))[0].max() == 3e38
+    image[1, 2] = -1.7e308
+    with pytest.raises(DataError, match=r"a pixel of size 1\.7e\+308: expected values up to 3\.4e\+38"):
+        read_pixels(case(tmp_path, image))
+
+
 def test_a_region_cuts_pixels_and_label_alike_and_moves_the_origin(tmp_path):
     image = np.arange(20, dtype=np.uint8).reshape(4, 5)
     part = case(tmp_path, image, (image % 2 * 255).astype(np.uint8), region=((1, 3), (2, 5)))
@@ -121,6 +130,16 @@ def test_a_case_without_files_is_refused():
         read_pixels(Case("a", (), None, "a"))
     with pytest.raises(DataError, match="no label"):
         read_values(Case("a", (), None, "a"))
+
+
+def test_a_grey_picture_that_was_saved_in_colour_is_grey_to_a_model_of_grey_ones(tmp_path):
+    grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    Image.fromarray(np.dstack([grey] * 3)).save(tmp_path / "a.png")
+    one = Case.unlabelled("a", (tmp_path / "a.png",))
+    assert read_pixels(one)[0].shape == (3, 4, 5)
+    np.testing.assert_array_equal(read_pixels(one, BINARY)[0], grey[None])
+    Image.fromarray(np.dstack([grey, grey, grey + 1])).save(tmp_path / "a.png")
+    assert read_pixels(one, BINARY)[0].shape == (3, 4, 5)
 
 
 def test_grey_among_colour_gets_three_equal_channels(tmp_path):

@@ -70,12 +70,34 @@ def test_a_folder_without_readable_masks_says_what_it_holds(tmp_path, name, word
 def test_what_lies_beside_images_and_masks_in_one_folder_is_no_stray(tmp_path):
     lay(tmp_path, "a.jpg", "a_mask.png", "dataset.json", "notes.txt")
     (tmp_path / "index.csv").write_text("id,group\na,g\n")
-    index = read_index(tmp_path / "index.csv", Found())
+    index = read_index(tmp_path / "index.csv", ("a",), Found())
     found = matched(tmp_path, index)
     assert [case.group for case in found.cases] == ["g"]
     assert [problem.problem for problem in found.problems] == [
         "1 entries are no pictures and were left out: notes.txt"
     ]
+
+
+def test_a_row_may_write_the_accents_of_an_image_otherwise(tmp_path):
+    two, one = "zu" + chr(0x308) + "g", "z" + chr(0xFC) + "g"
+    lay(tmp_path, f"images/{two}.png", f"masks/{two}.png")
+    (tmp_path / "index.csv").write_text(f"id,group\n{one},g\n", encoding="utf-8")
+    index = read_index(tmp_path / "index.csv", (two,), Found())
+    assert [(case.id, case.group) for case in matched(tmp_path, index).cases] == [(two, "g")]
+
+
+def test_a_row_may_name_the_file_of_an_image(tmp_path):
+    (tmp_path / "index.csv").write_text("id,group\na.png,g\nb.v2,h\nc.png,i\nc,j\nd.tif,k\n")
+    index = read_index(tmp_path / "index.csv", ("a", "b", "b.v2", "c.png", "c"), Found())
+    assert {id: row.values["group"] for id, row in (index or {}).items()} == {
+        "a": "g",
+        "b.v2": "h",
+        "c.png": "i",
+        "c": "j",
+        "d.tif": "k",
+    }
+    with pytest.raises(DataError, match="line 5: the id 'c' occurs twice"):
+        read_index(tmp_path / "index.csv", ("a", "c"), Found())
 
 
 def test_rows_need_ids_of_their_own(tmp_path):

@@ -30,6 +30,19 @@ def test_a_word_for_masks_is_left_out(image, label):
     assert guessed == f"'{label}' was taken as the mask of '{image}', and so on"
 
 
+def test_accents_and_capitals_that_one_disk_wrote_otherwise():
+    two, one = "zu" + chr(0x308) + "g", "z" + chr(0xFC) + "g"
+    assert pair_names([two, "b"], [one, "b"]) == ({"b": "b", two: one}, "")
+    pairs, guessed = pair_names(["Img1", "Img2"], ["img1", "img2"])
+    assert pairs == {"Img1": "img1", "Img2": "img2"}
+    assert guessed == "'img1' was taken as the mask of 'Img1', and so on"
+
+
+def test_capitals_that_tell_two_images_apart_are_no_slip():
+    assert pair_names(["A", "a"], ["a"])[0] == {"a": "a"}
+    assert pair_names(["Ab", "aB"], ["ab"])[0] == {}
+
+
 @pytest.mark.parametrize(("image", "label"), [("a1", "a11_mask"), ("a1", "b1_mask"), ("a1", "a1_old")])
 def test_other_names_are_not_guessed(image, label):
     assert pair_names([image], [label]) == ({}, "")

@@ -25,7 +25,7 @@ def test_known_columns_are_kept_and_others_left_out(tmp_path):
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "this file is no CSV: it is not UTF-8 text"),
         (b"id\0,image\n", "this file is no CSV: it holds binary data"),
         ("", "this CSV has no column 'image'; its header line is: nothing"),
-        ("id;image\n1;2\n", "this CSV has no column 'image'; its header line is: id;image"),
+        ("id|image\n1|2\n", r"this CSV has no column 'image'; its header line is: id\|image"),
         ("id,image\n", "this CSV has no rows"),
         ("image,image\na,b\n", "a column name occurs twice"),
         ("image,id\na,b,c\n", "line 2: expected 2 cells, got 3"),
@@ -37,6 +37,20 @@ def test_what_is_no_csv_is_refused(tmp_path, text, message):
         read_rows(table(tmp_path, text), needed=("image",))
     assert wrong.value.where == str(tmp_path / "t.csv")
     assert wrong.value.cure
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_cells_are_apart_as_the_header_is(tmp_path, sign):
+    text = f'id{sign}image{sign}mask\n1{sign}"a{sign}b.png"{sign}m.png\n'
+    (row,) = read_rows(table(tmp_path, text), needed=("image",))
+    assert row.values == {"id": "1", "image": f"a{sign}b.png", "label": "m.png"}
+
+
+def test_a_column_called_mask_is_the_label_only_where_there_is_none(tmp_path):
+    (row,) = read_rows(table(tmp_path, "image,label,mask\na,b,c\n"), needed=())
+    assert row.values == {"image": "a", "label": "b"}
+    (row,) = read_rows(table(tmp_path, "image,mask\na,c\n"), needed=("mask",), kept=("mask",))
+    assert row.values == {"mask": "c"}
 
 
 def test_split_words(tmp_path):

@@ -38,6 +38,8 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch):
 def test_a_wrong_device_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match=r"'cudda' is no device. Do this: use 'cuda'"):
         pick_device("cudda")
+    with pytest.raises(UsageError, match=r"'GPU:1' is no device. Do this: use 'cuda'"):
+        pick_device("GPU:1")
     with pytest.raises(UsageError, match="'cuda:x' is no device"):
         pick_device("cuda:x")
 

@@ -53,6 +53,20 @@ def test_a_damaged_image_without_a_label_is_named(wafers, tmp_path):
     assert (one.severity, "truncated" in one.problem) == ("warning", True)
 
 
+def test_what_cannot_be_split_is_refused_as_a_training_would(tmp_path):
+    rows = ["id,image,label,group"]
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        Image.fromarray(np.eye(16, dtype=np.uint8)).save(tmp_path / f"{number}_m.png")
+        rows.append(f"{number},{number}.png,{number}_m.png,one")
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    result = check(tmp_path / "cases.csv")
+    assert result.refused
+    assert "every case is of one group" in result.problems[0].problem
+    assert "give cases that do not belong together different groups" in result.problems[0].cure
+
+
 def test_nothing_at_all_is_an_error(tmp_path):
     with pytest.raises(DataError):
         check(tmp_path)

@@ -227,12 +227,30 @@ def test_evaluate_knows_that_it_has_seen_every_case(validated, wafers):
     assert len(scores.cases) == 12
 
 
-def test_an_image_for_rows_is_predicted_as_a_whole_and_said(validated, tmp_path):
+@pytest.mark.parametrize("tta", [False, True])
+def test_an_image_that_stays_in_its_file_has_the_labels_of_the_one_in_memory(validated, tmp_path, tta):
+    """Every network goes down the image beside the others: tiles of 16 over 70 rows."""
     import tifffile
 
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
-    tifffile.imwrite(tmp_path / "x.tif", pixels)
-    model = uk.load(validated).with_values({"inference.stream_above_pixels": "1"})
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 50), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, tile=(16, 16))
+    small = {"inference.tile_size": "[16,16]", "inference.whole_image_pixels": "0"}
+    model = uk.load(validated).with_values({**small, "inference.stream_above_pixels": "1"})
+    result = uk.predict(model, tmp_path / "x.tif", tmp_path / "out", tta=tta)
+    with tifffile.TiffFile(result.written[0].path) as written:
+        assert written.is_bigtiff  # row by row
+        found = written.asarray()
+    labels = model.predict(pixels, tta=tta).labels
+    np.testing.assert_array_equal(found, np.array(model.plan.data.label_values)[labels])
+    counted = [int((labels == index).sum()) for index in range(1, len(model.classes))]
+    assert list(result.written[0].pixels.values()) == counted
+
+
+def test_a_refined_image_for_rows_is_predicted_as_a_whole_and_said(validated, tmp_path):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((40, 50), np.uint8))
+    values = {"inference.stream_above_pixels": "1", "inference.guided_radius": "2"}
     said = []
 
     class Watch:
@@ -242,8 +260,6 @@ def test_an_image_for_rows_is_predicted_as_a_whole_and_said(validated, tmp_path)
         def say(self, text):
             said.append(text)
 
-    result = uk.predict(model, tmp_path / "x.tif", tmp_path / "out", progress=Watch())
-    assert said == ["x is answered by several networks: it is predicted in memory as a whole"]
-    found = tifffile.imread(result.written[0].path)
-    values = np.array(model.plan.data.label_values)[model.predict(pixels).labels]
-    np.testing.assert_array_equal(found, values)
+    model = uk.load(validated).with_values(values)
+    uk.predict(model, tmp_path / "x.tif", tmp_path / "out", progress=Watch())
+    assert said == ["x is refined: it is predicted in memory as a whole"]

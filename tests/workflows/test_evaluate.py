@@ -48,6 +48,19 @@ def test_numbers_by_hand(tmp_path):
     assert scores.heading("hd95") == "hd95 (px)"
 
 
+def test_every_reading_of_the_labels_is_shown(tmp_path):
+    labels = write(tmp_path / "labels", a=square(), b=square())
+    begun = []
+
+    class Watch(Quiet):
+        def begin(self, task, total=None, *, done=0.0):
+            begun.append((task, total))
+
+    folder_scores(labels, labels, progress=Watch())
+    assert begun[0] == ("reading labels", 2)
+    assert begun[-1] == ("measuring", 2)
+
+
 def test_a_data_set_beside_predictions_is_answered_with_its_folder_of_labels(tmp_path):
     (tmp_path / "data").mkdir()
     labels = write(tmp_path / "data" / "masks", a=square())

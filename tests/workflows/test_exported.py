@@ -79,6 +79,7 @@ def test_another_device_is_refused(exported):
     ("name", "problem", "cure"),
     [
         ("onyx", "there is no runtime 'onyx'", "use 'onnx'"),
+        ("torch", "'pytorch' runs model folders as they are", "export to one of: onnx, openvino, tensorrt"),
         ("pytorch", "runs model folders as they are", "export to one of: onnx, openvino, tensorrt"),
     ],
 )

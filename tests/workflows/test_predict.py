@@ -84,6 +84,17 @@ def test_a_folder_per_case_is_told_by_the_names_of_the_channels(tmp_path):
     assert find_inputs(one, tmp_path / "out", channels=GREY)[0].id == "image"
 
 
+def test_what_is_no_image_is_said_and_what_is_hidden_is_none(tmp_path):
+    folder = touch(tmp_path / "in", "a.png", "._a.png", "b.webp", "index.csv")
+    (folder / "more").mkdir()
+    (folder / "out").mkdir()
+    said = []
+    watch = SimpleNamespace(say=said.append)
+    (one,) = find_inputs(folder, folder / "out", channels=GREY, progress=watch)
+    assert one.id == "a"
+    assert said == ["warning: 2 entries are no images and were left out: b.webp, more/"]
+
+
 def test_inputs_that_cannot_be_are_refused(tmp_path):
     folder = touch(tmp_path / "in", "a.png", "a.jpg")
     with pytest.raises(UsageError, match=r"'a.jpg' and 'a.png' would both be written as 'a.png'"):

@@ -11,7 +11,7 @@ import typer
 
 from unetkit.cli import about, assess, build, compress, convert, deploy, keep
 from unetkit.cli.console import close_displays, complain
-from unetkit.errors import UnetkitError, UsageError, nearest
+from unetkit.errors import ResourceError, UnetkitError, UsageError, nearest
 
 app = typer.Typer(
     name="unet",
@@ -96,12 +96,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         complain("stopped by Ctrl-C; finished files are whole, and a training continues with --resume")
         return 130
+    except MemoryError as wrong:
+        if debug:
+            raise
+        complain(str(_memory(wrong)))
+        return ResourceError.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left (``unet … | head``): not an error of ours
         return 0
     finally:
         close_displays()
     return answer if isinstance(answer, int) else 0
+
+
+def _memory(wrong: MemoryError) -> ResourceError:
+    """Word the end of the memory where nobody had foreseen it; numpy says what did not fit."""
+    return ResourceError(
+        f"the memory does not suffice ({str(wrong) or 'nothing more could be allocated'})",
+        cure="close other programs or take a machine with more memory; large images stay in their files as "
+        "TIFF or OME-Zarr, and --memory makes a training smaller",
+    )
 
 
 def _usage(wrong: Any) -> str:  # noqa: ANN401 - Click's exception, whichever Click it is

@@ -114,15 +114,17 @@ def _from_folder(source: Path) -> Catalog:
     if not parts:
         if exact is not None:
             raise _no_picture(exact[0])
-        raise DataError(
-            f"no known layout; this folder holds: {listed(inside, 8)}", cure=_EXPECTED, where=source
+        table = next((name for name in inside if name.lower().endswith(".csv")), None)
+        cure = (
+            _EXPECTED if table is None else f"name the CSV itself, such as {source / table}; or {_EXPECTED}"
         )
+        raise DataError(f"no known layout; this folder holds: {listed(inside, 8)}", cure=cure, where=source)
     layout = words_of(parts[0], source) + (f" and {len(parts) - 1} more like it" if parts[1:] else "")
     found = Found(notes=[f"found the layout {layout}"])
     named = name_cases(source, parts, found)
     if exact is None:
         _say_unused(source, parts, found)
-    rows = read_index(index, found)
+    rows = read_index(index, named.images, found)
     match_cases(source, named, rows, found)
     match_readers(source, rows or {}, found)
     return _catalog(source, layout, found, _declared(source, found, (rows or {}).values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ LARGEST = 65535
 
 USUAL_IGNORE = 255
 
+_SEVERAL_OBJECTS, _ONE_OBJECT_SHARE, _NUMBERED_SHARE = 8, 0.8, 0.8
 _INTERPOLATED_VALUES = 16
 _INTERPOLATED_SHARE = 0.9
 _REDRAW = "save the masks as whole class numbers, without smoothing, resizing or JPEG"
@@ -88,6 +89,43 @@ def decide_classes(
     _say_numbering(seen, where, found)
     kinds = ("foreground",) if len(seen) == 2 else tuple(f"class {value}" for value in seen[1:])
     return Classes(("background", *kinds), tuple(seen), ignored, tuple(found))
+
+
+def numbered_objects(
+    cases: Sequence[Mapping[int, Sized]], *, names: Mapping[int, str], where: Path | str
+) -> list[Problem]:
+    """Warn of masks that number objects (instances) rather than classes, few enough to pass as classes.
+
+    In such masks every value from 1 on is one connected object, and each image has another number of them.
+
+    Args:
+        cases: Of each case: raw value to the connected objects of that value.
+        names: Raw value to class name where the data set states them; nothing is suspected then.
+        where: The data set, for the finding.
+
+    Example:
+        >>> two, nine = ({value: [20] for value in range(1, count + 1)} for count in (2, 9))
+        >>> [found.code for found in numbered_objects([two, nine], names={}, where="data")]
+        ['numbered-objects']
+        >>> numbered_objects([nine, nine], names={}, where="data")
+        []
+    """
+    held = [objects for objects in cases if objects]
+    alike = [
+        len(objects)
+        for objects in held
+        if max(objects) == len(objects)
+        and sum(len(each) == 1 for each in objects.values()) >= _ONE_OBJECT_SHARE * len(objects)
+    ]
+    most = max(alike, default=0)
+    if names or most < _SEVERAL_OBJECTS or 2 * min(alike) > most or len(alike) < _NUMBERED_SHARE * len(held):
+        return []
+    text = (
+        f"the masks look like numbered objects: in {len(alike)} of {len(held)} every value from 1 on is one "
+        f"connected object, {min(alike)} to {most} of them; each number would be learnt as a class of its own"
+    )
+    cure = "if they are objects of one kind, save 1 wherever there is one (2 for a second kind)"
+    return [warning("numbered-objects", where, text, cure)]
 
 
 def _ignore(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.catalog import Catalog
-from unetkit.data.classes import Classes, decide_classes
+from unetkit.data.classes import Classes, decide_classes, numbered_objects
 from unetkit.data.facts import FEWEST_SAMPLES, MOST_SAMPLES, MOST_SAMPLES_TOGETHER, CaseFacts, take_facts
 from unetkit.data.formats import format_of
 from unetkit.data.labels import COLOURS, has_alpha, read_pixels, read_values
@@ -312,9 +312,10 @@ def _classes(catalog: Catalog, facts: Sequence[CaseFacts]) -> tuple[Classes, lis
     classes = decide_classes(
         dict(totals), names=catalog.names, ignore_value=catalog.ignore_value, where=catalog.source
     )
-    problems = list(classes.problems)
     if not classes.names:
-        return classes, problems
+        return classes, list(classes.problems)
+    objects = [fact.object_sizes for fact in facts]
+    problems = [*classes.problems, *numbered_objects(objects, names=catalog.names, where=catalog.source)]
     labels = {case.id: case.label or case.id for case in catalog.cases}
     allowed = {*classes.values, classes.ignore_value}
     listed = ", ".join(f"{v} {name}" for v, name in zip(classes.values, classes.names, strict=True))

@@ -16,6 +16,7 @@ from unetkit.spatial.regions import Box
 
 COLOURS = ("red", "green", "blue")
 """Channel names of a colour picture; where they are planned, a grey one counts as three equal channels."""
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, Grid]:
@@ -23,8 +24,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
 
     Args:
         case: The address.
-        data: What is planned; with it a grey picture among colour ones gets three equal channels, and one
-            with an alpha loses it.
+        data: What is planned; with it a grey picture among colour ones gets three equal channels, one that
+            was saved in colour among grey ones loses them, and one with an alpha loses that.
 
     Returns:
         Pixels ``(C, *S)`` in the files' type, and where they lie.
@@ -44,6 +45,8 @@ def read_pixels(case: Case, data: DataPlan | None = None) -> tuple[np.ndarray, G
         pixels = pixels[:-1]
     if data is not None and data.channels == COLOURS and pixels.shape[0] == 1:
         pixels = np.repeat(pixels, len(COLOURS), axis=0)
+    if data is not None and len(data.channels) == 1 and is_grey(case, pixels):
+        pixels = pixels[:1]
     return cut_region(pixels, grid, case.region, case.id)
 
 
@@ -55,6 +58,17 @@ def has_alpha(case: Case, pixels: np.ndarray) -> bool:
         pixels: ``(C, y, x)`` as read.
     """
     return len(case.images) == 1 and len(pixels) in (2, 4) and kind_of(case.images[0]) == "raster"
+
+
+def is_grey(case: Case, pixels: np.ndarray) -> bool:
+    """Whether a picture is grey though it was saved in colour: its three channels are equal.
+
+    Args:
+        case: Its address.
+        pixels: ``(C, y, x)`` as read.
+    """
+    coloured = len(case.images) == 1 and len(pixels) == len(COLOURS) and kind_of(case.images[0]) == "raster"
+    return coloured and bool((pixels == pixels[:1]).all())
 
 
 def read_values(case: Case) -> tuple[np.ndarray, Grid]:
@@ -217,20 +231,31 @@ def refuse_other_image(data: DataPlan, shape: tuple[int, ...], where: str) -> No
 
 
 def refuse_nan(pixels: np.ndarray, path: Path) -> None:
-    """Refuse pixels that are no numbers.
+    """Refuse pixels that are no numbers, or that no float32 holds.
 
     Args:
         pixels: ``(C, *S)``.
         path: Their file.
 
     Raises:
-        DataError: A value is not finite.
+        DataError: A value is not finite, or its size is beyond 3.4e38.
     """
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    if pixels.dtype.kind != "f":
+        return
+    if not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise DataError(
             f"NaN pixels: {count:,} of {pixels.size:,} values are not finite",
             cure="replace them (by the background value) where the file was made",
+            where=path,
+        )
+    if pixels.itemsize <= np.dtype(np.float32).itemsize or not pixels.size:
+        return
+    largest = max(-float(pixels.min()), float(pixels.max()))
+    if largest > _FLOAT32_MAX:
+        raise DataError(
+            f"a pixel of size {largest:.3g}: expected values up to {_FLOAT32_MAX:.2g}, as float32 holds",
+            cure="replace such values where the file was made (they often stand for 'no data'), or scale all",
             where=path,
         )
 

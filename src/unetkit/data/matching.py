@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unetkit.data.folders import Part, channel_word, is_mask_word, masks_beside, unique_ids
-from unetkit.data.formats import FOLDERS, SUFFIXES, channel_of, files_of, kind_of, stem_of, suffix_of
-from unetkit.data.pairing import pair_names
+from unetkit.data.formats import SUFFIXES, channel_of, sort_folder, stem_of, suffix_of
+from unetkit.data.pairing import composed, pair_names
 from unetkit.data.problems import Problem, refused, warning
 from unetkit.data.tables import Row, read_rows
 from unetkit.errors import DataError
@@ -23,8 +23,6 @@ MOST_READERS = 16
 _MOST_GUESSES = 20
 _PARTLY_MARKED = ("JPEGImages",)
 """Image folders of which most images have no mask, as in Pascal VOC: those are left out, not missed."""
-_HEADERS = (".nhdr", ".mhd")
-"""Suffixes of a header that lies beside its data; the data are no images of their own."""
 
 
 @dataclass
@@ -142,12 +140,8 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 def _files(folder: Path, found: Found) -> list[Path]:
     """The files of a folder that a format reads; others are said, never dropped silently."""
-    beside = (INDEX, DECLARED)
-    paths = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in beside)
-    kinds = {path: kind_of(path) for path in paths}
-    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind in FOLDERS)]
-    used = {*known, *(part for path in known for part in _data_beside(path))}
-    other = [path.name for path in paths if path not in used]
+    known, rest = sort_folder(folder)
+    other = [path.name for path in rest if path.name not in (INDEX, DECLARED)]
     if other:
         found.problems.append(
             warning(
@@ -158,14 +152,6 @@ def _files(folder: Path, found: Found) -> list[Path]:
             )
         )
     return known
-
-
-def _data_beside(path: Path) -> tuple[Path, ...]:
-    """The files that a header names; a damaged header is met when its case is read."""
-    try:
-        return files_of(path) if suffix_of(path) in _HEADERS else ()
-    except DataError:
-        return ()
 
 
 def _unique(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
@@ -210,11 +196,12 @@ def _by_case(images: list[Path], labels: dict[str, Path]) -> dict[str, tuple[Pat
     return {id: tuple(path for _, path in sorted(parts)) for id, parts in grouped.items()}
 
 
-def read_index(path: Path, found: Found) -> dict[str, Row] | None:
+def read_index(path: Path, images: Collection[str], found: Found) -> dict[str, Row] | None:
     """The rows of ``index.csv`` by id; None where there is none or it has no ids.
 
     Args:
         path: Where it would be.
+        images: Ids of the images, of which a row may write the accents otherwise.
         found: Takes what is said of it.
     """
     if not path.is_file():
@@ -227,7 +214,16 @@ def read_index(path: Path, found: Found) -> dict[str, Row] | None:
         return None
     used = [name for name in ("id", "group", "split", "ignore_value") if name in rows[0].values]
     found.notes.append(f"{path.name} was used: {len(rows)} rows, columns {', '.join(used)}")
-    return rows_by_id(rows, path)
+    known = {composed(id): id for id in images}
+
+    def meant(id: str) -> str:
+        """The image of that name, also where the row gives its file's suffix."""
+        file = Path(id)
+        bare = id if id in images or suffix_of(file) is None else stem_of(file)
+        return bare if bare in images else known.get(composed(bare), id)
+
+    named = (replace(row, values={**row.values, "id": meant(row.values.get("id", ""))}) for row in rows)
+    return rows_by_id(named, path)
 
 
 def rows_by_id(rows: Iterable[Row], path: Path) -> dict[str, Row]:

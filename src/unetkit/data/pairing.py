@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 
 _WORDS = "masks?|labels?|gts?|seg|segm|segmentations?|ground_?truth|annotations?|annot|targets?|manual_?1?"
 _BEHIND = re.compile(rf"(.+?)[ _.\-]?(?:{_WORDS})", re.IGNORECASE)
@@ -40,9 +42,10 @@ def pair_by_word(images: Sequence[str], labels: Sequence[str]) -> dict[str, str]
 def pair_names(images: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, str], str]:
     """Find the mask of every image.
 
-    Equal names belong together. Of the rest, a word such as "mask" before or behind the name of an image is
-    left out; else what all masks, and all images, have before or behind is, if that pairs every mask with an
-    image of its own.
+    Equal names belong together, also where one disk wrote an accent as a sign of its own, or where only
+    capitals differ. Of the rest, a word such as "mask" before or behind the name of an image is left out;
+    else what all masks, and all images, have before or behind is, if that pairs every mask with an image of
+    its own.
 
     Args:
         images: Stems of the images.
@@ -57,11 +60,16 @@ def pair_names(images: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, 
         {'7_training': '7_hand', '8_training': '8_hand'}
     """
     known = set(labels)
-    found = {image: image for image in images if image in known}
-    lone = [image for image in images if image not in known]
-    rest = [label for label in labels if label not in found]
+    found, guessed = {image: image for image in images if image in known}, ""
+    for written, words in ((composed, ""), (_uncapitalised, "'{}' was taken as the mask of '{}', and so on")):
+        more = _alike(images, labels, found, written)
+        found |= more
+        guessed = words.format(*next((label, image) for image, label in more.items())) if more else guessed
+    paired = set(found.values())
+    lone = [image for image in images if image not in found]
+    rest = [label for label in labels if label not in paired]
     if not lone or not rest:
-        return found, ""
+        return found, guessed
     worded = pair_by_word(lone, rest)
     if worded:
         image, label = next(iter(worded.items()))
@@ -70,7 +78,36 @@ def pair_names(images: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, 
     if common:
         image, label = next(iter(common.items()))
         return common, f"'{label}' was taken as the mask of '{image}', as their names differ alike"
-    return found, ""
+    return found, guessed
+
+
+def composed(name: str) -> str:
+    """A name with every accented letter as one sign (Unicode NFC); macOS writes some as two.
+
+    Example:
+        >>> len("zu" + chr(0x308)), len(composed("zu" + chr(0x308)))
+        (3, 2)
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def _uncapitalised(name: str) -> str:
+    return composed(name).casefold()
+
+
+def _alike(
+    images: Sequence[str], labels: Sequence[str], found: dict[str, str], written: Callable[[str], str]
+) -> dict[str, str]:
+    """Pairs of names without a partner that are one name once ``written`` alike, and the only ones."""
+    paired = set(found.values())
+    lone, rest = _only(images, found.keys(), written), _only(labels, paired, written)
+    return {image: rest[key] for key, image in lone.items() if key in rest}
+
+
+def _only(names: Sequence[str], paired: Set[str], written: Callable[[str], str]) -> dict[str, str]:
+    """What is written as no other of the names is, without those that have a partner."""
+    keys = Counter(map(written, names))
+    return {written(name): name for name in names if name not in paired and keys[written(name)] == 1}
 
 
 def _one_kind(labels: Sequence[str]) -> list[str]:

@@ -15,6 +15,10 @@ from unetkit.records.case import SPLITS
 
 COLUMNS = ("id", "image", "label", "group", "split", "ignore_value", "readers")
 _SPLIT_WORDS = {**{name: name for name in SPLITS}, "training": "train", "validation": "val", "valid": "val"}
+_ALSO_CALLED = {"mask": "label"}
+"""Header words that mean a column of ``COLUMNS``, where that one is not there itself."""
+_SEPARATORS = ",;\t"
+"""A spreadsheet writes the second one where a comma stands in numbers, as in German."""
 _LARGEST_BYTES = 256 * 2**20
 _REPAIR = "save it as comma-separated text (UTF-8) with a header line, such as: id,image,label,group,split"
 
@@ -46,7 +50,7 @@ class Row:
 
 
 def read_rows(path: Path, *, needed: tuple[str, ...], kept: tuple[str, ...] = COLUMNS) -> list[Row]:
-    """Read a CSV with one row per case.
+    """Read a CSV with one row per case; its cells are apart by commas, semicolons or tabs, as its header is.
 
     Args:
         path: The file.
@@ -60,8 +64,10 @@ def read_rows(path: Path, *, needed: tuple[str, ...], kept: tuple[str, ...] = CO
     if "\0" in text:
         raise DataError("this file is no CSV: it holds binary data", cure=_REPAIR, where=path)
     try:
-        lines = csv.reader(text.splitlines(keepends=True), strict=True, skipinitialspace=True)
-        header = [name.strip().lower() for name in next(lines, [])]
+        broken = text.splitlines(keepends=True)
+        sign = max(_SEPARATORS, key="".join(broken[:1]).count)  # the first of equals: the comma
+        lines = csv.reader(broken, strict=True, skipinitialspace=True, delimiter=sign)
+        header = _known_words([name.strip().lower() for name in next(lines, [])], needed)
         _check_header(path, header, needed)
         rows = []
         for cells in lines:
@@ -80,6 +86,12 @@ def read_rows(path: Path, *, needed: tuple[str, ...], kept: tuple[str, ...] = CO
     if not rows:
         raise DataError("this CSV has no rows", cure="write one row per image", where=path)
     return rows
+
+
+def _known_words(header: list[str], needed: tuple[str, ...]) -> list[str]:
+    """The header with our word for a column of another name, where neither stands there or is asked for."""
+    free = {other: word for other, word in _ALSO_CALLED.items() if word not in header and other not in needed}
+    return [free.get(name, name) for name in header]
 
 
 def stated_ignore(rows: Iterable[Row], *, where: Path) -> int | None:

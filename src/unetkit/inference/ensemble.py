@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
 
 from unetkit.data.labels import read_pixels, refuse_other_image
+from unetkit.data.windows import WindowedSample
 from unetkit.errors import UsageError
 from unetkit.inference.cleanup import cleaned
+from unetkit.inference.large import counted_rows, mean_rows, share_rows
+from unetkit.inference.objects import cleaned_rows
+from unetkit.inference.pipeline import passed_on
 from unetkit.inference.predict import Predictor
-from unetkit.inference.stream import largest
+from unetkit.inference.stream import largest, watched
 from unetkit.records.case import Case, Grid
 from unetkit.records.plan import DataPlan, InferencePlan
 from unetkit.records.prediction import Prediction
@@ -160,6 +166,53 @@ class Ensemble:
         mean /= len(self.members)
         labels = cleaned(largest(mean)[0], self.inference.minimum_pixels, self.inference.largest_only)
         return Prediction(id, labels, place, mean if probabilities else None)
+
+    def stream(
+        self,
+        parts: Sequence[tuple[Predictor, WindowedSample]],
+        write: Callable[[Iterator[np.ndarray]], None],
+        *,
+        folder: Path,
+        mirror: bool = False,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Predict an image that stays in its file; see ``Predictor.stream``.
+
+        The members go down the image side by side, and their mean leaves as soon as each has finished a row:
+        memory is that of all networks and of a row of tiles of each.
+
+        Args:
+            parts: Every member, ready, and the image as it sees it, opened for it alone.
+            write: As in ``Predictor.stream``.
+            folder: As there.
+            mirror: As in ``case``.
+            progress: Who watches; the tiles of all members are counted.
+
+        Returns:
+            Pixels per class ``(K,)``.
+
+        Raises:
+            DataError: As ``Predictor.stream``.
+            UsageError: A member is the second stage of a cascade.
+        """
+        watch, counts = progress or Quiet(), np.zeros(len(self.data.classes), np.int64)
+
+        def written(means: Iterator[np.ndarray]) -> None:
+            labels = (largest(mean)[0] for mean in means)
+            least, sole = self.inference.minimum_pixels, self.inference.largest_only
+            write(counted_rows(cleaned_rows(labels, least, folder, largest_only=sole), counts))
+
+        asked = [member.answers(sample, mirror=mirror, progress=progress) for member, sample in parts]
+        watch.begin(f"tiles of {parts[0][1].id}", sum(tiles for tiles, _, _ in asked))
+        with ExitStack() as work:
+            work.callback(watch.end)
+            shares = []
+            for (_, sample), (tiles, answers, finish) in zip(parts, asked, strict=True):
+                work.enter_context(closing(answers))
+                bands = finish(watched(answers, watch, pixels=math.prod(sample.shape) / tiles))
+                shares.append(share_rows(bands, sample.placement, sample.id))
+            passed_on(mean_rows(shares), written, depth=2)
+        return counts
 
     def check(self, shape: tuple[int, ...], where: str) -> None:
         """Refuse an image that the members were not made for; see ``Predictor.check``.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from unetkit.errors import DataError
 from unetkit.inference.restore import not_finite
-from unetkit.inference.stream import Box, Rows, largest
+from unetkit.inference.stream import Box, Rows, largest, softmax
 from unetkit.records.case import Placement
 
 
@@ -83,6 +83,73 @@ def label_rows(bands: Iterable[Rows], placement: Placement, name: str) -> Iterat
     yield from _background(placement.shape[0] - last, placement, kind)
 
 
+def share_rows(bands: Iterable[Rows], placement: Placement, name: str) -> Iterator[np.ndarray]:
+    """Bands of logits of a box → bands of probabilities of the whole image, background outside the box.
+
+    Args:
+        bands: As in ``label_rows``.
+        placement: As there.
+        name: As there.
+
+    Yields:
+        ``(K, rows, *rest)`` float32, each an array of its own.
+
+    Raises:
+        DataError: As there.
+    """
+    (first, last), *rest = placement.crop
+    inner = (slice(None), slice(None), *(slice(start, stop) for start, stop in rest))
+    classes = 0
+    for _, band in bands:
+        if not np.isfinite(band.max(axis=0)).all():
+            raise not_finite(name)
+        if not classes:
+            classes = len(band)
+            yield from _sure_background(first, placement, classes)
+        shares = softmax(band)
+        if shares.shape[2:] != placement.shape[1:]:
+            wide = next(_sure_background(shares.shape[1], placement, classes, step=shares.shape[1]))
+            wide[inner] = shares
+            shares = wide
+        yield shares
+    if not classes:
+        raise DataError("the image has no pixel", cure="remove the file", where=name)
+    yield from _sure_background(placement.shape[0] - last, placement, classes)
+
+
+def mean_rows(members: Sequence[Iterable[np.ndarray]]) -> Iterator[np.ndarray]:
+    """The mean of bands of the same rows, which come cut in other places.
+
+    Args:
+        members: Bands ``(K, rows, *rest)`` each, which together have the same rows.
+
+    Yields:
+        Bands ``(K, rows, *rest)``, each an array of its own.
+
+    Example:
+        >>> one, two = [np.zeros((1, 3))], [np.ones((1, 1)), np.full((1, 2), 4.0)]
+        >>> [band.tolist() for band in mean_rows([one, two])]
+        [[[0.5]], [[2.0, 2.0]]]
+    """
+    sources = [iter(member) for member in members]
+    held: list[np.ndarray | None] = [None] * len(sources)
+    while True:
+        held = [
+            next(source, None) if band is None or not band.shape[1] else band
+            for source, band in zip(sources, held, strict=True)
+        ]
+        bands = [band for band in held if band is not None]
+        if len(bands) < len(sources):
+            return
+        rows = min(band.shape[1] for band in bands)
+        mean = bands[0][:, :rows].copy()
+        for band in bands[1:]:
+            mean += band[:, :rows]
+        mean /= len(bands)
+        held = [band[:, rows:] for band in bands]
+        yield mean
+
+
 def counted_rows(bands: Iterable[np.ndarray], counts: np.ndarray) -> Iterator[np.ndarray]:
     """The same bands; the pixels of each class are added up as they pass.
 
@@ -106,3 +173,13 @@ _BACKGROUND_ROWS = 256
 def _background(rows: int, placement: Placement, kind: np.dtype) -> Iterator[np.ndarray]:
     for start in range(0, rows, _BACKGROUND_ROWS):
         yield np.zeros((min(_BACKGROUND_ROWS, rows - start), *placement.shape[1:]), kind)
+
+
+def _sure_background(
+    rows: int, placement: Placement, classes: int, *, step: int = _BACKGROUND_ROWS
+) -> Iterator[np.ndarray]:
+    """Probabilities of rows in which there is only background."""
+    for start in range(0, rows, step):
+        shares = np.zeros((classes, min(step, rows - start), *placement.shape[1:]), np.float32)
+        shares[0] = 1
+        yield shares

@@ -9,8 +9,11 @@ from functools import partial
 import numpy as np
 
 from unetkit.errors import UsageError
+from unetkit.inference.ends import tile_input
 from unetkit.inference.exact import Reach, exact_rows, pieces, shown_boxes
+from unetkit.inference.screen import blank, worth_computing
 from unetkit.inference.stream import Box, Rows, finished_rows
+from unetkit.records.case import Intensity
 from unetkit.records.plan import DataPlan, InferencePlan
 from unetkit.spatial.slices import Slices
 from unetkit.spatial.tiles import Tiling
@@ -72,6 +75,48 @@ def _of_slices(finish: Finish, slices: Slices | None) -> Finish:
         return finish(None if each is None else np.expand_dims(each, axis) for each in answers)
 
     return thick
+
+
+def tile_inputs(
+    read: Callable[[Box], np.ndarray],
+    boxes: Sequence[Box],
+    intensity: tuple[Intensity, ...],
+    inference: InferencePlan,
+    *,
+    slices: Slices | None = None,
+    scores: np.ndarray | None = None,
+) -> Iterator[np.ndarray | None]:
+    """Network inputs tile by tile; None for those that the plan leaves out.
+
+    Args:
+        read: Box → pixels ``(C, *box)``, not normalised.
+        boxes: The tiles, in order.
+        intensity: How pixels are normalised.
+        inference: Which tiles are left out, and what the network takes.
+        slices: How a network over the plane sees volumes.
+        scores: Of the first look ``(tiles, K - 1)``; None where there is none.
+
+    Example:
+        >>> plan = InferencePlan(tile_size=(2,), skip_tiles="empty")
+        >>> row, boxes = np.array([[0, 0, 0, 7]]), ((slice(0, 2),), (slice(2, 4),))
+        >>> list(tile_inputs(lambda box: row[:, box[0]], boxes, (), plan))
+        [None, array([[0., 7.]], dtype=float32)]
+    """
+    wanted = np.ones(len(boxes), bool)
+    if scores is not None:
+        wanted = worth_computing(scores, inference.screen_thresholds)
+
+    def shown(box: Box) -> np.ndarray | None:
+        seen = box if slices is None else slices.seen(box, boxes[-1][slices.axis].stop)
+        part = read(seen)
+        if blank(part, inference.skip_tiles):
+            return None
+        part = tile_input(part, intensity, inference)
+        if slices is None:
+            return part
+        return slices.stack(part, box[slices.axis].start - seen[slices.axis].start)
+
+    return (shown(box) if compute else None for box, compute in zip(boxes, wanted, strict=True))
 
 
 def refuse_unfit(data: DataPlan, inference: InferencePlan) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +16,18 @@ from unetkit.data.windows import WindowedSample
 from unetkit.errors import UsageError
 from unetkit.inference.cleanup import cleaned
 from unetkit.inference.crf import refined_rows
-from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, tile_input, votes
+from unetkit.inference.ends import refuse_probabilities, refuse_without_logits, votes
 from unetkit.inference.exact import Reach, probe
 from unetkit.inference.guided import guided_rows
 from unetkit.inference.inputs import Inputs, refuse_without_previous
 from unetkit.inference.large import RollingRows, counted_rows, label_rows
-from unetkit.inference.layout import Finish, layout, refuse_unfit
+from unetkit.inference.layout import Finish, layout, refuse_unfit, tile_inputs
 from unetkit.inference.objects import cleaned_rows
 from unetkit.inference.pipeline import ahead, passed_on
 from unetkit.inference.restore import to_original
-from unetkit.inference.screen import blank, tile_scores, worth_computing
+from unetkit.inference.screen import tile_scores
 from unetkit.inference.stream import Box, Rows, asked_once, mirrored, tile_logits, watched
-from unetkit.records.case import Case, Grid, Intensity, Sample
+from unetkit.records.case import Case, Grid, Sample
 from unetkit.records.plan import DataPlan, InferencePlan, PreparationPlan
 from unetkit.records.prediction import Prediction
 from unetkit.records.progress import Progress, Quiet
@@ -125,8 +125,12 @@ class Predictor:
         pixels, run = prepared.pixels, self._asker(mirror)
         boxes, finish = self._layout(pixels.shape[1:], run, mirror=mirror)
         watch = progress if progress is not None and len(boxes) > 1 else Quiet()
-        scores = self._scores(lambda start, stop: pixels[:, start:stop], prepared, boxes, run, watch)
-        tiles = self._tiles(lambda box: pixels[(slice(None), *box)], boxes, prepared.intensity, scores)
+        scores, how = self._scores(prepared, boxes, run, watch), self.inference
+
+        def read(box: Box) -> np.ndarray:
+            return pixels[(slice(None), *box)]
+
+        tiles = tile_inputs(read, boxes, prepared.intensity, how, slices=self._slices, scores=scores)
         if prepared.previous is not None and self.data.cascade == "full":
             tiles = with_previous(tiles, boxes, prepared.previous, self.data.previous_channels)
         watch.begin(f"tiles of {prepared.id}", len(boxes))
@@ -184,18 +188,12 @@ class Predictor:
             DataError: As ``sample``, or the file is damaged at some row.
             UsageError: It is the second stage of a cascade, whose first stage sees the image as a whole.
         """
-        refuse_without_previous(self.data)
-        self.check((sample.source.channels, *sample.shape), sample.id)
-        run, size = self._asker(mirror), self.inference.batch_size
-        boxes, finish = self._layout(sample.shape, run, mirror=mirror)
         watch = progress if progress is not None else Quiet()
-        scores = self._scores(sample.rows, sample, boxes, run, watch)
-        tiles = ahead(self._tiles(RollingRows(sample.rows), boxes, sample.intensity, scores), depth=2 * size)
-        share = math.prod(sample.shape) / len(boxes)
+        total, answers, finish = self.answers(sample, mirror=mirror, progress=watch)
         counts = np.zeros(len(self.data.classes), np.int64)
 
         def written(answers: Iterable[np.ndarray | None]) -> None:
-            bands = finish(watched(answers, watch, pixels=share))
+            bands = finish(watched(answers, watch, pixels=math.prod(sample.shape) / total))
             clean = cleaned_rows(
                 label_rows(bands, sample.placement, sample.id),
                 self.inference.minimum_pixels,
@@ -204,14 +202,40 @@ class Predictor:
             )
             write(counted_rows(clean, counts))
 
-        watch.begin(f"tiles of {sample.id}", len(boxes))
+        watch.begin(f"tiles of {sample.id}", total)
         try:
-            with closing(tiles):
-                passed_on(tile_logits(tiles, run, batch_size=size), written, depth=2)
+            with closing(answers):
+                passed_on(answers, written, depth=2)
         finally:
             watch.end()
-            self._tell(progress)
         return counts
+
+    def answers(
+        self, sample: WindowedSample, *, mirror: bool = False, progress: Progress | None = None
+    ) -> tuple[int, Generator[np.ndarray | None, None, None], Finish]:
+        """What ``stream`` adds up: the number of tiles, their logits (a thread reads ahead), what joins them.
+
+        Args:
+            sample: The image.
+            mirror: As in ``sample``.
+            progress: Who watches a first look.
+        """
+        refuse_without_previous(self.data)
+        self.check((sample.source.channels, *sample.shape), sample.id)
+        run, size = self._asker(mirror), self.inference.batch_size
+        boxes, finish = self._layout(sample.shape, run, mirror=mirror)
+        scores = self._scores(sample, boxes, run, progress or Quiet())
+        read, how = RollingRows(sample.rows), self.inference
+        shown = tile_inputs(read, boxes, sample.intensity, how, slices=self._slices, scores=scores)
+        tiles = ahead(shown, depth=2 * size)
+
+        def computed() -> Generator[np.ndarray | None, None, None]:
+            with ExitStack() as last:
+                last.callback(self._tell, progress)
+                last.enter_context(closing(tiles))
+                yield from tile_logits(tiles, run, batch_size=size)
+
+        return len(boxes), computed(), finish
 
     def file(
         self,
@@ -323,16 +347,15 @@ class Predictor:
             DataError: Channels or axes are not the model's.
         """
         self.check(prepared.pixels.shape, prepared.id)
-        run, pixels = self._asker(mirror=False), prepared.pixels
-        boxes, _ = self._layout(pixels.shape[1:], run, mirror=False)
-        scores = self._scores(lambda start, stop: pixels[:, start:stop], prepared, boxes, run, Quiet())
+        run = self._asker(mirror=False)
+        boxes, _ = self._layout(prepared.pixels.shape[1:], run, mirror=False)
+        scores = self._scores(prepared, boxes, run, Quiet())
         if scores is None:
             raise UsageError("inference.screen_factor is 0", cure="set it to 2 or more, such as 4")
         return boxes, scores
 
     def _scores(
         self,
-        rows: Callable[[int, int], np.ndarray],
         sample: Sample | WindowedSample,
         boxes: Sequence[Box],
         run: Callable[[np.ndarray], np.ndarray],
@@ -341,35 +364,13 @@ class Predictor:
         """The scores of tiles at low resolution; None where the plan asks for none."""
         if not self.inference.screen_factor:
             return None
-        shape = sample.shape if isinstance(sample, WindowedSample) else sample.pixels.shape[1:]
-        return tile_scores(
-            rows, boxes, run, shape=shape, intensity=sample.intensity, plan=self.inference, progress=watch
-        )
-
-    def _tiles(
-        self,
-        read: Callable[[Box], np.ndarray],
-        boxes: Sequence[Box],
-        intensity: tuple[Intensity, ...],
-        scores: np.ndarray | None,
-    ) -> Iterator[np.ndarray | None]:
-        """Network inputs tile by tile; None for those that the plan leaves out."""
-        slices = self._slices
-        wanted = np.ones(len(boxes), bool)
-        if scores is not None:
-            wanted = worth_computing(scores, self.inference.screen_thresholds)
-
-        def shown(box: Box) -> np.ndarray | None:
-            seen = box if slices is None else slices.seen(box, boxes[-1][slices.axis].stop)
-            part = read(seen)
-            if blank(part, self.inference.skip_tiles):
-                return None
-            part = tile_input(part, intensity, self.inference)
-            if slices is None:
-                return part
-            return slices.stack(part, box[slices.axis].start - seen[slices.axis].start)
-
-        return (shown(box) if compute else None for box, compute in zip(boxes, wanted, strict=True))
+        if isinstance(sample, WindowedSample):
+            rows, shape = sample.rows, sample.shape
+        else:
+            pixels = sample.pixels
+            rows, shape = (lambda start, stop: pixels[:, start:stop]), pixels.shape[1:]
+        intensity, plan = sample.intensity, self.inference
+        return tile_scores(rows, boxes, run, shape=shape, intensity=intensity, plan=plan, progress=watch)
 
     def _tell(self, progress: Progress | None) -> None:
         """Say once what the runtime did differently from what was asked."""
@@ -389,8 +390,7 @@ class Predictor:
         self, shape: tuple[int, ...], run: Callable[[np.ndarray], np.ndarray], *, mirror: bool
     ) -> tuple[Sequence[Box], Finish]:
         """The tiles of a prepared image ``*S``, and what makes finished rows of the answers."""
-        stored = self.inference.network_input == "uint8"
-        ask = (lambda strip: run(stored_pixels(strip))) if stored else run
+        ask = (lambda strip: run(stored_pixels(strip))) if self.inference.network_input == "uint8" else run
 
         def reach(whole: tuple[int, ...]) -> tuple[Reach, ...]:
             if (whole, mirror) not in self._reaches:

@@ -85,7 +85,8 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     kind, _, index = name.partition(":")
     if kind not in KINDS or (index and not index.isdecimal()):
-        raise UsageError(f"'{name}' is no device", cure=nearest(name, ("auto", *KINDS)))
+        meant = "cuda" if kind.lower() == "gpu" else name  # letter by letter 'xpu' would be nearer
+        raise UsageError(f"'{name}' is no device", cure=nearest(meant, ("auto", *KINDS)))
     seen = 1 if kind == "cpu" else _count(kind)
     if int(index or 0) >= seen:
         raise ResourceError(

@@ -11,13 +11,17 @@ import numpy as np
 from unetkit.data.catalog import find_cases
 from unetkit.data.inspect import CaseFacts, Inspection, inspect, inspect_unlabelled
 from unetkit.data.labels import class_ids, read_pixels, read_values
+from unetkit.data.problems import Problem, from_error
+from unetkit.data.split import split
 from unetkit.errors import DataError
 from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows import page
+from unetkit.workflows.asked import wanted_split
 from unetkit.workflows.pictures import fullest, previews
+from unetkit.workflows.train import Wishes
 
 SAMPLES, SAMPLE_EDGE = 12, 320
 
@@ -113,8 +117,9 @@ def check(
     inspection = inspect(catalog, progress=watch)
     facts = inspection.facts
     order = {"refused": 0, "warning": 1, "note": 2}
+    unsplit = _unsplit(inspection)
     problems = sorted(
-        (*inspection.problems, *inspect_unlabelled(inspection, progress=watch)),
+        (*inspection.problems, *inspect_unlabelled(inspection, progress=watch), *unsplit),
         key=lambda each: (order.get(each.severity, 3), each.code, each.where),
     )
     result = CheckResult(
@@ -123,7 +128,7 @@ def check(
         cases=len(catalog.cases),
         unlabelled=len(catalog.unlabelled),
         groups=len({case.group for case in catalog.cases}),
-        refused=inspection.refused,
+        refused=inspection.refused or bool(unsplit),
         shapes=_counted(_times(each.shape) for each in facts),
         spacings_mm=_counted(_times(f"{v:g}" for v in each.spacing_mm) for each in facts if each.calibrated),
         data=inspection.data,
@@ -137,6 +142,18 @@ def check(
     if html is not None:
         write_text(Path(html), _page(result, inspection))
     return result
+
+
+def _unsplit(inspection: Inspection) -> tuple[Problem, ...]:
+    """Why nothing can be held out, which a training would be refused for after everything else is right."""
+    if inspection.refused or not inspection.facts:
+        return ()
+    wanted = wanted_split(Wishes(), None)
+    try:
+        split(inspection.catalog, inspection.facts, fold=wanted.fold, folds=wanted.folds, seed=wanted.seed)
+    except DataError as wrong:
+        return (from_error("split", wrong, inspection.catalog.source),)
+    return ()
 
 
 def _times(values: Iterable[object]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from unetkit.data.catalog import find_cases
 from unetkit.data.classes import decide_classes
 from unetkit.data.folders import exact_pair
-from unetkit.data.formats import DICOM, kind_of, stem_of
+from unetkit.data.formats import DICOM, kind_of, sort_folder, stem_of
 from unetkit.data.inspect import inspect
 from unetkit.data.labels import read_label, read_values
 from unetkit.data.pairing import pair_names
@@ -234,9 +234,8 @@ def folder_scores(
         cure = "name the folder of predictions (or a model) first, the labels (or a data set) second"
         if found and (inside := exact_pair(labels)) is not None:
             cure = f"name the folder of the labels itself: unet evaluate {predictions} {inside[1]}"
-        raise UsageError(
-            "no prediction has the stem of a label, and there is no model here", cure=cure, where=predictions
-        )
+        problem = "no prediction has the stem of a label, and there is no model here"
+        raise UsageError(problem, cure=cure, where=predictions)
     stated = _stated(labels)
     cases = [
         Case(stem, _laid_on(path, found.get(stem)), path, stated.groups.get(stem, stem))
@@ -337,10 +336,8 @@ def _refuse_other_place(case: Case, expected: Grid, predicted: Path, got: Grid) 
 
 def _label_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise UsageError(
-            "this is not a folder", cure="name a folder of label files, or a model", where=folder
-        )
-    return {stem_of(path): path for path in sorted(folder.iterdir()) if path.exists() and kind_of(path)}
+        raise UsageError("this is not a folder", cure="name one of label files, or a model", where=folder)
+    return {stem_of(path): path for path in sort_folder(folder)[0]}
 
 
 def _classes(
@@ -358,9 +355,12 @@ def _classes(
     """
     counts: Counter[int] = Counter()
     rank = 2
+    progress.begin("reading labels", len(cases))
     for case in cases:
         found_here, rank = _counted(case)
         counts.update(found_here)
+        progress.advance()
+    progress.end()
     named = set(stated.names) - {0, stated.ignore_value}
     if named and not named & set(counts):
         for path in (found[case.id] for case in cases if case.id in found):

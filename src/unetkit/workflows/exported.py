@@ -15,6 +15,7 @@ from unetkit.records.saved import Saved
 from unetkit.runtimes import RUNTIMES, FileRuntime
 
 RECORD, PLAN = "model.json", "plan.json"
+_ALSO_CALLED = {"torch": "pytorch"}
 _RESTORE = "copy the exported folder anew from where it was made, or export the model again"
 
 R = TypeVar("R", bound=Saved)
@@ -29,6 +30,7 @@ def file_runtime(name: str) -> type[FileRuntime]:
     Raises:
         UsageError: There is no such runtime, or it runs no files.
     """
+    name = _ALSO_CALLED.get(name, name)
     row = pick("runtime", RUNTIMES, name)
     if not hasattr(row, "export"):
         known = [other for other in names("runtime", RUNTIMES) if other != name]

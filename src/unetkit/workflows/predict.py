@@ -15,8 +15,9 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from unetkit.data.folders import channel_word, is_mask_word
-from unetkit.data.formats import DICOM, SUFFIXES, channel_of, is_image_folder, kind_of, stem_of
+from unetkit.data.formats import DICOM, SUFFIXES, channel_of, is_image_folder, kind_of, sort_folder, stem_of
 from unetkit.data.labels import COLOURS
+from unetkit.data.matching import DECLARED, INDEX, listed
 from unetkit.errors import DataError, UsageError, nearest
 from unetkit.records.files import disk_error, write_bytes
 from unetkit.records.prediction import Prediction
@@ -173,7 +174,9 @@ def predict(
     plan = changed_inference(model.plan if isinstance(model, Model) else plan_in(place), changes)
     if settings.get("tta") and not plan.inference.mirror_axes:
         watch.say("warning: this model was not trained on mirrored images: --tta changes nothing")
-    inputs = find_inputs(Path(source), target, channels=plan.data.channels, rank=plan.data.rank)
+    inputs = find_inputs(
+        Path(source), target, channels=plan.data.channels, rank=plan.data.rank, progress=watch
+    )
     batch = Batch(target, work_of(place, plan, settings, device=device))
     kept = {each.target: row for each in inputs if resume and (row := _kept(batch, each))}
     left = [each for each in inputs if each.target not in kept]
@@ -219,7 +222,14 @@ def _kept(batch: Batch, each: Input) -> Written | None:
     return None if row is None else Written.model_validate(row)
 
 
-def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int = 2) -> list[Input]:
+def find_inputs(
+    source: Path,
+    out: Path,
+    *,
+    channels: Sequence[str],
+    rank: int = 2,
+    progress: Progress | None = None,
+) -> list[Input]:
     """List the images to predict and where each one's labels go.
 
     Args:
@@ -229,6 +239,7 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
             together where exactly as many are there, and so do the files of a folder that are named as the
             channels are, as in ``find_parts``; the colours of a picture lie in one file.
         rank: Axes of the model's images. A folder of DICOM slices is one volume, or as many pictures.
+        progress: Told what else lies in the folder and is left out.
 
     Raises:
         DataError: There is no image.
@@ -238,8 +249,10 @@ def find_inputs(source: Path, out: Path, *, channels: Sequence[str], rank: int =
         raise DataError("this file or folder does not exist", cure="correct the path", where=source)
     slices = kind_of(source) == DICOM and source.is_dir()  # one volume, or as many pictures
     whole = source.is_file() or (is_image_folder(source) and (rank > 2 or not slices))
-    files = [source] if whole else sorted(path for path in source.iterdir() if kind_of(path))
+    files, others = ([source], []) if whole else sort_folder(source)
     cases = [] if whole else _case_folders(source, channels)
+    if files and not cases and progress is not None:
+        _say_left_out(others, out, progress)
     if not files and not cases:
         first = _first_below(source)
         cure = f"name a folder with files of {', '.join(SUFFIXES)}"
@@ -274,6 +287,17 @@ def _first_below(source: Path) -> Path | None:
         if any(map(kind_of, Path(root).iterdir())):
             return Path(root)
     return None
+
+
+def _say_left_out(others: Sequence[Path], out: Path, progress: Progress) -> None:
+    """Entries of a folder that are no images: nothing is left out in silence."""
+    names = [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in others
+        if path.name not in (INDEX, DECLARED) and path.resolve() != out.resolve()
+    ]
+    if names:
+        progress.say(f"warning: {len(names)} entries are no images and were left out: {listed(names)}")
 
 
 def _case_folders(source: Path, channels: Sequence[str]) -> list[tuple[str, tuple[Path, ...]]]:

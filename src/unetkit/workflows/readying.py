@@ -144,7 +144,7 @@ def look(source: Path, wishes: Wishes, *, progress: Progress, accept: Accept | N
     sides = split(
         inspection.catalog, inspection.facts, fold=wanted.fold, folds=wanted.folds, seed=wanted.seed
     )
-    inspection = _parts(inspection, sides)
+    inspection = _parts(inspection, sides, progress)
     for text in (
         *sides.warnings,
         *_leaks(inspection, sides),
@@ -281,12 +281,13 @@ def step_gigabytes(plan: Plan) -> float:
     return step_bytes(plan) / 1e9
 
 
-def _parts(inspection: Inspection, sides: Split) -> Inspection:
+def _parts(inspection: Inspection, sides: Split, progress: Progress) -> Inspection:
     """The same data with one large image as the parts it was cut into; classes are those of the whole."""
     if not sides.parts:
         return inspection
     catalog: Catalog = dataclasses.replace(inspection.catalog, cases=sides.parts)
-    return dataclasses.replace(inspect(catalog), data=inspection.data, problems=inspection.problems)
+    seen = inspect(catalog, progress=progress)
+    return dataclasses.replace(seen, data=inspection.data, problems=inspection.problems)
 
 
 def _leaks(inspection: Inspection, sides: Split) -> tuple[str, ...]:
@@ -323,7 +324,7 @@ def look_again(source: Path, run: Run, wishes: Wishes, *, progress: Progress) ->
         sides = split(
             inspection.catalog, inspection.facts, fold=training.fold, folds=training.folds, seed=training.seed
         )
-        inspection = _parts(inspection, sides)
+        inspection = _parts(inspection, sides, progress)
     refuse_other_data(source, inspection, file)
     progress.say(f"resuming with the run's own plan ({run.plan})")
     if plan != own:

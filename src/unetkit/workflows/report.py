@@ -37,6 +37,7 @@ from unetkit.workflows.report_scores import calibration_curves, case_table, clas
 from unetkit.workflows.starting import Start, read_start
 from unetkit.workflows.viewer import viewer
 
+_MOST_NAMED = 8
 _Kind = TypeVar("_Kind", bound=Saved)
 
 
@@ -131,6 +132,8 @@ def _page(material: _Material) -> str:
     data = Path(manifest.source).resolve().name if manifest else "unknown"
     names = material.plan.data.classes
     listed = " and ".join(filter(None, (", ".join(names[1:-1]), names[-1])))
+    if len(names) > _MOST_NAMED:
+        listed = f"{len(names) - 1} classes"
     ordered = in_order(material.pictures, scores)
     notice = f'<p class="notice"><b>{escape(NOT_A_DEVICE)}</b></p>' if material.medical else ""
     return page.page(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from unetkit.data.formats.checks import LIMIT_BYTES, smallest_unsigned
 from unetkit.data.labels import raw_values
 from unetkit.data.windows import Source, open_source, prepare_source
 from unetkit.inference.ensemble import Ensemble
+from unetkit.inference.predict import Predictor
 from unetkit.planning.capacity import free_memory
 from unetkit.records.progress import Progress
 from unetkit.workflows.model import Model
@@ -55,20 +58,11 @@ def predict_rows(
     with open_source(paths, data) as source:
         if source is None or not too_large(source, model.plan.inference.stream_above_pixels):
             return None
-        if isinstance(model.predictor, Ensemble):
-            progress.say(f"{id} is answered by several networks: it is predicted in memory as a whole")
-            return None
-        if data.cascade == "full":
-            progress.say(f"{id} is answered by a cascade: it is predicted in memory as a whole")
-            return None
-        if model.plan.inference.crf_steps or model.plan.inference.guided_radius:
-            progress.say(f"{id} is refined: it is predicted in memory as a whole")
+        predictors = _networks(model)
+        if (why := _needs_all(predictors)) is not None:
+            progress.say(f"{id} {why}: it is predicted in memory as a whole")
             return None
         model.predictor.check((source.channels, *source.shape), ", ".join(map(str, paths)))
-        sample = prepare_source(source, model.plan.preparation, id=id)
-        if sample is None:
-            progress.say(f"{id} has to be resampled: it is predicted in memory as a whole")
-            return None
         dtype = smallest_unsigned(np.array(data.label_values), target).dtype
 
         def write(bands: Iterator[np.ndarray]) -> None:
@@ -76,7 +70,36 @@ def predict_rows(
             levels = model.plan.inference.pyramid_levels
             kind.write_rows(target, values, shape=source.shape, dtype=dtype, grid=source.grid, levels=levels)
 
-        return model.predictor.stream(sample, write, folder=target.parent, mirror=mirror, progress=progress)
+        with ExitStack() as files:
+            parts = []
+            for predictor in predictors:  # each reads for itself: a file has one reader at a time
+                own = source if len(predictors) == 1 else files.enter_context(open_source(paths, data))
+                assert own is not None  # it has been opened before
+                sample = prepare_source(own, predictor.preparation, id=id)
+                if sample is None:
+                    progress.say(f"{id} has to be resampled: it is predicted in memory as a whole")
+                    return None
+                parts.append((predictor, sample))
+            how: dict[str, Any] = {"folder": target.parent, "mirror": mirror, "progress": progress}
+            if isinstance(model.predictor, Ensemble):
+                return model.predictor.stream(parts, write, **how)
+            return model.predictor.stream(parts[0][1], write, **how)
+
+
+def _networks(model: Model) -> list[Predictor]:
+    """The predictors of a model, all of them ready at once."""
+    if isinstance(model.predictor, Ensemble):
+        return [ready() for ready in model.predictor.members]
+    return [model.predictor]
+
+
+def _needs_all(predictors: Sequence[Predictor]) -> str | None:
+    """Why an image must be in memory, in words; None where it need not."""
+    if any(one.data.cascade == "full" for one in predictors):
+        return "is answered by a cascade"
+    if any(one.inference.crf_steps or one.inference.guided_radius for one in predictors):
+        return "is refined"
+    return None
 
 
 def too_large(source: Source, above_pixels: int) -> bool:

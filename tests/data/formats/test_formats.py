@@ -15,6 +15,7 @@ from unetkit.data.formats import (
     holds_slices,
     is_image_folder,
     kind_of,
+    sort_folder,
     stem_of,
     suffix_of,
 )
@@ -61,6 +62,18 @@ def test_dicom_is_known_by_its_bytes_where_no_suffix_tells(tmp_path):
 def test_a_plain_file_consists_of_itself(tmp_path):
     assert files_of(tmp_path / "a.png") == (tmp_path / "a.png",)
     assert files_of(tmp_path / "notes.txt") == (tmp_path / "notes.txt",)
+
+
+def test_a_folder_is_sorted_into_images_and_the_rest(tmp_path):
+    for name in ("a.png", "._a.png", ".DS_Store", "notes.txt", "glass.jpg", "c.mrxs"):
+        (tmp_path / name).touch()
+    (tmp_path / "c").mkdir()  # the pixels of a MIRAX
+    (tmp_path / "c" / "Data0000.dat").touch()
+    (tmp_path / "b.vms").write_text("ImageFile=glass.jpg\n")  # a picture that is a part of a slide
+    (tmp_path / "more").mkdir()
+    images, others = sort_folder(tmp_path)
+    assert [path.name for path in images] == ["a.png", "b.vms", "c.mrxs"]
+    assert [path.name for path in others] == ["more", "notes.txt"]
 
 
 def test_a_folder_is_an_image_by_its_name_or_by_its_slices(tmp_path):

@@ -42,6 +42,8 @@ DICOM = "dicom"
 FOLDERS = (DICOM, "zarr")
 """Formats of which an image may be a folder."""
 
+_HEADERS = (".nhdr", ".mhd", ".mrxs", ".vms", ".vmu")
+"""Suffixes of a header that lies beside its data; the data are no images of their own."""
 _MOST_LOOKED_AT = 32
 _DICOM_MARK, _MARK_AT = b"DICM", 128
 Box = tuple[tuple[int, int], ...]
@@ -198,6 +200,31 @@ def files_of(path: Path) -> tuple[Path, ...]:
         return tuple(sorted(each for each in path.rglob("*") if each.is_file()))
     parts = getattr(format_of(path), "parts", None) if suffix_of(path) else None
     return (path,) if parts is None else parts(path)
+
+
+def sort_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What a format reads in a folder, and what none does; hidden entries are neither.
+
+    Args:
+        folder: Where. Folders are told only where they are one image, and data beside a header belong to it.
+
+    Returns:
+        Images (or labels) and other entries, each by name. macOS leaves ``._a.png`` beside ``a.png``: hidden.
+    """
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    kinds = {path: kind_of(path) for path in paths}
+    known = [path for path, kind in kinds.items() if kind and (path.is_file() or kind in FOLDERS)]
+    beside = {place for path in known for part in _data_beside(path) for place in (part, part.parent)}
+    images = [path for path in known if path not in beside]
+    return images, [path for path in paths if path not in beside and path not in known]
+
+
+def _data_beside(path: Path) -> tuple[Path, ...]:
+    """The files that a header names; a damaged header is met when its case is read."""
+    try:
+        return tuple(part for part in files_of(path) if part != path) if suffix_of(path) in _HEADERS else ()
+    except DataError:
+        return ()
 
 
 def _is_dicom(path: Path) -> bool:
