@@ -111,16 +111,6 @@ def program() -> str:
     return called if Path(called).name == "unet" and shutil.which("unet") is None else "unet"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "case"), counted(2, "case")
-        ('1 case', '2 cases')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def duration(seconds: float) -> str:
     """Seconds as a person says them.
 

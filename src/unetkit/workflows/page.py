@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+from unetkit.records.figures import per_cent
+
 PALETTE = ("#3b8ec4", "#e0883a", "#3fa07a", "#b865b5", "#d2574f", "#8f8a3a", "#5d6fc9", "#4aa3a8")
 _WIDTH, _HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
@@ -111,10 +113,10 @@ def stacked(text: str) -> Html:
 
     Example:
         >>> stacked("0.5 [0.4, 0.6]").text, stacked("none").text
-        ('0.5<br><small>0.4, 0.6</small>', 'none')
+        ('0.5<br><small>0.4 to 0.6</small>', 'none')
     """
     figure, sign, ends = text.partition(" [")
-    below = f"<br><small>{escape(ends.removesuffix(']'))}</small>" if sign else ""
+    below = f"<br><small>{escape(ends.removesuffix(']').replace(', ', ' to '))}</small>" if sign else ""
     return Html(f"{escape(figure)}{below}")
 
 
@@ -129,7 +131,7 @@ def share_bar(share: float, index: int = 0) -> Html:
     width = max(0.0, min(1.0, share)) * 160
     return Html(
         f'<span class="bar" style="width:{width:.1f}px;background:{color(index)}"></span> '
-        f"<small>{share:.2%}</small>"
+        f"<small>{escape(per_cent(share, digits=2))}</small>"
     )
 
 

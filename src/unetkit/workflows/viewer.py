@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from unetkit.records.figures import per_cent
 from unetkit.records.run import Run
 from unetkit.workflows import page
 from unetkit.workflows.case_pictures import CasePictures
@@ -117,7 +118,7 @@ def _objects(ordered: Sequence[tuple[CasePictures, str]]) -> str:
             page.Html(f'<b class="{"good" if one.kind == "found" else "bad"}">{one.kind}</b>'),
             one.name,
             f"{one.size:.4g} {one.unit}",
-            f"{one.covered:.0%}",
+            per_cent(one.covered, digits=0),
             id,
             _button(place, one.at),
         )
