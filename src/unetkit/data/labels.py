@@ -11,6 +11,7 @@ from unetkit.data.classes import LARGEST
 from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.errors import DataError
 from unetkit.records.case import Case, Grid, Sample
+from unetkit.records.figures import counted
 from unetkit.records.plan import DataPlan, PreparationPlan
 from unetkit.spatial.grid import resample_label
 from unetkit.spatial.regions import Box, cut
@@ -211,7 +212,7 @@ def refuse_other_image(data: DataPlan, shape: tuple[int, ...], where: str) -> No
             kind = "grey picture" if len(names) == 1 else "picture without alpha"
             cure = f"save it as a {kind}, as the pictures of the training were"
         raise DataError(
-            f"expected {len(names)} channel(s) ({', '.join(names)}), got {shape[0]}",
+            f"expected {counted(len(names), 'channel')} ({', '.join(names)}), got {shape[0]}",
             cure=cure,
             where=where,
         )

@@ -67,8 +67,9 @@ def _charts(result: MonitorResult, reference: ReferenceFile, seen: Sequence[Obse
         before = [row[place] for row in reference.values if row[place] is not None]
         now = [each.values[test.name] for each in seen if test.name in each.values]
         lines = [Line("reference", _steps(before)), Line("new images", _steps(now))]
-        charts.append(page.chart(test.name, lines, x_name="value, share of images below", unit_y=True))
-    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+        charts.append(page.chart(test.name, lines, x_name="value", unit_y=True))
+    words = '<p class="soft">Upwards: the share of the images that have this value or less.</p>'
+    return f'{words}<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _steps(values: Sequence[float | None]) -> list[tuple[float, float]]:

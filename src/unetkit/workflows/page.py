@@ -10,7 +10,8 @@ from importlib.resources import files
 
 from unetkit.records.figures import per_cent
 
-PALETTE = ("#3b8ec4", "#e0883a", "#3fa07a", "#b865b5", "#d2574f", "#8f8a3a", "#5d6fc9", "#4aa3a8")
+PALETTE = ("#0072b2", "#e69f00", "#00a88c", "#c438fc", "#e0541c", "#a8a8fc", "#a81c00", "#8c5470")
+"""Colours of classes and curves: far apart for every kind of colour vision, on light and on dark paper."""
 _WIDTH, _HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
 _BAR_WORDS = 90

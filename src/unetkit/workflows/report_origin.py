@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from unetkit.records.figures import counted
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
@@ -107,8 +108,8 @@ def data_facts(facts: Fingerprint | None) -> str:
         sizes += f" to {' × '.join(map(str, shapes[-1]))}"
     spacing = facts.spacings_mm[0] if facts.spacings_mm else ()
     words = (
-        f"{len(facts.cases)} labelled training cases in {facts.groups} groups, {sizes} pixels, "
-        f"{len(facts.channels)} channel{'s' if len(facts.channels) > 1 else ''} of {facts.dtype}"
+        f"{counted(len(facts.cases), 'labelled training case')} in {counted(facts.groups, 'group')}, {sizes} "
+        f"pixels, {counted(len(facts.channels), 'channel')} of {facts.dtype}"
     )
     words += f", spacing {' × '.join(f'{value:g}' for value in spacing)} mm" if facts.calibrated else ""
     table = page.table(["class", "share of pixels", "cases with it", "small objects (10th percentile)"], rows)
@@ -130,7 +131,7 @@ def plan_reasons(plan: Plan) -> str:
     for key, reason in plan.reasons.items():
         if key not in plan.flat():
             rows.append([Html(f"<code>{escape(key)}</code>"), "", reason])
-    text = page.table(["choice", "value", "reason"], rows)
+    text = page.table(["choice", "value", "reason"], rows) if rows else ""
     if rest:
         text += f"<details><summary>{len(rest)} values left at their defaults</summary>"
         text += page.table(["choice", "value", "reason"], rest) + "</details>"

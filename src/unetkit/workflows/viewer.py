@@ -20,10 +20,8 @@ from unetkit.workflows.object_places import ObjectPlace, worst_object
 from unetkit.workflows.pictures import data_uri, png
 
 MOST_OBJECTS = 60
-_KEYS = (
-    "Wheel or ↑ ↓: next slice; Page Up, Page Down: ten slices; Home, End: first, last; ← →: case; "
-    "+ −: zoom; P, R: prediction, reference; N: next object."
-)
+_SLICE_KEYS = "Wheel or ↑ ↓: next slice; Page Up, Page Down: ten slices; Home, End: first, last; "
+_KEYS = "← →: case; + −: zoom; P, R: prediction, reference; N: next object."
 _HEAD = ("object", "class", "size", "covered", "case", "")
 
 
@@ -48,9 +46,10 @@ def viewer(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePicture
         f'<option value="{place}">{escape(f"{case.id} – {words}")}</option>'
         for place, (case, words) in enumerate(ordered)
     )
+    keys = escape((_SLICE_KEYS if any(case.planes for case, _ in ordered) else "") + _KEYS)
     return (
         '<div id="viewer" class="viewer" hidden><div class="stage">'
-        f'<div class="screen" data-part="screen" tabindex="0" role="group" aria-label="{escape(_KEYS)}">'
+        f'<div class="screen" data-part="screen" tabindex="0" role="group" aria-label="{keys}">'
         '<canvas data-part="canvas" role="img" aria-label=""></canvas></div>'
         + "".join(
             f'<span class="side {side}" data-part="{side}"></span>'
@@ -71,7 +70,7 @@ def viewer(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePicture
         '<div><button type="button" data-part="out" aria-label="zoom out">−</button> '
         '<button type="button" data-part="in" aria-label="zoom in">+</button> '
         f'<small data-part="size"></small></div><div class="legend">{legend(classes)}</div>'
-        f'<small data-part="words"></small><small>{escape(_KEYS)}</small></div></div>'
+        f'<small data-part="words"></small><small>{keys}</small></div></div>'
         '<noscript><p class="soft">The viewer needs JavaScript; the pictures do not.</p></noscript>'
         f'{_objects(ordered)}<script type="application/json" id="viewer-data">{data}</script>'
     )
