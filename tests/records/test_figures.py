@@ -8,7 +8,16 @@ import sys
 import pytest
 
 from unetkit.metrics import METRICS
-from unetkit.records.figures import difference, figure, metric_name, p_value, per_cent, score, with_interval
+from unetkit.records.figures import (
+    amount,
+    difference,
+    figure,
+    metric_name,
+    p_value,
+    per_cent,
+    score,
+    with_interval,
+)
 
 
 def test_shares_have_three_digits_and_lengths_two():
@@ -43,6 +52,11 @@ def test_small_ones_are_not_rounded_to_zero():
     assert p_value(0.0009999) == "<0.001"
     assert p_value(0.001) == "0.001"
     assert [figure(value) for value in (0, 999.6, 1000.4, -0.00123)] == ["0", "1000", "1000", "-0.00123"]
+
+
+def test_many_have_a_prefix():
+    assert [amount(value) for value in (0, 999, 999.6, 1e6, 31_030_000)] == ["0", "999", "1 k", "1 M", "31 M"]
+    assert (amount(999_600, "B"), amount(3e12, "B")) == ("1 MB", "3000 GB")
 
 
 def test_every_metric_has_a_name_of_words():

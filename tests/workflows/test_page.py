@@ -63,8 +63,17 @@ def test_what_cannot_be_drawn_is_left_out():
 
 
 def test_logarithmic_axes_tell_the_values_themselves():
-    svg = page.chart("t", [Line("a", [(0, 0.001), (1, 0.1)])], x_name="x", log=True)
+    svg = page.chart("t", [Line("a", [(1, 0.001), (10, 0.1)])], x_name="x", log=True)
     assert ">0.01<" in svg
+
+
+def test_both_axes_are_logarithmic_with_round_numbers():
+    curve = Line("a", [(0, 1.0), (2.0, 40.0), (20.0, 150.0), (200.0, 150.0)])
+    svg = page.chart("t", [curve], x_name="x", log=True)
+    assert re.findall(r'text-anchor="end">([^<]*)<', svg) == ["50", "100"]
+    assert re.findall(r'text-anchor="middle">([^<]*)<', svg) == ["10", "100", "x"]
+    xs = [x for x, _ in points(svg)]
+    assert xs[2] - xs[1] == pytest.approx(xs[1] - xs[0], abs=0.2)  # a factor of ten is a step
 
 
 def test_calibration_has_a_diagonal_and_a_dot_per_bin():
@@ -93,6 +102,8 @@ def test_scripts_go_in_only_where_they_are_asked_for():
 def test_shares_and_colours_are_bounded():
     assert "width:160.0px" in page.share_bar(7.0).text
     assert "width:0.0px" in page.share_bar(-1.0).text
+    assert f"background:{page.color(1)}" in page.share_bar(0.5, 1).text
+    assert "background" not in page.share_bar(0.5).text  # the background of an image is no class
     assert page.color(0) == page.color(len(page.PALETTE))
     assert page.thumbnails([]) == ""
 

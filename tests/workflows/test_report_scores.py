@@ -68,8 +68,8 @@ def test_both_calibrations_are_shown_with_the_numbers_of_the_table():
 def test_the_headline_tells_how_sure_and_how_right_it_is(tmp_path):
     rows = ((0.9, 0.5, 2), (0.5, 0.5, 2))
     text = headline(Run(tmp_path), scores(calibration_objects=rows), None)
-    assert "70 % sure, 50 % right" in text
-    assert "over the pixels it calls an object; the gap (ECE) is 20.0 points" in text
+    assert ">70 % sure<" in text
+    assert "50 % right, over the pixels it calls an object; the gap (ECE) is 20.0 points" in text
     assert "Dice, mean over classes" in text
     for none in ((), ((0.0, 0.0, 0),)):
         assert "Its confidence" not in headline(Run(tmp_path), scores(calibration_objects=none), None)

@@ -93,6 +93,22 @@ def figure(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
+def amount(value: float, unit: str = "") -> str:
+    """Many of something: three digits that count, and thousands, millions or billions.
+
+    Args:
+        value: 0 or more.
+        unit: What it is counted in, behind the prefix.
+
+    Example:
+        >>> amount(14_500), amount(4_000_000), amount(60_100, "B"), amount(12, "B")
+        ('14.5 k', '4 M', '60.1 kB', '12 B')
+    """
+    power = next((power for power in (9, 6, 3) if value >= 999.5 * 10 ** (power - 3)), 0)
+    prefix = {9: "G", 6: "M", 3: "k", 0: ""}[power]
+    return f"{figure(value / 10**power)} {prefix}{unit}".rstrip()
+
+
 def per_cent(share: float | None, *, digits: int = 1) -> str:
     """A share of 1 in per cent; what is there and rounds to nothing is said to be less.
 

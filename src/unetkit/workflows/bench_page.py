@@ -141,18 +141,18 @@ def _rooflines(result: BenchResult) -> str:
     charts = []
     for machine in result.machines:
         dots = [
-            Line(_name(row), [(math.log10(2 * row.multiply_adds / row.tile_bytes), row.gflops)], dots=True)
+            Line(_name(row), [(2 * row.multiply_adds / row.tile_bytes, row.gflops)], dots=True)
             for row in result.rows
             if row.device == machine.device and row.gflops and row.tile_bytes and row.multiply_adds
         ]
         if not dots:
             continue
-        ridge = math.log10(machine.gflops / machine.gbytes_per_second)
+        ridge = machine.gflops / machine.gbytes_per_second
         at = [x for line in dots for x, _ in line.points]
-        ends = (min([ridge, *at]) - 0.5, ridge, max([ridge, *at]) + 0.5)
-        roof = [(x, min(machine.gflops, machine.gbytes_per_second * 10**x)) for x in ends]
-        title, words = f"{machine.device}, float32, GFLOP/s", "operations per byte, power of ten"
-        charts.append(page.chart(title, [Line("roofline", roof), *dots], x_name=words, log=True))
+        ends = (min([ridge, *at]) / 3, ridge, 3 * max([ridge, *at]))
+        roof = [(x, min(machine.gflops, machine.gbytes_per_second * x)) for x in ends]
+        title, words = f"{machine.device}, float32, GFLOP/s", "operations per byte of memory"
+        charts.append(page.chart(title, [*dots, Line("roofline", roof)], x_name=words, log=True))
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 

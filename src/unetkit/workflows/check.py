@@ -196,7 +196,7 @@ def _page(result: CheckResult, inspection: Inspection) -> str:
         [
             page.swatch(row.name, index - 1) if index else row.name,
             row.value,
-            page.share_bar(row.share, max(0, index - 1)),
+            page.share_bar(row.share, index - 1 if index else None),
             row.cases,
             "" if row.smallest_object is None else f"{row.smallest_object:.0f}",
         ]

@@ -10,6 +10,7 @@ from unetkit.compression.sensitivity import Sensitivity
 from unetkit.records.figures import (
     DISTANCES,
     NONE,
+    amount,
     figure,
     metric_name,
     p_value,
@@ -120,12 +121,13 @@ CUT_NOTE = (
 def size_rows(before: Size, after: Size) -> list[tuple[str, ...]]:
     """The cells of the table of sizes, in the order of ``SIZE_HEAD``."""
     rows = [
-        _row("parameters", before.parameters, after.parameters, 1e6, "M"),
-        _row("multiply-adds", before.multiply_adds, after.multiply_adds, 1e9, "G"),
-        _row("weights", before.weights_bytes, after.weights_bytes, 1e6, "MB"),
+        _row("parameters", before.parameters, after.parameters),
+        _row("multiply-adds", before.multiply_adds, after.multiply_adds),
+        _row("weights", before.weights_bytes, after.weights_bytes, "B"),
     ]
     if before.seconds_per_tile and after.seconds_per_tile:
-        rows.append(_row("time per tile", before.seconds_per_tile, after.seconds_per_tile, 1e-3, "ms"))
+        times = [1000 * seconds for seconds in (before.seconds_per_tile, after.seconds_per_tile)]
+        rows.append(("time per tile", *(f"{figure(time)} ms" for time in times), _ratio(*times)))
     widths = [" ".join(map(str, one.widths)) for one in (before, after)]
     return [*rows, ("widths", *widths, "")]
 
@@ -156,8 +158,8 @@ def step_rows(found: Compressed) -> list[tuple[str, ...]]:
             (
                 step.name,
                 " ".join(map(str, size.widths)),
-                f"{figure(size.parameters / 1e6)} M",
-                f"{figure(size.weights_bytes / 1e6)} MB",
+                amount(size.parameters),
+                amount(size.weights_bytes, "B"),
                 NONE if seconds is None else f"{figure(1000 * seconds)} ms",
                 score(step.dice),
                 NONE if step.loss is None else f"{step.loss:.2f}",
@@ -258,6 +260,9 @@ def _heading(found: Compressed, metric: str) -> str:
     return metric_name(metric) + (f" ({found.unit})" if metric in DISTANCES and found.unit else "")
 
 
-def _row(name: str, before: float, after: float, unit: float, word: str) -> tuple[str, ...]:
-    ratio = f"{before / after:.2f} ×" if after else NONE
-    return (name, f"{figure(before / unit)} {word}", f"{figure(after / unit)} {word}", ratio)
+def _row(name: str, before: float, after: float, unit: str = "") -> tuple[str, ...]:
+    return (name, amount(before, unit), amount(after, unit), _ratio(before, after))
+
+
+def _ratio(before: float, after: float) -> str:
+    return f"{before / after:.2f} ×" if after else NONE

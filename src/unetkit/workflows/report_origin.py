@@ -94,7 +94,7 @@ def data_facts(facts: Fingerprint | None) -> str:
     rows = [
         [
             page.swatch(name, index - 1) if index else name,
-            page.share_bar(facts.voxels[index] / total, max(index - 1, 0)),
+            page.share_bar(facts.voxels[index] / total, index - 1 if index else None),
             facts.cases_with[index],
             f"{facts.smallest_object[index - 1]:.0f} pixels"
             if index and index <= len(facts.smallest_object)
@@ -112,7 +112,8 @@ def data_facts(facts: Fingerprint | None) -> str:
         f"pixels, {counted(len(facts.channels), 'channel')} of {facts.dtype}"
     )
     words += f", spacing {' × '.join(f'{value:g}' for value in spacing)} mm" if facts.calibrated else ""
-    table = page.table(["class", "share of pixels", "cases with it", "small objects (10th percentile)"], rows)
+    head = ("class", "share of pixels", "cases with it", "small objects (10th percentile)")
+    table = page.table(head, rows, numbers=(2, 3))
     return f"<p>{escape(words)}.</p>{table}"
 
 

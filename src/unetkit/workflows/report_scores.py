@@ -60,18 +60,14 @@ def headline(run: Run, scores: Scores | None, manifest: Manifest | None) -> str:
         items.append(("Cases measured", str(len(scores.cases)), f"{counted(groups, 'group')}, {what}"))
         if any(count for _, _, count in scores.calibration_objects):
             sure, right, gap = _trust(scores.calibration_objects)
-            note = f"over the pixels it calls an object; the gap (ECE) is {100 * gap:.1f} points"
-            items.append(
-                (
-                    "Its confidence",
-                    f"{per_cent(sure, digits=0)} sure, {per_cent(right, digits=0)} right",
-                    note,
-                )
-            )
+            note = f"{per_cent(right, digits=0)} right, over the pixels it calls an object; "
+            note += f"the gap (ECE) is {100 * gap:.1f} points"
+            items.append(("Its confidence", f"{per_cent(sure, digits=0)} sure", note))
     steps = list(run.events("step"))
     if steps:
         spent = manifest.seconds.get("training") if manifest else None
-        note = f"{spent / 60:.1f} min training on {manifest.device}" if spent and manifest else ""
+        time = "" if not spent else f"{spent:.0f} s" if spent < 60 else f"{spent / 60:.1f} min"
+        note = f"{time} training on {manifest.device}" if time and manifest else ""
         items.append(("Steps", f"{int(steps[-1].get('step', len(steps)))}", note))
     return page.cards(items)
 
