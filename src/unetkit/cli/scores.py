@@ -29,7 +29,7 @@ def show_scores(scores: Scores) -> None:
         for metric, one in row.items():
             rows.append((name, scores.heading(metric), _mean(one, metric), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
-    give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
+    give_table(f"{counted(len(scores.cases), 'case')}, split: {scores.split}", head, rows)
     for why, metrics in scores.explained.items():
         give_line(f"{', '.join(metrics)}: measured because of {why}")
     _show_objects(scores)

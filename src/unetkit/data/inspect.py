@@ -345,7 +345,9 @@ def _presence(classes: Classes, facts: Sequence[CaseFacts], where: Path) -> list
     ]
     if empty and len(empty) < len(facts):
         names = ", ".join(empty[:3]) + (" …" if empty[3:] else "")
-        problems.append(note("empty-masks", where, f"{len(empty)} cases hold background only: {names}"))
+        problems.append(
+            note("empty-masks", where, f"background only in {len(empty)} of {len(facts)} cases: {names}")
+        )
     return problems
 
 
