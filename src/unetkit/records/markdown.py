@@ -27,6 +27,6 @@ def plain(text: str) -> str:
 
     Example:
         >>> plain("a <b>\n|")
-        'a &lt;b> \\\\|'
+        'a &lt;b> \\|'
     """
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
