@@ -42,9 +42,9 @@ def test_an_interval_needs_both_ends_and_a_middle():
 
 @pytest.mark.parametrize(
     ("share", "digits", "text"),
-    [(0, 1, "0.0 %"), (0.0004, 1, "<0.1 %"), (0.0006, 1, "0.1 %"), (1, 0, "100 %"), (0.00001, 2, "<0.01 %")],
+    [(0, 1, "0.0 %"), (0.0004, 1, "<0.1 %"), (0.0006, 1, "0.1 %"), (1, 0, "100 %"), (0.99999, 2, ">99.99 %")],
 )
-def test_what_is_there_is_never_said_to_be_nothing(share, digits, text):
+def test_little_is_not_nothing_and_nearly_all_not_all(share, digits, text):
     assert per_cent(share, digits=digits) == text
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 LONG_SECONDS = 2.0
 """What takes no longer is not worth a bar of its own inside other work, or a line at its end."""
-_FIGURE = re.compile(r"[-+<]?\d|–|$")
+_FIGURE = re.compile(r"[-+<>]?\d|–|$")
 """How a number begins, or what stands in its place: a column of these is set to the right."""
 _bars: list[Bar] = []
 

@@ -110,20 +110,24 @@ def amount(value: float, unit: str = "") -> str:
 
 
 def per_cent(share: float | None, *, digits: int = 1) -> str:
-    """A share of 1 in per cent; what is there and rounds to nothing is said to be less.
+    """A share of 1 in per cent; what is little is not said to be nothing, nor what is nearly all to be all.
 
     Args:
         share: None where it is undefined.
         digits: Behind the point.
 
     Example:
-        >>> per_cent(0.1234), per_cent(0.5, digits=0), per_cent(0.00002, digits=2), per_cent(None)
-        ('12.3 %', '50 %', '<0.01 %', '–')
+        >>> per_cent(0.1234), per_cent(0.5, digits=0), per_cent(0.00002), per_cent(0.9999), per_cent(None)
+        ('12.3 %', '50 %', '<0.1 %', '>99.9 %', '–')
     """
     if share is None:
         return NONE
     least = 10.0**-digits
-    return f"<{least:.{digits}f} %" if 0 < 100 * share < least / 2 else f"{100 * share:.{digits}f} %"
+    if 0 < 100 * share < least / 2:
+        return f"<{least:.{digits}f} %"
+    if 100 - least / 2 < 100 * share < 100:
+        return f">{100 - least:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def counted(number: int, noun: str) -> str:
