@@ -270,7 +270,8 @@ class _Axes:
 
     def frame(self, x_name: str, *, log: bool) -> str:
         """Grid lines and numbers."""
-        rows, marks = [], log_ticks if log else ticks
+        rows = []
+        marks = log_ticks if log else ticks
         for value in marks(self.bottom, self.top):
             y = self.y(value)
             rows.append(
