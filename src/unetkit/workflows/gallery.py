@@ -78,7 +78,7 @@ def gallery(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePictur
         '<div class="toolbar"><label>fill '
         '<input type="range" id="opacity" min="0" max="1" step="0.05" value="0.35"></label>'
         '<label><input type="checkbox" data-layer="predicted" checked> prediction, coloured outline</label>'
-        '<label><input type="checkbox" data-layer="reference" checked> reference, white outline</label>'
+        '<label><input type="checkbox" data-layer="reference" checked> reference, dashed outline</label>'
         f"{legend(classes)}</div>"
     )
     return f'{bar}<div class="gallery">{figures}</div>'

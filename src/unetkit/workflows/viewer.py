@@ -66,7 +66,7 @@ def viewer(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePicture
         '<small data-part="values"></small>'
         '<label>fill <input type="range" data-part="fill" min="0" max="1" step="0.05" value="0.25"></label>'
         '<label><input type="checkbox" data-part="prediction" checked> prediction, coloured outline</label>'
-        '<label><input type="checkbox" data-part="reference" checked> reference, white outline</label>'
+        '<label><input type="checkbox" data-part="reference" checked> reference, dashed outline</label>'
         '<div><button type="button" data-part="out" aria-label="zoom out">−</button> '
         '<button type="button" data-part="in" aria-label="zoom in">+</button> '
         f'<small data-part="size"></small></div><div class="legend">{legend(classes)}</div>'
