@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -279,14 +280,31 @@ def excepthook() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def slides() -> ModuleType:
-    """``slide_files.py``: writers of whole-slide images."""
-    spec = importlib.util.spec_from_file_location("slide_files", Path(__file__).parent / "slide_files.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def beside() -> Callable[[str], ModuleType]:
+    """A function that imports a file which lies among the tests and is none, by its path; each file once."""
+
+    @cache
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(name).stem, Path(__file__).parent / name)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def small(beside: Callable[[str], ModuleType]) -> ModuleType:
+    """A small training, step by step."""
+    return beside("training/small_run.py")
+
+
+@pytest.fixture(scope="session")
+def slides(beside: Callable[[str], ModuleType]) -> ModuleType:
+    """Writers of whole-slide images."""
+    return beside("slide_files.py")
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,23 +14,10 @@ from unetkit.records.drift import ReferenceFile
 from unetkit.records.scores import CaseScores
 from unetkit.workflows.observing import Observation
 
-HERE = Path(__file__).resolve().parents[2] / "benchmarks" / "continual"
-
-
-def opened(name, monkeypatch):
-    """A script of the folder as a module, with its neighbours beside it."""
-    monkeypatch.syspath_prepend(str(HERE))
-    monkeypatch.syspath_prepend(str(HERE.parent))
-    found = importlib.util.spec_from_file_location(f"continual_{name}", HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(found)
-    monkeypatch.setitem(sys.modules, found.name, module)
-    found.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
-def domains(monkeypatch):
-    return opened("domains", monkeypatch)
+def domains(script):
+    return script("continual/domains.py")
 
 
 @pytest.fixture
@@ -75,8 +59,8 @@ def test_a_stage_keeps_groups_apart_and_changes_copies_alone(domains, source, tm
     assert [row["group"] for row in table(joint)] == [f"home-{row['group']}" for row in rows[0]]
 
 
-def test_every_row_of_the_issue_is_there(monkeypatch):
-    bench = opened("bench", monkeypatch)
+def test_every_row_of_the_issue_is_there(script):
+    bench = script("continual/bench.py")
     names = [job.name for job in bench.jobs()]
     assert len(names) == len(set(names)) == 2 * (8 + 8 + 6) + 2 + 1 + 1
     assert {"nuclei-replay-0", "steel_classes-joint-1", "drift-lidc_nodules2d", "gate", "soak"} <= set(names)
@@ -92,8 +76,8 @@ def scores(values):
     return summarise(rows, classes=("a",), metrics=("dice",), tolerance_mm=1.0, split="unknown")
 
 
-def test_the_sums_of_a_sequence(monkeypatch):
-    sequence = opened("sequence", monkeypatch)
+def test_the_sums_of_a_sequence(script):
+    sequence = script("continual/sequence.py")
     rows = [
         [scores([0.9, 0.9]), scores([0.2, 0.2])],
         [scores([0.7, 0.7]), scores([0.8, 0.8])],
@@ -110,8 +94,8 @@ def test_the_sums_of_a_sequence(monkeypatch):
     assert joint["bwt"][0] is None
 
 
-def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
-    results = opened("results", monkeypatch)
+def test_the_page_prints_every_kind_of_row(script, tmp_path):
+    results = script("continual/results.py")
     facts = {"date": "d", "commit": "c", "machine": "m", "seconds": 1}
     one = {"matrix": [[[0.9, 0.8, 1.0], [None, None, None]], [[0.7, None, None], [0.8, None, None]]]}
     one |= {"acc": [0.75, 0.7, 0.8], "bwt": [-0.2, None, None], "fwt": [None, None, None]}
@@ -143,8 +127,8 @@ def test_the_page_prints_every_kind_of_row(monkeypatch, tmp_path):
     assert "Kills: 60 of update, 20 of promote. Broken: nothing." in text
 
 
-def test_the_gate_is_asked_and_its_reasons_counted(monkeypatch):
-    gate = opened("gate", monkeypatch)
+def test_the_gate_is_asked_and_its_reasons_counted(script, monkeypatch):
+    gate = script("continual/gate.py")
     monkeypatch.setattr(gate, "TRIES", 10)
     spread = np.linspace(-0.02, 0.02, 30)
     good, worse = scores([0.8] * 30), scores(0.7 + spread)
@@ -160,8 +144,8 @@ def test_the_gate_is_asked_and_its_reasons_counted(monkeypatch):
     assert (found["undecided"], found["needed"], found["better_promoted"]) == (10, [5, 5, 5], 10)
 
 
-def test_a_golden_set_is_drawn_with_the_difference_that_was_asked_for(monkeypatch):
-    gate = opened("gate", monkeypatch)
+def test_a_golden_set_is_drawn_with_the_difference_that_was_asked_for(script):
+    gate = script("continual/gate.py")
     good = scores([0.8, 0.6, 0.4])
     found = gate.drawn(good, np.array([2, 2, 0]), shift=-0.1)
     assert [row.values["a"]["dice"] for row in found.cases] == pytest.approx([0.3, 0.3, 0.7])
@@ -169,16 +153,16 @@ def test_a_golden_set_is_drawn_with_the_difference_that_was_asked_for(monkeypatc
     assert gate.dice(good) == pytest.approx(0.6)
 
 
-def test_the_size_of_a_shift_by_hand(monkeypatch):
-    drift = opened("drift", monkeypatch)
+def test_the_size_of_a_shift_by_hand(script):
+    drift = script("continual/drift.py")
     rows = ((1.0, None), (3.0, 5.0))
     reference = ReferenceFile(model_sha256="", source="", ids=("a", "b"), names=("x", "y"), values=rows)
     seen = [Observation("c", {"x": 4.0}, None), Observation("d", {"x": 6.0, "y": 5.0}, None)]
     assert drift.effect(reference, seen) == 3.0  # means 2 and 5, both of spread 1
 
 
-def test_the_soak_says_its_words(monkeypatch, tmp_path):
-    soak = opened("soak", monkeypatch)
+def test_the_soak_says_its_words(script, tmp_path):
+    soak = script("continual/soak.py")
     one = soak.Soak(tmp_path, None)
     words = one.command("update", tmp_path / "out")
     assert "--resume" not in words

@@ -143,6 +143,21 @@ def test_results_go_to_stdout(capsys):
     assert all(line == line.rstrip() for line in told.out.splitlines())
 
 
+def test_columns_of_figures_end_alike(capsys):
+    rows = [
+        ("a", "0.500 [0.1, 0.9]", 3, "–", "7 of"),
+        ("bb", "12.00", 140, "+0.1", "x"),
+        ("c", None, "", "<1", ""),
+    ]
+    console.give_table("Title", ("name", "mean", "n", "p", "words"), rows)
+    _, head, _, *lines = capsys.readouterr().out.splitlines()
+    for name, cells in (("n", ("3", "140")), ("p", ("–", "+0.1", "<1"))):
+        end = head.index(f" {name} ") + 2
+        assert [line[:end].split()[-1] for line, cell in zip(lines, cells, strict=False)] == list(cells)
+    at = head.index("words")
+    assert (lines[0][at:], lines[1][at:]) == ("7 of", "x")
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")])
 def test_durations(seconds, words):
     assert console.duration(seconds) == words

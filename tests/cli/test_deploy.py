@@ -119,7 +119,7 @@ def test_bench_shows_a_table_the_machine_and_what_is_missing(monkeypatch, tmp_pa
     told = capsys.readouterr()
     assert "40 × 56 pixels (.png)" in told.out
     assert "of float32 peak" in told.out
-    assert "cpu: float32 matrix product 20 GFLOP/s, copy 2 GB/s, 2 thread(s)" in told.out
+    assert "cpu: float32 matrix product 20 GFLOP/s, copy 2 GB/s, 2 threads" in told.out
     assert "mine: why it is missing" in told.out
     assert f"page: {out / 'bench.html'}" in told.out
     assert "measured and what is derived" in told.err

@@ -81,7 +81,7 @@ def test_what_a_golden_set_cannot_show_is_said(capsys):
     keep._show_decision(Decision(number=2, live=1, margin=0.01, sets=(found, strict), refused=()))
     told = " ".join(capsys.readouterr().out.split())
     assert "0.0876" in told
-    assert "lot 7: a failure that none of its 40 groups has may still be in 7.2% of all" in told
+    assert "lot 7: a failure that none of its 40 groups has may still be in 7.2 % of all" in told
     assert "hard: a failure" not in told
 
 

@@ -39,7 +39,7 @@ def test_objects_curves_and_reasons(capsys):
 def test_calibration_is_one_line_and_none_without(capsys):
     rows = ((0.9, 0.5, 2), (0.5, 0.5, 2))
     show_scores(scored(calibration=rows, calibration_objects=rows[:1]))
-    line = "expected calibration error (ECE): 0.2000 over all pixels, 0.4000 over pixels it calls an object"
+    line = "expected calibration error (ECE): 0.200 over all pixels, 0.400 over pixels it calls an object"
     assert line in " ".join(capsys.readouterr().out.split())
     show_scores(scored())
     assert "ECE" not in capsys.readouterr().out
@@ -71,6 +71,5 @@ def test_differences(capsys):
     show_against(scored(), "runs/b", rows)
     told = capsys.readouterr().out
     assert "The first minus runs/b, case by case" in told
-    assert "+0.1250" in told
-    assert "[-0.1000, +0.3000]" in told
-    assert "0.0312" in told
+    assert "+0.1250 [-0.1000, +0.3000]" in told
+    assert "0.031" in told

@@ -103,7 +103,7 @@ def test_a_share_that_is_none(share):
 
 
 def test_too_small_a_share_cuts_nothing_and_says_so():
-    with pytest.raises(UsageError, match=r"nothing of this network can be cut by 1%.*widths \[16, 32\]"):
+    with pytest.raises(UsageError, match=r"nothing of this network can be cut by 1 %.*widths \[16, 32\]"):
         pruned(network(), 0.01)
 
 
@@ -116,7 +116,7 @@ def test_steps_that_rounding_undoes_are_left_out():
     many = steps(whole, 0.5, 20)  # the first of twenty rounds would leave every width as it is
     assert [goal.widths for _, goal in many][-1] == narrowed(whole, 0.5).widths
     assert len(many) == len({goal.model_dump_json() for _, goal in many}) < 20
-    with pytest.raises(UsageError, match="nothing of this network can be cut by 1%"):
+    with pytest.raises(UsageError, match="nothing of this network can be cut by 1 %"):
         steps(whole, 0.01, 2)
 
 

@@ -80,7 +80,7 @@ def test_255_is_a_class_otherwise(values):
 def test_a_stated_ignore_value_is_believed():
     classes = decide({0: 60, 1: 20, 7: 20}, ignore_value=7)
     assert (classes.values, classes.ignore_value) == ((0, 1), 7)
-    assert "as stated (20.0% of the pixels)" in said(classes)["ignore-value"].problem
+    assert "as stated (20.0 % of the pixels)" in said(classes)["ignore-value"].problem
 
 
 def test_stated_names_decide_the_classes_and_their_number():
@@ -110,7 +110,7 @@ def test_an_unnamed_background_gets_its_name():
         (
             {0: 800, 255: 150, **dict.fromkeys(range(1, 51), 1)},
             "interpolated",
-            r"0/255 with 50 grey values between \(5.0% of the pixels\)",
+            r"0/255 with 50 grey values between \(5.0 % of the pixels\)",
         ),
     ],
 )

@@ -400,7 +400,7 @@ def test_constant_pictures_empty_masks_and_rare_classes_are_said(root):
     write(root / "masks/a.png", mask(0))
     write(root / "masks/b.png", mask(1, 2))
     assert "every pixel has the same value (7)" in findings(root, "constant")[0].problem
-    assert "1 cases hold background only: a" in findings(root, "empty-masks")[0].problem
+    assert "background only in 1 of " in findings(root, "empty-masks")[0].problem
     assert "1 classes occur in one group only: 'class 2' (in 'b')" in findings(root, "rare-class")[0].problem
 
 

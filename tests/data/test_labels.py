@@ -6,10 +6,19 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit.data.labels import COLOURS, class_ids, raw_values, read_label, read_pixels, read_values
+from unetkit.data.labels import (
+    COLOURS,
+    class_ids,
+    crop_alike,
+    raw_values,
+    read_label,
+    read_pixels,
+    read_values,
+    resampled_alike,
+)
 from unetkit.errors import DataError
-from unetkit.records.case import Case
-from unetkit.records.plan import DataPlan
+from unetkit.records.case import Case, Grid, Placement, Sample
+from unetkit.records.plan import DataPlan, PreparationPlan
 
 BINARY = DataPlan(rank=2, channels=("image",), classes=("background", "defect"), label_values=(0, 255))
 
@@ -197,3 +206,19 @@ def test_raw_values_are_the_data_sets_own():
     assert raw_values(ids, data(1, 2)).tolist() == [[1, 2], [2, 1]]
     assert raw_values(ids, data(0, 300)).dtype == np.uint16
     assert raw_values(ids, data(-1, 255)).dtype == np.int16
+
+
+def test_what_lies_beside_an_image_is_cropped_as_it_was():
+    grid = Grid.plain(2)
+    placement = Placement((4, 5), grid, ((1, 3), (2, 5)))
+    sample = Sample("a", np.zeros((1, 2, 3), np.uint8), grid, placement=placement)
+    marks = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    kept = crop_alike(marks, sample, noun="its marks", cure="mark it again")
+    assert kept.tolist() == [[7, 8, 9], [12, 13, 14]]
+    alike = resampled_alike(kept, (2, 3), PreparationPlan(normalization=()))
+    assert np.array_equal(alike, kept)
+    assert not np.shares_memory(alike, marks)
+    with pytest.raises(
+        DataError, match=r"a: the image has shape \(4, 5\), its marks \(5, 4\)\. Do this: mark it again"
+    ):
+        crop_alike(marks.T, sample, noun="its marks", cure="mark it again")

@@ -109,7 +109,7 @@ def test_a_reader_who_is_not_counted_is_refused(folder):
 def test_marks_of_another_shape_are_refused(folder):
     path = folder / "readers" / "a.png"
     format_of(path).write(path, MARKS[1:], Grid.plain(2))
-    with pytest.raises(DataError, match=r"the image has shape \(24, 30\) and its readers' marks \(23, 30\)"):
+    with pytest.raises(DataError, match=r"the image has shape \(24, 30\), its readers' marks \(23, 30\)"):
         sample_of(folder)
 
 

@@ -55,6 +55,26 @@ def test_verbs_and_options_named_in_a_page_exist(page: Path, help_texts: dict[st
                 assert word in help_texts[verb].split(), f"{page.name} names 'unet {verb} {word}'"
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_page_of_its_own_that_is_found_from_the_first_one(verb: str):
+    (page,) = [
+        page
+        for page in (ROOT / "docs" / "how-to").glob("*.md")
+        if re.search(rf"unet {verb}\b", page.read_text().partition("\n")[0])
+    ]
+    assert f"](how-to/{page.name})" in (ROOT / "docs" / "index.md").read_text()
+    assert re.search(rf"`(unet )?{verb}`", (ROOT / "README.md").read_text())
+
+
+def test_no_verb_is_forgotten():
+    import typer
+
+    from unetkit.cli.app import app
+
+    named = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+    assert sorted(VERBS) == sorted(named)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text()):

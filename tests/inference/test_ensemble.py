@@ -173,7 +173,7 @@ def test_mirrors_and_progress_reach_every_member(image):
 def test_what_is_refused(image):
     with pytest.raises(UsageError, match="an ensemble of no network answers nothing"):
         ensemble()
-    with pytest.raises(DataError, match=r"expected 1 channel\(s\)"):
+    with pytest.raises(DataError, match=r"expected 1 channel "):
         ensemble(predictor(0), predictor(1)).array(np.repeat(image, 3, axis=0))
 
 

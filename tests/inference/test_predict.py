@@ -180,8 +180,8 @@ def test_an_array_may_leave_out_the_single_channel_and_the_grid():
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        ((3, 9, 9), r"^array: expected 2 channel\(s\) \(c0, c1\), got 3\. Do this: give these channels"),
-        ((9, 9), r"expected 2 channel\(s\) \(c0, c1\), got 1"),
+        ((3, 9, 9), r"^array: expected 2 channels \(c0, c1\), got 3\. Do this: give these channels"),
+        ((9, 9), r"expected 2 channels \(c0, c1\), got 1"),
         ((2, 9, 9, 9), r"^array: expected an image with 2 axes, got 3 \(shape \(9, 9, 9\)\)"),
     ],
 )
@@ -240,7 +240,7 @@ def test_a_file_is_read_predicted_and_named_in_errors(tmp_path):
     assert found.id == "part7"
     assert np.array_equal(found.labels, picture > 0)
     assert found.probabilities is not None
-    with pytest.raises(DataError, match=r"part7\.png: expected 3 channel\(s\) \(c0, c1, c2\), got 1"):
+    with pytest.raises(DataError, match=r"part7\.png: expected 3 channels \(c0, c1, c2\), got 1"):
         predictor(Plain(), channels=3).file((path,), "part7")
 
 

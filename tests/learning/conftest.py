@@ -1,12 +1,9 @@
-"""The small training of the room below, and a past to look back on."""
+"""A past to look back on, and an end to come."""
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -14,18 +11,6 @@ import torch
 from unetkit.data.patches import Batch
 
 torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=1.0).zero_grad()
-
-
-@pytest.fixture(scope="session")
-def small() -> ModuleType:
-    """``tests/training/small_run.py``."""
-    path = Path(__file__).parents[1] / "training" / "small_run.py"
-    spec = importlib.util.spec_from_file_location("learning_small_run", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class OldBatches:

@@ -23,8 +23,8 @@ def scores() -> Scores:
 
 def test_scores_stand_with_what_was_missed_and_undefined():
     card = model_card(PLAN, scores(), {})
-    assert "| defect | dice | 0.8125 | 0.7 … 0.9 | 0.85 | 12 | 2 | 3 |" in card
-    assert "| defect | hd95 (mm) | – | – | – | 0 | 0 | 15 |" in card
+    assert "| defect | dice | 0.812 [0.700, 0.900] | 0.850 | 12 | 2 | 3 |" in card
+    assert "| defect | hd95 (mm) | – | – | 0 | 0 | 15 |" in card
     assert "Cases: 0 (held-out). A missed object takes the worst value." in card
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,14 +30,9 @@ print(logits.shape, runtime.notes)
 
 
 @pytest.fixture(scope="session")
-def fake_gpu() -> ModuleType:
-    """``fake_gpu.py``."""
-    spec = importlib.util.spec_from_file_location("fake_gpu", Path(__file__).parent / "fake_gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def fake_gpu(beside: Callable[[str], ModuleType]) -> ModuleType:
+    """Stand-ins for TensorRT and CUDA."""
+    return beside("runtimes/fake_gpu.py")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_every_figure_has_its_column():
 
 def test_a_device_is_said_in_words():
     (line,) = machine_lines(RESULT)
-    assert line == "cpu: float32 matrix product 20 GFLOP/s, copy 2 GB/s, 2 thread(s)"
+    assert line == "cpu: float32 matrix product 20 GFLOP/s, copy 2 GB/s, 2 threads"
     other = RESULT.machines[0].model_copy(update={"device": "cuda:0", "threads": None})
     assert machine_lines(RESULT.model_copy(update={"machines": (other,)}))[0].endswith("copy 2 GB/s")
 
@@ -69,7 +69,7 @@ def test_a_page_has_table_bars_roofline_times_reasons_and_words():
     assert text.count("<circle") == 1  # the one that computes in float32
     assert "why &amp; how" in text
     assert "500.00" in text
-    assert "2 tile(s) of 32×48" in text
+    assert "2 tiles of 32 × 48" in text
     assert "128 × 256 pixels (1 × uint8, .png), A processor" in text
     assert "Fastest, file → file" in text
     assert re.search(r"9\.5 Mpixel/s.*?other \(openvino, int8\)", text, re.DOTALL)

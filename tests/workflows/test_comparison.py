@@ -1,4 +1,13 @@
-from unetkit.workflows.comparison import HEAD, Against, Compared, Comparison, Mean, as_html, as_markdown, rows
+from unetkit.workflows.comparison import (
+    Against,
+    Compared,
+    Comparison,
+    Mean,
+    as_html,
+    as_markdown,
+    head,
+    rows,
+)
 
 
 def a_network(name, against=None):
@@ -33,9 +42,9 @@ FOUND = Comparison(
 
 def test_a_row_says_what_was_measured():
     first, second = rows(FOUND)
-    assert len(first) == len(HEAD)
+    assert len(first) == len(head(FOUND))
     assert first == (
-        "unet", "0.9000 [0.8500, 0.9500]", "–", "–", "–", "31.03 M", "54.74 G", "256×256 × 4", "120", "3.2",
+        "unet", "0.900 [0.850, 0.950]", "–", "–", "–", "31.03 M", "54.74 G", "256×256 × 4", "120", "3.2",
         "12.0", "1.50 GB",
     )  # fmt: skip
     assert second[3:5] == ("+0.0125 [-0.0100, +0.0400]", "<0.001")
@@ -43,7 +52,7 @@ def test_a_row_says_what_was_measured():
 
 def test_names_cannot_break_the_table():
     text = as_markdown(FOUND)
-    assert "| a\\|<b> |" in text
+    assert "| a\\|&lt;b> |" in text
     assert "10 minutes each on cpu, seeds 0, 1" in text
     assert "a|&lt;b&gt;" in as_html(FOUND)
     assert "the same number of steps" in as_markdown(FOUND.model_copy(update={"minutes": 0}))
@@ -52,6 +61,16 @@ def test_names_cannot_break_the_table():
 def test_the_page_has_two_narrow_tables():
     text = as_html(FOUND)
     assert text.count("<table>") == 2
-    assert "0.9000<br><small>0.8500, 0.9500</small>" in text
+    assert "0.900<br><small>0.850 to 0.950</small>" in text
     shown = text[text.index("<table>") :]
-    assert [shown.count(f">{name}</th>") for name in HEAD] == [2, *[1] * (len(HEAD) - 1)]
+    names = head(FOUND)
+    assert [shown.count(f">{name}</th>") for name in names] == [2, *[1] * (len(names) - 1)]
+
+
+def test_lengths_have_their_unit_and_means_their_n():
+    assert "HD95" in head(FOUND)
+    pictures = FOUND.model_copy(update={"unit": "px"})
+    assert "HD95 (px)" in head(pictures)
+    assert '<th class="number">HD95 (px)</th>' in as_html(pictures)
+    for text in (as_markdown(FOUND), as_html(FOUND)):
+        assert "mean over 9 held-out cases" in text

@@ -66,7 +66,7 @@ def test_a_smaller_model_takes_its_place_as_an_ordinary_run(learned, squares, tm
     assert "Dice" in (out / "compress.md").read_text()
     assert "Size and speed" in (out / "compress.html").read_text()
     assert not (tmp_path / "small.work").exists()
-    assert found.stages == ("50% of the channels cut",)
+    assert found.stages == ("50 % of the channels cut",)
     page = (out / "report.html").read_text()
     assert f"unet predict {out / 'model'} image.png" in page
     assert "small.work/run" not in page
@@ -96,14 +96,14 @@ def test_a_student_is_taught_and_then_cut(learned, squares, tmp_path):
 
     asked = {"distill": "residual", "prune": 0.5, "max_loss": 100.0, "changes": {"training.steps": "2"}}
     found = compress(learned, squares, out, teachers=[learned], progress=Watch(), **asked)
-    assert found.stages == ("taught to residual", "50% of the channels cut")
+    assert found.stages == ("taught to residual", "50 % of the channels cut")
     network, plan = load_model(out / "model")
     assert (network.plan.encoder, network.plan.widths) == ("residual", (8, 16))
     assert [term.name for term in plan.objective.wrappers] == ["distill"]  # the teachers go on teaching
     assert len(read_teachers(Run(out)).teachers) == 2
     assert any("distill" in json.dumps(event) for event in Run(out).events("step"))
     assert [stage["stage"] for stage in found.asked["stages"]] == ["Distilling", "Pruning"]
-    assert "taught to residual, then 50% of the channels cut" in (out / "compress.md").read_text()
+    assert "taught to residual, then 50 % of the channels cut" in (out / "compress.md").read_text()
     seen = preview(learned, tmp_path / "other", prune=0.5, distill="residual")
     assert seen.network == network.plan
     assert seen.after.multiply_adds == found.after.multiply_adds

@@ -33,7 +33,7 @@ def made(*, passed: bool = True) -> Compressed:
         model="run/model",
         source="data",
         folder="small",
-        stages=("taught to mobile", "50% of the channels cut"),
+        stages=("taught to mobile", "50 % of the channels cut"),
         asked={"stages": [{"stage": "Pruning", "share": 0.5}]},
         max_loss=0.5,
         passed=passed,
@@ -43,6 +43,7 @@ def made(*, passed: bool = True) -> Compressed:
         after=size(1, 0.004),
         changes={"hole|pit": {"dice": dice, "hd95": hd95}},
         worst=(CaseChange(id="case-7", before=0.9, after=0.5),),
+        unit="px",
     )
 
 
@@ -55,8 +56,8 @@ def test_the_cells_say_what_was_found():
     assert rows["time per tile"] == ("8 ms", "4 ms", "2.00 ×")
     assert rows["widths"] == ("16 32", "8 16", "")
     assert change_rows(found) == [
-        ("hole|pit", "dice", "0.9000", "0.8800", "-0.0200 [-0.0300, -0.0100]", "0.25", "3"),
-        ("hole|pit", "hd95", "4.00", "5.50", "+1.50", "–", "3"),
+        ("hole|pit", "Dice", "0.900", "0.880", "-0.0200 [-0.0300, -0.0100]", "0.250", "3"),
+        ("hole|pit", "HD95 (px)", "4.00", "5.50", "+1.50", "–", "3"),
     ]
 
 
@@ -68,10 +69,10 @@ def test_the_page_holds_both_tables_and_the_verdict():
     assert "NOT within" in title(made(passed=False))
     text = as_markdown(made())
     assert text.startswith(
-        "# run/model, taught to mobile, then 50% of the channels cut: within a loss of 0.5 points"
+        "# run/model, taught to mobile, then 50 % of the channels cut: within a loss of 0.5 points"
     )
-    assert "| hole\\|pit | dice | 0.9000 |" in text
-    assert "| case-7 | 0.9000 | 0.5000 |" in text
+    assert "| hole\\|pit | Dice | 0.900 |" in text
+    assert "| case-7 | 0.900 | 0.500 |" in text
 
 
 def test_the_page_is_offline_and_escapes():
@@ -98,8 +99,8 @@ def on_the_way(*losses: float | None) -> Compressed:
 
 def test_models_on_the_way_are_shown_with_a_chart():
     found = on_the_way(0.2, 3.0)
-    assert step_rows(found)[1] == ("round 1", "24 48", "9 M", "36 MB", "10 ms", "0.8980", "0.20")
-    assert cut_rows(found) == [("2", "50%", "1.25", "80.0%")]
+    assert step_rows(found)[1] == ("round 1", "24 48", "9 M", "36 MB", "10 ms", "0.898", "0.20")
+    assert cut_rows(found) == [("2", "50 %", "1.25", "80.0 %")]
     text, shown = as_markdown(found), as_html(found, "")
     assert "## On the way" in text
     assert "## Stages cut alone" in text

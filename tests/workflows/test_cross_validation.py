@@ -30,7 +30,7 @@ def test_one_row_per_fold_and_one_for_all(validated, tmp_path):
     head, rows = fold_head(scores), fold_rows(found, scores)
     assert head[:3] == ("fold", "trained on", "held out")
     assert head[3:7] == ("Dice scratch", "Dice particle", "Dice stain", "Dice mean")
-    assert head[7:] == ("hd95 (px)", "nsd @ 1 px")
+    assert head[7:] == ("HD95 (px)", "NSD @ 1 px")
     assert [row[:3] for row in rows] == [*((str(n), "8", "4") for n in range(3)), ("all folds", "", "12")]
     assert all(len(row) == len(head) for row in rows)
     pooled = scores.summary["mean"]["dice"]

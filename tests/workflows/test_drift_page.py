@@ -53,7 +53,7 @@ def test_a_page_shows_the_verdict_the_curves_and_the_images(tmp_path):
     assert "gone" in text
     assert text.count("<polyline") == 2  # reference and new
     assert "declared where one is 0.01 or less" in text
-    assert "a note." in text
+    assert "A note." in text
     still = drift_page(result.model_copy(update={"tests": (), "unusual": (), "drifted": ()}), reference, seen)
     assert "no drift found" in still
     assert "No image lies outside" in still

@@ -45,7 +45,7 @@ def test_a_slow_start_still_leaves_a_quarter_of_the_budget_and_says_so(tmp_path)
     deadline = _deadline(timed, Run(tmp_path), now - 119, resume=False, progress=Told())
     assert deadline is not None
     assert 30 <= deadline - now < 40
-    assert "25% of the 2 minutes are trained all the same" in said[0]
+    assert "25 % of the 2 minutes are trained all the same" in said[0]
 
 
 def test_the_layout_is_noted_and_validation_is_by_the_predictor(finished):

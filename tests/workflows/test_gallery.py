@@ -14,7 +14,6 @@ from unetkit.workflows.gallery import (
     gallery,
     in_order,
     legend,
-    number,
     worst_first,
 )
 
@@ -40,11 +39,6 @@ def made(folder, *ids, grid=None):
 def test_the_worst_come_first_and_the_empty_last():
     assert [case.id for case in worst_first(scores(a=0.5, b=None, c=0.0))] == ["c", "a", "b"]
     assert case_dice(scores(a=None).cases[0]) is None
-
-
-def test_numbers():
-    assert [number(None), number(0.5), number(12.345, "hd95")] == ["–", "0.500", "12.35"]
-    assert number(0.1234, "object_f1") == number(0.1234, "volume_error") == "0.123"
 
 
 def test_words_about_a_case():

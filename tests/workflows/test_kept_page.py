@@ -40,14 +40,14 @@ def test_every_number_of_the_matrix_is_in_the_picture():
     assert shown == ["0.900", "0.100", "0.820", "–"]
     shades = [float(value) for value in re.findall(r'fill-opacity="([\d.]+)"', text)]
     assert shades == [0.51, 0.11, 0.47, 0.06]  # the fuller, the higher
-    assert "0.900 (0.850 to 0.950)" in text
+    assert "0.900 [0.850, 0.950]" in text
 
 
 def test_the_mean_comes_first_and_names_are_escaped():
     text = kept_section(file_of())
     assert text.index("Dice, mean") < text.index("Dice, scratch")
     assert text.index("Matrix of mean") < text.index("Matrix of scratch")
-    assert "-0.050 (-0.100 to 0.010)" in text
+    assert "-0.050<br><small>-0.100 to 0.010</small>" in text
     for bad in ("<b>", "<i>", "<known>"):
         assert bad not in text
     assert "nothing is &lt;known&gt;" in text

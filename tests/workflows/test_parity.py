@@ -48,7 +48,7 @@ def test_a_difference_is_measured_and_told():
     assert parity.largest_logit == pytest.approx(np.abs(pixels).max())
     first, second = parity.faults()
     assert first == f"logits were expected to differ by at most {parity.allowed_difference:.2g}, got 0.5"
-    assert second == f"expected the same class for 99.9% of the pixels, got {alike:.1%}"
+    assert second == f"expected the same class for 99.9 % of the pixels, got {100 * alike:.1f} %"
 
 
 def test_what_stands_in_for_a_runtime_is_named_and_not_timed():
@@ -138,7 +138,7 @@ def test_where_classes_come_out_only_they_are_compared():
     parity = found(Ids(), plan=plan)
     assert (parity.max_difference, parity.label_agreement, parity.faults()) == (None, 1, ())
     (fault,) = found(Ids(0.5), plan=plan).faults()
-    assert fault.startswith("expected the same class for 99.9% of the pixels")
+    assert fault.startswith("expected the same class for 99.9 % of the pixels")
     assert any("logits were expected" in fault for fault in found(Ids(size=4), plan=plan).faults())
 
 

@@ -21,7 +21,7 @@ def test_what_is_asked_for_is_checked_at_once():
     with pytest.raises(UsageError, match=r"there is no importance 'tailor'.*use 'taylor'"):
         Pruning(0.5, "tailor")
     stage = Pruning(0.25, "taylor", 3)
-    assert stage.words == "25% of the channels cut"
+    assert stage.words == "25 % of the channels cut"
     assert stage.asked == {"share": 0.25, "importance": "taylor", "rounds": 3}
     assert stage.trainings == 3
 
@@ -34,7 +34,7 @@ def test_the_plan_is_that_of_the_work(finished, wafers, tmp_path):
     plan = stage.planned(read_plan(place))
     assert read_plan(run.run.model).network == plan.network == narrowed(load_model(place)[0], 0.5)
     assert "cut, the least by taylor" in run.plan.reasons["network.widths"]
-    with pytest.raises(UsageError, match="nothing of this network can be cut by 1%"):
+    with pytest.raises(UsageError, match="nothing of this network can be cut by 1 %"):
         Pruning(0.01).planned(read_plan(place))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,17 +22,6 @@ from unetkit.workflows.seen import read_seen
 from unetkit.workflows.starting import asked_start
 from unetkit.workflows.wafers import make_wafers
 
-
-def _beside(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-crash = _beside("registry_crash")
 FACTS = {"device": "cpu", "precision": "float32", "memory format": "contiguous"}
 QUALITY = {1: 0.5, 2: 0.7, 3: 0.6, 4: 0.8}
 
@@ -234,7 +221,7 @@ def test_lineage_is_known_by_the_weights(registry, models, finished, tmp_path):
 
 @pytest.mark.parametrize("verb", ["add", "promote", "rollback"])
 def test_death_at_any_change_of_the_disk_leaves_a_registry_that_works(
-    template, models, tmp_path, verb, monkeypatch
+    template, models, tmp_path, verb, monkeypatch, beside
 ):
     passed = Decision(number=3, live=2, margin=0.01, sets=(), refused=())
     another = tmp_path / "another"
@@ -246,6 +233,7 @@ def test_death_at_any_change_of_the_disk_leaves_a_registry_that_works(
         "rollback": lambda registry: registry.rollback(),
     }[verb]
     allowed = {"add": {2}, "promote": {2, 3}, "rollback": {1, 2}}[verb]
+    crash = beside("workflows/registry_crash.py")
     number, ended = 0, False
     while not ended:
         registry = Registry(shutil.copytree(template, tmp_path / str(number)))

@@ -42,7 +42,7 @@ def test_why_a_metric_is_measured_is_said_once():
     why = "x: 2 objects per case; <small> ones."
     text = class_table(scores(reasons={"object_recall": why, "object_f1": why}))
     assert (
-        text.count("object recall, object f1: measured because of x: 2 objects per case; &lt;small&gt;") == 1
+        text.count("object recall, object F1: measured because of x: 2 objects per case; &lt;small&gt;") == 1
     )
     assert "measured because" not in class_table(scores())
 
@@ -58,18 +58,18 @@ def test_both_calibrations_are_shown_with_the_numbers_of_the_table():
     assert text.count("<svg") == 2
     sure, right = shares.max(axis=0), shares.argmax(axis=0) == labels
     for where in (np.ones_like(labels) > 0, labels > 0):
-        assert f">{sure[where].mean():.1%}<" in text
-        assert f">{right[where].mean():.1%}<" in text
+        assert f">{100 * sure[where].mean():.1f} %<" in text
+        assert f">{100 * right[where].mean():.1f} %<" in text
         assert f">{where.sum():,}<" in text
-    assert f">{100 * calibration_error(near):.2f}<" in text
+    assert f">{100 * calibration_error(near):.1f}<" in text
     assert calibration_curves(None) == calibration_curves(scores()) == ""
 
 
 def test_the_headline_tells_how_sure_and_how_right_it_is(tmp_path):
     rows = ((0.9, 0.5, 2), (0.5, 0.5, 2))
     text = headline(Run(tmp_path), scores(calibration_objects=rows), None)
-    assert "70% sure, 50% right" in text
-    assert "over the pixels it calls an object; the gap (ECE) is 20.0 points" in text
+    assert ">70 % sure<" in text
+    assert "50 % right, over the pixels it calls an object; the gap (ECE) is 20.0 points" in text
     assert "Dice, mean over classes" in text
     for none in ((), ((0.0, 0.0, 0),)):
         assert "Its confidence" not in headline(Run(tmp_path), scores(calibration_objects=none), None)

@@ -9,6 +9,7 @@ import typer
 
 from unetkit.cli.console import give_json, give_line, give_table, tell, watcher
 from unetkit.cli.options import Json, Quiet, sizes
+from unetkit.records.figures import NONE, score
 
 
 def info(
@@ -45,7 +46,7 @@ def info(
         ("parameters", f"{found.parameters:,} ({found.weights_mb:.1f} MB)"),
         ("patch", " × ".join(map(str, found.plan.training.patch_size))),
         *((name, text) for name, text in found.facts.items()),
-        *((f"Dice {name}", "–" if dice is None else f"{dice:.4f}") for name, dice in found.scores.items()),
+        *((f"Dice {name}", score(dice)) for name, dice in found.scores.items()),
         ("measured on", found.measured_on or "nothing yet"),
         ("made with", ", ".join(f"{name} {number}" for name, number in found.packages.items())),
     ]
@@ -74,10 +75,10 @@ def models(
         (
             row.family,
             row.name,
-            "–" if row.parameters is None else f"{row.parameters / 1e6:.2f} M",
+            NONE if row.parameters is None else f"{row.parameters / 1e6:.2f} M",
             f"{row.published / 1e6:.2f} M" if row.published else "",
-            "–" if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f} G",
-            "–" if row.memory_gb is None else f"{row.memory_gb:.2f} GB",
+            NONE if row.multiply_adds is None else f"{row.multiply_adds / 1e9:.2f} G",
+            NONE if row.memory_gb is None else f"{row.memory_gb:.2f} GB",
             row.remark,
         )
         for row in found.rows

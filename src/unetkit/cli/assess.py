@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unetkit.cli.console import (
-    counted,
     give_json,
     give_line,
     give_preview,
@@ -21,6 +20,7 @@ from unetkit.cli.console import (
 )
 from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta, changes
 from unetkit.cli.scores import show_against, show_scores, show_subgroups
+from unetkit.records.figures import counted, per_cent
 
 if TYPE_CHECKING:
     from unetkit.workflows.check import CheckResult, ProblemRow
@@ -63,7 +63,7 @@ def _show_check(result: CheckResult) -> None:
     spacings = [(spacing, count) for spacing, count in list(result.spacings_mm.items())[:8]]
     if spacings:
         give_table("Spacings (commonest first)", ("mm", "cases"), spacings)
-    classes = [(row.name, row.value, f"{row.share:.3%}", row.cases) for row in result.classes]
+    classes = [(row.name, row.value, per_cent(row.share, digits=3), row.cases) for row in result.classes]
     if classes:
         give_table("Classes", ("class", "value", "share of pixels", "cases"), classes)
     if result.problems:
@@ -190,11 +190,13 @@ def screen(
         give_json(result.model_dump(mode="json"))
         return
 
-    def shown(share: float | None) -> str:
-        return "–" if share is None else f"{share:.2%}"
-
     rows = [
-        (name, f"{row.threshold:g}", row.tiles, shown(row.found), shown(row.at_least), shown(row.lost_pixels))
+        (
+            name,
+            f"{row.threshold:g}",
+            row.tiles,
+            *(per_cent(share, digits=2) for share in (row.found, row.at_least, row.lost_pixels)),
+        )
         for name, row in result.classes.items()
     ]
     head = ("class", "threshold", "tiles with it", "computed", "at least (95 %)", "pixels lost")
@@ -203,8 +205,8 @@ def screen(
         "on groups that had no say in the thresholds" if result.apart else "on the cases of the thresholds"
     )
     give_line(
-        f"measured {where}: {counted(result.cases, 'case')} ({result.split}), {result.computed:.1%} of "
-        f"{counted(result.tiles, 'tile')} computed, {result.cost:.1%} of the pixels with the first look"
+        f"measured {where}: {counted(result.cases, 'case')} ({result.split}), {per_cent(result.computed)} of "
+        f"{counted(result.tiles, 'tile')} computed, {per_cent(result.cost)} of the pixels with the first look"
     )
     words = " ".join(f"--set '{key}={value}'" for key, value in result.values.items())
     if keep:

@@ -11,7 +11,6 @@ import typer
 
 from unetkit.cli import options
 from unetkit.cli.console import (
-    counted,
     give_json,
     give_line,
     give_preview,
@@ -22,6 +21,7 @@ from unetkit.cli.console import (
 )
 from unetkit.cli.options import Data, Device, DryRun, Json, Planning, Quiet, Seed, Set, Telling, grouped
 from unetkit.errors import UsageError
+from unetkit.records.figures import counted, score
 
 if TYPE_CHECKING:
     from unetkit.workflows.ensemble import CrossValidated
@@ -274,10 +274,10 @@ def _compare(
     if telling.as_json:
         give_json(found.model_dump(mode="json"))
         return
-    from unetkit.workflows.comparison import HEAD, NOTE, rows, title
+    from unetkit.workflows.comparison import head, note, rows, title
 
-    give_table(title(found), HEAD, rows(found))
-    give_line(NOTE)
+    give_table(title(found), head(found), rows(found))
+    give_line(note(found))
     tell(f"wrote {found.folder}/compare.json, .md and .html", quiet=telling.quiet)
 
 
@@ -296,7 +296,7 @@ def _show_preview(seen: TrainPreview) -> None:
 
 
 def _show_dice(facts: dict[str, Any]) -> None:
-    rows = [(name, "–" if value is None else f"{value:.4f}") for name, value in facts["dice"].items()]
+    rows = [(name, score(value)) for name, value in facts["dice"].items()]
     if rows:
         cases = counted(facts["cases"], "held-out case") if "cases" in facts else "held-out cases"
         give_table(f"Dice on {cases}", ("class", "mean"), rows)

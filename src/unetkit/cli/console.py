@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 LONG_SECONDS = 2.0
 """What takes no longer is not worth a bar of its own inside other work, or a line at its end."""
+_FIGURE = re.compile(r"[-+<>]?\d|–|$")
+"""How a number begins, or what stands in its place: a column of these is set to the right."""
 _bars: list[Bar] = []
 
 
@@ -71,10 +74,17 @@ def give_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 160, highlight=False)
     table = Table(box=box.SIMPLE_HEAD)
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     for index, name in enumerate(head):
-        table.add_column(name, overflow="fold", ratio=None, no_wrap=index == 0 and len(head) < 6)
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        figures = index > 0 and all(_FIGURE.match(row[index]) for row in cells)
+        table.add_column(
+            name,
+            justify="right" if figures else "left",
+            overflow="fold",
+            no_wrap=index == 0 and len(head) < 6,
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
     if terminal:
         console.print(Text(title, style="bold"))
         console.print(table)
@@ -109,16 +119,6 @@ def program() -> str:
     """How to call this program from where the reader is: ``unet``, or its path where that is not found."""
     called = sys.argv[0]
     return called if Path(called).name == "unet" and shutil.which("unet") is None else "unet"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "case"), counted(2, "case")
-        ('1 case', '2 cases')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from unetkit.cli.console import counted, give_json, give_line, program, tell, watcher
+from unetkit.cli.console import give_json, give_line, program, tell, watcher
 from unetkit.cli.options import Telling, grouped
 from unetkit.errors import DataError, UsageError
+from unetkit.records.figures import counted
 
 _HELP = (
     "What it is (lidc, msd, nnunet, coco, labelme, yolo, colours, cvat, rtstruct; recognised when left out), "

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unetkit.cli.console import (
-    counted,
     give_json,
     give_line,
     give_preview,
@@ -18,6 +17,7 @@ from unetkit.cli.console import (
     watcher,
 )
 from unetkit.cli.options import Device, DryRun, Json, Quiet, sizes
+from unetkit.records.figures import NONE, counted, per_cent
 
 if TYPE_CHECKING:
     from unetkit.records.exported import Parity
@@ -76,17 +76,17 @@ def export(
         give_line(f"would write {path}")
     if result.record is not None:
         _show_parity(result.record.parity, to)
-        if counted := result.record.convolutions:
-            give_line(f"convolutions: {counted['integer']} integer, {counted['float']} in floating point")
+        if kinds := result.record.convolutions:
+            give_line(f"convolutions: {kinds['integer']} integer, {kinds['float']} in floating point")
         give_line(f"model: {out}")
         tell(f"next: {program()} predict {out} IMAGES --out predictions (without torch)", quiet=quiet)
 
 
 def _show_parity(parity: Parity, to: str) -> None:
     def shown(dice: float | None) -> str:
-        return "–" if dice is None else f"{dice:.4f}"
+        return NONE if dice is None else f"{dice:.4f}"  # a thousandth is what it may fall
 
-    after = "–" if parity.seconds_after is None else f"{parity.seconds_after * 1e3:.1f}"
+    after = NONE if parity.seconds_after is None else f"{parity.seconds_after * 1e3:.1f}"
     rows = [
         ("network, MB", f"{parity.bytes_before / 1e6:.2f}", f"{parity.bytes_after / 1e6:.2f}"),
         ("one tile, ms", f"{parity.seconds_before * 1e3:.1f}", after),
@@ -105,7 +105,7 @@ def _show_parity(parity: Parity, to: str) -> None:
     give_line(
         f"compared on {counted(parity.tiles, 'network call')} of sizes "
         f"{', '.join(parity.sizes)} ({counted(parity.images, 'given image')}): {logits}"
-        f"{parity.label_agreement:.4%} of the pixels have the same class"
+        f"{per_cent(parity.label_agreement, digits=4)} of the pixels have the same class"
     )
 
 

@@ -9,7 +9,6 @@ import typer
 
 from unetkit.cli import options
 from unetkit.cli.console import (
-    counted,
     give_json,
     give_line,
     give_preview,
@@ -30,10 +29,11 @@ from unetkit.cli.options import (
     Telling,
     grouped,
 )
+from unetkit.records.figures import counted, difference, per_cent, score, with_interval
 
 if TYPE_CHECKING:
     from unetkit.records.drift import MonitorResult
-    from unetkit.records.kept import Interval, UpdateFile
+    from unetkit.records.kept import UpdateFile
     from unetkit.records.registered import Decision, Version
     from unetkit.workflows.update import UpdateSettings
 
@@ -204,27 +204,16 @@ def update(
 
 
 def _show_kept(kept: UpdateFile) -> None:
+    from unetkit.workflows.kept_page import SUMS_HEAD, SUMS_WORDS, kept_cell, sums_rows
+
     for name, one in kept.classes.items():
-        rows = [
-            (stage, *(_cell(cell) for cell in row))
-            for stage, row in zip(kept.stages, one.matrix, strict=True)
-        ]
+        rows = [(stage, *map(kept_cell, row)) for stage, row in zip(kept.stages, one.matrix, strict=True)]
         give_table(f"Dice {name}", ("model", *kept.domains), rows)
-    head = ("class", "ACC", "BWT", "FWT", "forgetting")
-    rows = [
-        (name, _cell(one.accuracy), _cell(one.backward), _cell(one.forward), _cell(one.forgetting))
-        for name, one in kept.classes.items()
-    ]
-    if rows:
-        give_table("Kept and gained, with 95 % intervals", head, rows)
+    if kept.classes:
+        give_table("Kept and gained", SUMS_HEAD, sums_rows(kept))
+        give_line(SUMS_WORDS)
     for note in kept.notes:
         give_line(f"note: {note}")
-
-
-def _cell(one: Interval) -> str:
-    if one.value is None:
-        return "–"
-    return f"{one.value:.3f}" + (f" [{one.low:.3f}, {one.high:.3f}]" if one.low is not None else "")
 
 
 @registry.command()
@@ -264,8 +253,7 @@ def list_(folder: Folder, as_json: Json = False) -> None:
 def _row(version: Version) -> tuple[object, ...]:
     dice = version.dice.get("mean")
     parent = f"version {version.parent}" if version.parent else "–"
-    shown = "–" if dice is None else f"{dice:.4f}"
-    return version.number, version.stage, version.added, parent, shown, version.source
+    return version.number, version.stage, version.added, parent, score(dice), version.source
 
 
 @registry.command()
@@ -315,27 +303,32 @@ def promote(
 def _show_decision(decision: Decision) -> None:
     from unetkit.metrics.noninferiority import unseen_share
 
-    def shown(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4f}"
-
     rows = [
         (
             each.name,
             f"{each.cases} ({each.groups})" if each.groups else each.cases,
-            shown(each.live),
-            shown(each.candidate),
-            f"{shown(each.difference)} [{shown(each.low)}, {shown(each.high)}]",
-            "must find" if each.must_find else shown(each.bound),
+            score(each.live),
+            score(each.candidate),
+            with_interval(each.difference, each.low, each.high, apart=True),
+            "must find" if each.must_find else difference(each.bound),
             f"{each.missed_live} → {each.missed_candidate}",
         )
         for each in decision.sets
     ]
-    head = ("golden set", "cases (groups)", "live", "candidate", "difference [95 %]", "at least", "missed")
+    head = (
+        "golden set",
+        "cases (groups)",
+        "live",
+        "candidate",
+        "difference [95 % interval]",
+        "at least",
+        "missed",
+    )
     give_table(f"Mean Dice per case; lower by {decision.margin:g} counts as not worse", head, rows)
     for each in decision.sets:
         if each.bound is not None and not each.must_find:
             words = f"{each.name}: a failure that none of its {each.groups} groups has may still be in"
-            give_line(f"{words} {unseen_share(each.groups):.1%} of all")
+            give_line(f"{words} {per_cent(unseen_share(each.groups))} of all")
 
 
 @registry.command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from unetkit.cli.console import counted, give_line, give_table
+from unetkit.cli.console import give_line, give_table
+from unetkit.records.figures import counted, p_value, score, with_interval
 
 if TYPE_CHECKING:
     from unetkit.records.scores import Scores, Summary
@@ -26,9 +27,9 @@ def show_scores(scores: Scores) -> None:
         if name == MEAN and len(scores.classes) == 1:
             continue  # of a single class it says nothing more
         for metric, one in row.items():
-            rows.append((name, scores.heading(metric), _mean(one), one.n, one.missed, one.undefined))
+            rows.append((name, scores.heading(metric), _mean(one, metric), one.n, one.missed, one.undefined))
     head = ("class", "metric", "mean [95 % interval]", "n", "missed", "undefined")
-    give_table(f"{len(scores.cases)} cases, split: {scores.split}", head, rows)
+    give_table(f"{counted(len(scores.cases), 'case')}, split: {scores.split}", head, rows)
     for why, metrics in scores.explained.items():
         give_line(f"{', '.join(metrics)}: measured because of {why}")
     _show_objects(scores)
@@ -36,9 +37,9 @@ def show_scores(scores: Scores) -> None:
     _show_readers(scores)
     cases = []
     for case in scores.cases:
-        values = [case.values[name].get("dice") for name in scores.classes]
+        values = (score(case.values[name].get("dice")) for name in scores.classes)
         remark = "no prediction" if case.absent else ", ".join(f"missed {name}" for name in case.missed)
-        cases.append((case.id, *map(_share, values), remark))
+        cases.append((case.id, *values, remark))
     give_table("Dice per case", ("case", *scores.classes, "remarks"), cases)
     give_line(scores.convention)
 
@@ -53,7 +54,7 @@ def show_subgroups(scores: Scores, parts: Sequence[Subgroup]) -> None:
     if not parts:
         return
     rows = [
-        (part.value, part.cases, name, *(_mean(row[metric]) for metric in scores.metrics))
+        (part.value, part.cases, name, *(_mean(row[metric], metric) for metric in scores.metrics))
         for part in parts
         for name, row in part.summary.items()
         if len(scores.classes) > 1 or name != MEAN
@@ -75,13 +76,9 @@ def show_against(scores: Scores, other: str, table: Mapping[str, Mapping[str, Ag
     rows = []
     for name, row in table.items():
         for metric, one in row.items():
-            ends = "–"
-            if one.low is not None and one.high is not None:
-                ends = f"[{one.low:+.4f}, {one.high:+.4f}]"
-            mean = "–" if one.mean is None else f"{one.mean:+.4f}"
-            p = "–" if one.p_value is None else f"{one.p_value:.3g}"
-            rows.append((name, scores.heading(metric), mean, ends, p, one.cases))
-    head = ("class", "metric", "difference", "95 % interval", "p (Wilcoxon)", "cases")
+            apart = with_interval(one.mean, one.low, one.high, metric=metric, apart=True)
+            rows.append((name, scores.heading(metric), apart, p_value(one.p_value), one.cases))
+    head = ("class", "metric", "difference [95 % interval]", "p (Wilcoxon)", "cases")
     give_table(f"The first minus {other}, case by case", head, rows)
 
 
@@ -90,13 +87,13 @@ def _show_objects(scores: Scores) -> None:
     for name, sizes in scores.objects.items():
         for one in sizes:
             counts = f"{one.found} of {one.reference}", f"{one.right} of {one.prediction}"
-            shares = map(_share, (one.recall, one.precision, one.f1))
+            shares = map(score, (one.recall, one.precision, one.f1))
             rows.append((name, one.sizes, *counts, *shares))
     if rows:
         rank = "mm³, of pictures mm²" if scores.unit == "mm" else "pixels"
         head = ("class", f"size ({rank})", "found", "right", "recall", "precision", "F1")
         give_table("Objects, all cases together", head, rows)
-    curves = [(name, *(f"{found:.3f}" for _, found in curve)) for name, curve in scores.froc.items() if curve]
+    curves = [(name, *(score(found) for _, found in curve)) for name, curve in scores.froc.items() if curve]
     if curves:
         rates = [f"{rate:g}" for rate, _ in next(curve for curve in scores.froc.values() if curve)]
         give_table("Objects found at so many false alarms per image", ("class", *rates), curves)
@@ -108,7 +105,7 @@ def _show_calibration(scores: Scores) -> None:
     kinds = ("all pixels", scores.calibration), ("pixels it calls an object", scores.calibration_objects)
     gaps = [(name, gap) for name, rows in kinds if (gap := calibration_error(rows)) is not None]
     if gaps:
-        listed = ", ".join(f"{gap:.4f} over {name}" for name, gap in gaps)
+        listed = ", ".join(f"{score(gap)} over {name}" for name, gap in gaps)
         give_line(f"expected calibration error (ECE): {listed}")
 
 
@@ -116,17 +113,10 @@ def _show_readers(scores: Scores) -> None:
     found = scores.readers
     if found is not None:
         give_line(
-            f"readers ({counted(found.cases, 'case')}), Dice: {_share(found.among)} one against another, "
-            f"{_share(found.model)} the model against each, {_share(found.consensus)} against their consensus"
+            f"readers ({counted(found.cases, 'case')}), Dice: {score(found.among)} one against another, "
+            f"{score(found.model)} the model against each, {score(found.consensus)} against their consensus"
         )
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _mean(one: Summary) -> str:
-    if one.mean is None:
-        return "–"
-    interval = f" [{one.low:.3f}, {one.high:.3f}]" if one.low is not None and one.high is not None else ""
-    return f"{one.mean:.3f}{interval}"
+def _mean(one: Summary, metric: str) -> str:
+    return with_interval(one.mean, one.low, one.high, metric=metric)

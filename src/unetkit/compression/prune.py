@@ -15,6 +15,7 @@ from unetkit.compression.tracer import Axis
 from unetkit.errors import UsageError
 from unetkit.networks.prune import kept_stages
 from unetkit.networks.unet import UNet, build
+from unetkit.records.figures import per_cent
 from unetkit.records.plan import NetworkPlan
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -64,8 +65,8 @@ def narrowed(network: UNet, share: float, *, channels: Channels | None = None) -
     plan = _narrowed(network, share, channels)
     if plan == network.plan and share:
         raise UsageError(
-            f"nothing of this network can be cut by {share:.0%}: encoder '{plan.encoder}', decoder "
-            f"'{plan.decoder}', widths {list(plan.widths)}",
+            f"nothing of this network can be cut by {per_cent(share, digits=0)}: encoder '{plan.encoder}', "
+            f"decoder '{plan.decoder}', widths {list(plan.widths)}",
             cure="cut a larger share, or train a smaller network in its place",
         )
     return plan

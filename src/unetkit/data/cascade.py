@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.data.formats import format_of
-from unetkit.data.labels import class_ids
+from unetkit.data.labels import class_ids, crop_alike, resampled_alike
 from unetkit.errors import DataError
 from unetkit.records.case import Sample
 from unetkit.records.plan import DataPlan, PreparationPlan
-from unetkit.spatial.grid import resample_label
 from unetkit.spatial.intensity import apply_intensity
-from unetkit.spatial.regions import cut
 
 Box = tuple[slice, ...]
+_TRAIN_ANEW = "train the first stage of the cascade anew, on this data"
 
 
 def read_previous(path: Path, data: DataPlan) -> np.ndarray:
@@ -47,18 +46,8 @@ def prepare_previous(labels: np.ndarray, sample: Sample, preparation: Preparatio
     Raises:
         DataError: The labels have another shape than the image.
     """
-    assert sample.placement is not None
-    if labels.shape != sample.placement.shape:
-        raise DataError(
-            f"the image has shape {sample.placement.shape}, the answer of the first stage {labels.shape}",
-            cure="train the first stage of the cascade anew, on this data",
-            where=sample.id,
-        )
-    kept, target = cut(labels, sample.placement.crop), sample.pixels.shape[1:]
-    if kept.shape == target:
-        return np.ascontiguousarray(kept)
-    order, separate = preparation.order_label, preparation.separate_axis
-    return resample_label(kept, target, order=order, separate_axis=separate)
+    kept = crop_alike(labels, sample, noun="the answer of the first stage", cure=_TRAIN_ANEW)
+    return resampled_alike(kept, sample.pixels.shape[1:], preparation)
 
 
 def as_channels(labels: np.ndarray, count: int) -> np.ndarray:
@@ -129,6 +118,6 @@ def refuse_mixed(samples: Sequence[Sample]) -> None:
     if without and len(without) < len(samples):
         raise DataError(
             f"expected the first stage's answer for each of {len(samples)} cases, {len(without)} lack it",
-            cure="train the first stage of the cascade anew, on this data",
+            cure=_TRAIN_ANEW,
             where=without[0].id,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.data.problems import Problem, note, refused, warning
+from unetkit.records.figures import per_cent
 from unetkit.records.scores import MEAN
 
 MOST_CLASSES = 200
@@ -133,7 +134,7 @@ def _ignore(
 ) -> tuple[int | None, list[Problem]]:
     if stated is not None:
         share = counts.get(stated, 0) / max(1, sum(counts.values()))
-        text = f"the value {stated} means 'not labelled', as stated ({share:.1%} of the pixels)"
+        text = f"the value {stated} means 'not labelled', as stated ({per_cent(share)} of the pixels)"
         return stated, [note("ignore-value", where, text)]
     others = sorted(value for value in counts if value != USUAL_IGNORE)
     consecutive = (
@@ -159,8 +160,8 @@ def _smoothed(counts: Mapping[int, int], names: Mapping[int, str], where: Path |
     return refused(
         "interpolated",
         where,
-        f"the masks are 0/255 with {len(between)} grey values between ({grey / total:.1%} of the pixels): "
-        "they were smoothed",
+        f"the masks are 0/255 with {len(between)} grey values between ({per_cent(grey / total)} of the "
+        "pixels): they were smoothed",
         "threshold them at 128 and save them as PNG",
     )
 

@@ -345,8 +345,8 @@ def _presence(classes: Classes, facts: Sequence[CaseFacts], where: Path) -> list
         fact.id for fact in facts if not any(fact.label_counts.get(value) for value in classes.values[1:])
     ]
     if empty and len(empty) < len(facts):
-        names = ", ".join(empty[:3]) + (" …" if empty[3:] else "")
-        problems.append(note("empty-masks", where, f"{len(empty)} cases hold background only: {names}"))
+        names = f"{len(facts)} cases: " + ", ".join(empty[:3]) + (" …" if empty[3:] else "")
+        problems.append(note("empty-masks", where, f"background only in {len(empty)} of {names}"))
     return problems
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from unetkit.data.classes import LARGEST
 from unetkit.data.formats import DICOM, format_of, kind_of
 from unetkit.errors import DataError
-from unetkit.records.case import Case, Grid
-from unetkit.records.plan import DataPlan
-from unetkit.spatial.regions import Box
+from unetkit.records.case import Case, Grid, Sample
+from unetkit.records.figures import counted
+from unetkit.records.plan import DataPlan, PreparationPlan
+from unetkit.spatial.grid import resample_label
+from unetkit.spatial.regions import Box, cut
 
 COLOURS = ("red", "green", "blue")
 """Channel names of a colour picture; where they are planned, a grey one counts as three equal channels."""
@@ -224,7 +226,7 @@ def refuse_other_image(data: DataPlan, shape: tuple[int, ...], where: str) -> No
             kind = "grey picture" if len(names) == 1 else "picture without alpha"
             cure = f"save it as a {kind}, as the pictures of the training were"
         raise DataError(
-            f"expected {len(names)} channel(s) ({', '.join(names)}), got {shape[0]}",
+            f"expected {counted(len(names), 'channel')} ({', '.join(names)}), got {shape[0]}",
             cure=cure,
             where=where,
         )
@@ -281,12 +283,53 @@ def cut_region(pixels: np.ndarray, grid: Grid, region: Box | None, name: str) ->
         raise DataError(
             f"the region {region} does not lie in the shape {shape}", cure="correct it", where=name
         )
-    cut = pixels[(slice(None), *(slice(low, high) for low, high in region))]
     moved = np.asarray(grid.origin_mm, dtype=np.float64)
     for (low, _), step, turn in zip(region, grid.spacing_mm, grid.direction, strict=True):
         moved = moved + low * step * np.asarray(turn)
     origin = tuple(float(v) for v in moved)
-    return np.ascontiguousarray(cut), replace(grid, origin_mm=origin, georeference=None)
+    return np.ascontiguousarray(cut(pixels, region)), replace(grid, origin_mm=origin, georeference=None)
+
+
+def crop_alike(labels: np.ndarray, sample: Sample, *, noun: str, cure: str) -> np.ndarray:
+    """What lies beside an image on its own grid, cropped as its prepared sample was.
+
+    Args:
+        labels: ``(*S)`` on the image's own grid.
+        sample: The prepared image.
+        noun: What they are, for the error.
+        cure: What to do where they are another image's.
+
+    Returns:
+        A view; see ``resampled_alike`` for the rest of the way.
+
+    Raises:
+        DataError: The labels have another shape than the image.
+    """
+    assert sample.placement is not None
+    if labels.shape != sample.placement.shape:
+        raise DataError(
+            f"the image has shape {sample.placement.shape}, {noun} {labels.shape}", cure=cure, where=sample.id
+        )
+    return cut(labels, sample.placement.crop)
+
+
+def resampled_alike(ids: np.ndarray, shape: tuple[int, ...], preparation: PreparationPlan) -> np.ndarray:
+    """Cropped class ids on the grid of a prepared sample: every label is resampled in this one way.
+
+    Args:
+        ids: ``(*S)`` unsigned.
+        shape: Of the prepared sample.
+        preparation: How it was prepared.
+
+    Returns:
+        ``(*shape)`` ids of the same type, an array of its own.
+
+    Example:
+        >>> resampled_alike(np.array([[0, 3]], np.uint8), (1, 4), PreparationPlan(normalization=())).tolist()
+        [[0, 0, 3, 3]]
+    """
+    order, separate = preparation.order_label, preparation.separate_axis
+    return resample_label(ids, shape, order=order, separate_axis=separate)
 
 
 def raw_values(labels: np.ndarray, data: DataPlan) -> np.ndarray:

@@ -14,13 +14,13 @@ from unetkit.data.entries import load_entry, store_entry, sweep_parts
 from unetkit.data.foreground import foreground
 from unetkit.data.formats import files_of
 from unetkit.data.intensities import measured_intensities
-from unetkit.data.labels import read_label, read_pixels
+from unetkit.data.labels import read_label, read_pixels, resampled_alike
 from unetkit.data.readers import prepare_marks, read_marks
 from unetkit.errors import DataError, ResourceError
 from unetkit.records.case import Case, Grid, Placement, Sample
 from unetkit.records.files import disk_error, sha256
 from unetkit.records.plan import DataPlan, PreparationPlan
-from unetkit.spatial.grid import nonzero_box, resample, resample_label, resampled_shape
+from unetkit.spatial.grid import nonzero_box, resample, resampled_shape
 from unetkit.spatial.intensity import apply_intensity
 from unetkit.spatial.regions import cut
 
@@ -297,11 +297,10 @@ def target_grid(
 
 def _resampled(label: _Label, target: tuple[int, ...], preparation: PreparationPlan) -> _Label:
     """The label on the new shape; what is not known takes part as one more class."""
-    order, separate = preparation.order_label, preparation.separate_axis
     if label.known is None:
-        return _Label(resample_label(label.ids, target, order=order, separate_axis=separate), None)
+        return _Label(resampled_alike(label.ids, target, preparation), None)
     unknown = int(label.ids.max()) + 1
     marked = np.where(label.known, label.ids, np.uint16(unknown)).astype(np.uint16)
-    marked = resample_label(marked, target, order=order, separate_axis=separate)
+    marked = resampled_alike(marked, target, preparation)
     known = marked != unknown
     return _Label(np.where(known, marked, 0).astype(label.ids.dtype), None if known.all() else known)

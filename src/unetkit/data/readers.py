@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from unetkit.data.formats import format_of
-from unetkit.data.labels import cut_region
+from unetkit.data.labels import crop_alike, cut_region, resampled_alike
 from unetkit.data.matching import READERS
 from unetkit.errors import DataError, UsageError
 from unetkit.records.case import Case, Sample
 from unetkit.records.plan import PreparationPlan, TrainingPlan
-from unetkit.spatial.grid import resample_label
-from unetkit.spatial.regions import cut
 
 _STREAM = 4  # random numbers of its own: 0 cuts patches, 1 to 3 mix them
 
@@ -55,21 +53,14 @@ def prepare_marks(marks: np.ndarray, sample: Sample, preparation: PreparationPla
     Raises:
         DataError: The marks have another shape than the image.
     """
-    assert sample.placement is not None
-    if marks.shape != sample.placement.shape:
-        raise DataError(
-            f"the image has shape {sample.placement.shape} and its readers' marks {marks.shape}",
-            cure="convert the data set again",
-            where=sample.id,
-        )
-    kept, target = cut(marks, sample.placement.crop), sample.pixels.shape[1:]
-    if kept.shape == target:
+    kept = crop_alike(marks, sample, noun="its readers' marks", cure="convert the data set again")
+    target = sample.pixels.shape[1:]
+    if kept.shape == target:  # one reader after the other would give the same
         return np.ascontiguousarray(kept)
     result = np.zeros(target, marks.dtype)
     for reader in range(int(kept.max(initial=0)).bit_length()):
         one = ((kept >> reader) & 1).astype(np.uint8)
-        order, separate = preparation.order_label, preparation.separate_axis
-        moved = resample_label(one, target, order=order, separate_axis=separate)
+        moved = resampled_alike(one, target, preparation)
         result |= moved.astype(marks.dtype) << np.asarray(reader, marks.dtype)
     return result
 

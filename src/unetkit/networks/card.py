@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from unetkit.networks.checklist import CHAI, CLAIM, Known
+from unetkit.records.figures import score, with_interval
+from unetkit.records.markdown import markdown_table, plain
 from unetkit.records.plan import Plan
 from unetkit.records.scores import Scores, Summary
 
@@ -36,11 +38,11 @@ def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> s
     """
     data = plan.data
     parts = [
-        f"# U-Net for {_cell(_listed(data.classes[1:]))}",
+        f"# U-Net for {plain(_listed(data.classes[1:]))}",
         f"**{NOT_A_DEVICE}**",
         _summary(plan),
         "## Classes",
-        _table(
+        markdown_table(
             ("id", "class", "value in label files"),
             [(str(i), name, str(data.label_values[i])) for i, name in enumerate(data.classes)],
         ),
@@ -54,7 +56,7 @@ def model_card(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> s
         _LIMITS,
         *(_checklists(plan, scores, facts) if is_medical(facts) else ()),
         "## Plan",
-        _table(
+        markdown_table(
             ("key", "value", "why"),
             [(f"`{key}`", _short(value), plan.reasons.get(key, "")) for key, value in plan.flat().items()],
         ),
@@ -92,12 +94,12 @@ def _checklists(plan: Plan, scores: Scores | None, facts: Mapping[str, str]) -> 
         "## CHAI applied model card",
         "The fields of the schema of the Coalition for Health AI, version 0.2. "
         "What only the publisher can know is left blank.",
-        _table(("section", "field", "content"), chai),
+        markdown_table(("section", "field", "content"), chai),
         "## CLAIM checklist",
         f"The {len(claim)} items of the Checklist for Artificial Intelligence in Medical Imaging (Mongan "
         "et al., Radiology: Artificial Intelligence 2020; what it calls ground truth is the reference "
         f"standard of the 2024 update). {filled} are pre-filled from the training; the others are yours.",
-        _table(("item", "what is asked", "answer"), claim),
+        markdown_table(("item", "what is asked", "answer"), claim),
     )
 
 
@@ -114,7 +116,7 @@ def _data(plan: Plan, facts: Mapping[str, str]) -> str:
         ("normalisation", _listed([channel.scheme for channel in plan.preparation.normalization])),
         *facts.items(),
     ]
-    return _table(("fact", "value"), rows)
+    return markdown_table(("fact", "value"), rows)
 
 
 def _scores(scores: Scores | None) -> str:
@@ -123,22 +125,18 @@ def _scores(scores: Scores | None) -> str:
     rows = []
     for name, metrics in scores.summary.items():
         for metric, summary in metrics.items():
-            rows.append((name, scores.heading(metric), *_numbers(summary)))
+            rows.append((name, scores.heading(metric), *_numbers(summary, metric)))
     notes = [f"Cases: {len(scores.cases)} ({scores.split})."]
     if scores.convention:
         notes.append(scores.convention)
-    head = ("class", "metric", "mean", "95 % interval", "median", "n", "missed", "undefined")
-    return _table(head, rows) + "\n\n" + " ".join(notes)
+    head = ("class", "metric", "mean [95 % interval]", "median", "n", "missed", "undefined")
+    return markdown_table(head, rows) + "\n\n" + " ".join(notes)
 
 
-def _numbers(summary: Summary) -> tuple[str, ...]:
-    interval = "–" if summary.low is None else f"{_number(summary.low)} … {_number(summary.high)}"
+def _numbers(summary: Summary, metric: str) -> tuple[str, ...]:
     counts = (str(summary.n), str(summary.missed), str(summary.undefined))
-    return (_number(summary.mean), interval, _number(summary.median), *counts)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    mean = with_interval(summary.mean, summary.low, summary.high, metric=metric)
+    return (mean, score(summary.median, metric), *counts)
 
 
 def _usage() -> str:
@@ -159,13 +157,3 @@ def _listed(words: tuple[str, ...] | list[str]) -> str:
 def _short(value: object) -> str:
     text = str(list(value)) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 120 else text[:117] + "…"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """A class name is a stranger's text: it must not end the row or the cell, nor be markup."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from unetkit.records.figures import with_interval
 from unetkit.records.plan import Plan
 from unetkit.records.scores import Scores
 
@@ -130,8 +131,7 @@ def _mean_dice(known: Known) -> str:
     for name, row in scores.summary.items():
         one = row.get("dice")
         if one is not None and one.mean is not None:
-            ends = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
-            parts.append(f"{name} {one.mean:.3f}{ends}")
+            parts.append(f"{name} {with_interval(one.mean, one.low, one.high)}")
     return f"Dice, mean [95 % interval]: {'; '.join(parts)}" if parts else ""
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from unetkit.records.figures import per_cent
 from unetkit.records.saved import Saved
 
 
@@ -80,7 +81,8 @@ class Parity(Saved):
             )
         if not self.label_agreement >= agreement:
             found.append(
-                f"expected the same class for {agreement:.1%} of the pixels, got {self.label_agreement:.1%}"
+                f"expected the same class for {per_cent(agreement)} of the pixels, got "
+                f"{per_cent(self.label_agreement)}"
             )
         for name, before in self.dice_before.items():
             after = self.dice_after.get(name)

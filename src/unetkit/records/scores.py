@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from unetkit.records.figures import DISTANCES
 from unetkit.records.saved import Saved
-
-DISTANCES = ("hd95", "assd")
-"""Metrics that are lengths."""
 
 MEAN = "mean"
 """The row of every table of scores that averages the foreground classes; no class can have this name."""

@@ -87,6 +87,7 @@ def before_and_after(
         changes=found,
         worst=worst_changed(before, after),
         steps=steps,
+        unit=before.unit,
         sensitivities=Search.from_json(note.read_bytes(), where=note).rows if note.is_file() else (),
     )
     return made, changed_cases(models[0], models[-1], cases, made.worst)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from unetkit.errors import UsageError
 from unetkit.records.benched import BenchResult, BenchRow, Machine, Timing
+from unetkit.records.figures import counted
 from unetkit.records.files import disk_error, write_text
 from unetkit.records.plan import Axes, Plan
 from unetkit.records.progress import Progress, Quiet
@@ -116,7 +117,7 @@ def _refuse_unlike(named: Sequence[str], plans: Sequence[Plan]) -> None:
 
     def takes(plan: Plan) -> str:
         data = plan.data
-        return f"{data.rank} axes, {len(data.channels)} channel(s) of {data.pixels}"
+        return f"{data.rank} axes, {counted(len(data.channels), 'channel')} of {data.pixels}"
 
     for name, plan in zip(named, plans, strict=True):
         if takes(plan) != takes(plans[0]):

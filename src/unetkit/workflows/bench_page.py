@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from unetkit.records.benched import BenchResult, BenchRow, Timing
+from unetkit.records.figures import counted, figure, per_cent
 from unetkit.workflows import page
 from unetkit.workflows.page import Line
 
@@ -20,7 +21,6 @@ HEAD = (
     "of float32 peak",
     "of roofline",
 )
-NONE = "–"
 MEASURED = (
     "Measured: tiles/s (the network alone, tiles ready in memory), array → mask and file → file, as "
     "medians of all units in at least three rounds in turn, every model in a process of its own. Memory "
@@ -57,8 +57,8 @@ def table_rows(result: BenchResult) -> list[tuple[str, ...]]:
             figure(row.file_mpixels_per_second),
             figure(row.peak_mb),
             figure(row.gflops),
-            share(row.peak_share),
-            share(row.roofline_share),
+            per_cent(row.peak_share),
+            per_cent(row.roofline_share),
         )
         for row in result.rows
     ]
@@ -69,31 +69,9 @@ def machine_lines(result: BenchResult) -> list[str]:
     return [
         f"{machine.device}: float32 matrix product {figure(machine.gflops)} GFLOP/s, copy "
         f"{figure(machine.gbytes_per_second)} GB/s"
-        + ("" if machine.threads is None else f", {machine.threads} thread(s)")
+        + ("" if machine.threads is None else f", {counted(machine.threads, 'thread')}")
         for machine in result.machines
     ]
-
-
-def figure(value: float | None) -> str:
-    """Three digits that count, or a dash.
-
-    Example:
-        >>> figure(1234.5), figure(12.345), figure(0.01234), figure(None)
-        ('1234', '12.3', '0.0123', '–')
-    """
-    if value is None:
-        return NONE
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def share(value: float | None) -> str:
-    """A share of 1 in per cent, or a dash.
-
-    Example:
-        >>> share(0.1234), share(None)
-        ('12.3 %', '–')
-    """
-    return NONE if value is None else f"{value:.1%}".replace("%", " %")
 
 
 def bench_page(result: BenchResult) -> str:
@@ -163,18 +141,18 @@ def _rooflines(result: BenchResult) -> str:
     charts = []
     for machine in result.machines:
         dots = [
-            Line(_name(row), [(math.log10(2 * row.multiply_adds / row.tile_bytes), row.gflops)], dots=True)
+            Line(_name(row), [(2 * row.multiply_adds / row.tile_bytes, row.gflops)], dots=True)
             for row in result.rows
             if row.device == machine.device and row.gflops and row.tile_bytes and row.multiply_adds
         ]
         if not dots:
             continue
-        ridge = math.log10(machine.gflops / machine.gbytes_per_second)
+        ridge = machine.gflops / machine.gbytes_per_second
         at = [x for line in dots for x, _ in line.points]
-        ends = (min([ridge, *at]) - 0.5, ridge, max([ridge, *at]) + 0.5)
-        roof = [(x, min(machine.gflops, machine.gbytes_per_second * 10**x)) for x in ends]
-        title, words = f"{machine.device}, float32, GFLOP/s", "operations per byte, power of ten"
-        charts.append(page.chart(title, [Line("roofline", roof), *dots], x_name=words, log=True))
+        ends = (min([ridge, *at]) / 3, ridge, 3 * max([ridge, *at]))
+        roof = [(x, min(machine.gflops, machine.gbytes_per_second * x)) for x in ends]
+        title, words = f"{machine.device}, float32, GFLOP/s", "operations per byte of memory"
+        charts.append(page.chart(title, [*dots, Line("roofline", roof)], x_name=words, log=True))
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
@@ -189,7 +167,7 @@ def _times(result: BenchResult) -> str:
         cell
         for row in result.rows
         for what, timing in (
-            (f"{row.batch_size} tile(s) of {'×'.join(map(str, row.tile_size))}", row.tiles),
+            (f"{counted(row.batch_size, 'tile')} of {' × '.join(map(str, row.tile_size))}", row.tiles),
             ("array → mask", row.array),
             ("file → file", row.file),
         )

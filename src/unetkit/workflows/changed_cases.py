@@ -10,6 +10,7 @@ from unetkit.compression.parity import CaseChange
 from unetkit.data.labels import read_label, read_pixels
 from unetkit.records.case import Case
 from unetkit.workflows import page
+from unetkit.workflows.gallery import legend
 from unetkit.workflows.pictures import LARGEST_EDGE, fullest, previews
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def changed_cases(before: Model, after: Model, cases: Sequence[Case], worst: Seq
     """
     by_id = {case.id: case for case in cases}
     rows = [_row(before, after, by_id[one.id], one) for one in worst]
-    return page.table(HEAD, rows) if rows else ""
+    return f'<p class="legend">{legend(before.plan.data.classes)}</p>{page.table(HEAD, rows)}' if rows else ""
 
 
 def _row(before: Model, after: Model, case: Case, change: CaseChange) -> tuple[page.Html, ...]:

@@ -14,6 +14,7 @@ from unetkit.data.labels import class_ids, read_pixels, read_values
 from unetkit.data.problems import Problem, from_error
 from unetkit.data.split import split
 from unetkit.errors import DataError
+from unetkit.records.figures import counted
 from unetkit.records.files import write_text
 from unetkit.records.plan import DataPlan
 from unetkit.records.progress import Progress, Quiet
@@ -24,6 +25,13 @@ from unetkit.workflows.pictures import fullest, previews
 from unetkit.workflows.train import Wishes
 
 SAMPLES, SAMPLE_EDGE = 12, 320
+_CLASS_HEAD = (
+    "class",
+    "value",
+    "share of pixels",
+    "cases with it",
+    "small objects, pixels (10th percentile)",
+)
 
 
 class ProblemRow(Saved):
@@ -191,12 +199,13 @@ def _page(result: CheckResult, inspection: Inspection) -> str:
     verdict = "Training would be refused" if result.refused else "Ready to train"
     refused = sum(row.severity == "refused" for row in result.problems)
     warnings = sum(row.severity == "warning" for row in result.problems)
+    beside = f"{counted(result.groups, 'group')}, {result.unlabelled} unlabelled"
     lead = page.cards(
         [
-            ("Verdict", verdict, f"{refused} refused, {warnings} warnings"),
-            ("Labelled cases", str(result.cases), f"{result.groups} groups, {result.unlabelled} unlabelled"),
+            ("Verdict", verdict, f"{refused} refused, {counted(warnings, 'warning')}"),
+            ("Labelled cases", str(result.cases), beside),
             ("Layout", result.layout, ""),
-            ("Sizes", str(len(result.shapes)), "different shapes"),
+            ("Sizes", str(len(result.shapes)), "in pixels; see below"),
         ]
     )
     problems = [[row.severity, row.where, row.problem, row.cure] for row in result.problems]
@@ -204,29 +213,31 @@ def _page(result: CheckResult, inspection: Inspection) -> str:
         [
             page.swatch(row.name, index - 1) if index else row.name,
             row.value,
-            page.share_bar(row.share, max(0, index - 1)),
+            page.share_bar(row.share, index - 1 if index else None),
             row.cases,
             "" if row.smallest_object is None else f"{row.smallest_object:.0f}",
         ]
         for index, row in enumerate(result.classes)
     ]
-    most = max([1, *result.shapes.values()])
     shapes = [
-        [shape, page.share_bar(count / most), count] for shape, count in list(result.shapes.items())[:20]
+        [shape, page.share_bar(count / max(1, result.cases)), count]
+        for shape, count in list(result.shapes.items())[:20]
     ]
     spacings = [[spacing, count] for spacing, count in list(result.spacings_mm.items())[:20]]
     nothing = "<p>Nothing to complain about.</p>"
-    sizes = page.table(["shape", "of the commonest", "cases"], shapes, numbers=(2,)) if shapes else ""
+    sizes = (
+        page.table(["shape, pixels", "share of the cases", "cases"], shapes, numbers=(2,)) if shapes else ""
+    )
     sizes += page.table(["spacing (mm)", "cases"], spacings, numbers=(1,)) if spacings else ""
     return page.page(
         f"Check of {result.source.name or result.source}",
-        f"{result.cases} labelled cases, layout {result.layout}",
+        f"{counted(result.cases, 'labelled case')}, layout {result.layout}",
         (
             (
-                "Problems",
-                page.table(["severity", "where", "problem", "cure"], problems) if problems else nothing,
+                "Findings",
+                page.table(["severity", "where", "what", "do this"], problems) if problems else nothing,
             ),
-            ("Classes", page.table(["class", "value", "share", "cases", "small objects (pixels)"], classes)),
+            ("Classes", page.table(_CLASS_HEAD, classes, numbers=(1, 3, 4))),
             ("Pictures", _samples(inspection)),
             ("Sizes", sizes),
         ),

@@ -183,6 +183,7 @@ def _comparison(source: str, folder: Path, runs: Mapping[Entry, TrainedRun], min
         compared.append(_compared(name, mine, scores, {} if name == names[0] else against))
     seeds = tuple(dict.fromkeys(entry.seed for entry in runs))
     device = next((str(e["device"]) for run in runs.values() for e in run.run.events("layout")), "unknown")
+    units = {run.scores.unit for run in runs.values() if run.scores}
     return Comparison(
         source=source,
         folder=str(folder),
@@ -190,6 +191,7 @@ def _comparison(source: str, folder: Path, runs: Mapping[Entry, TrainedRun], min
         minutes=minutes,
         device=device,
         networks=tuple(compared),
+        unit=" or ".join(sorted(units)),
     )
 
 

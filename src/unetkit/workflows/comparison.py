@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from unetkit.records.figures import NONE, counted, p_value, with_interval
+from unetkit.records.markdown import markdown_table
 from unetkit.records.plan import Axes
 from unetkit.records.saved import Saved
 from unetkit.workflows import page
@@ -77,6 +79,7 @@ class Comparison(Saved):
         minutes: Time budget of each training, 0 for none.
         device: What trained.
         networks: In the order asked for.
+        unit: What distances are in: ``mm``, ``px``, or ``mm or px``; empty where nothing was measured.
     """
 
     version: int = 1
@@ -86,9 +89,10 @@ class Comparison(Saved):
     minutes: float
     device: str
     networks: tuple[Compared, ...]
+    unit: str = ""
 
 
-HEAD = (
+_HEAD = (
     "network",
     "Dice",
     "HD95",
@@ -104,22 +108,33 @@ HEAD = (
 )
 _SCORES = 5
 """Columns that tell how good a network is, its name among them; the others tell what it costs."""
-NOTE = (
-    "Dice and HD95: mean over held-out cases [95 % bootstrap interval, groups resampled]; a case's value is "
-    "the mean over classes and seeds. p: two-sided Wilcoxon signed-rank test over the same cases, not "
-    "corrected for the number of networks. Multiply-adds: forward, one patch."
-)
+
+
+def head(found: Comparison) -> tuple[str, ...]:
+    """The table's column names, lengths with their unit."""
+    return tuple(f"{name} ({found.unit})" if name == "HD95" and found.unit else name for name in _HEAD)
+
+
+def note(found: Comparison) -> str:
+    """What was counted, over how many cases."""
+    cases = max((one.scores["dice"].cases for one in found.networks), default=0)
+    return (
+        f"Dice and HD95: mean over {counted(cases, 'held-out case')} [95 % bootstrap interval, groups "
+        "resampled]; a case's value is the mean over classes and seeds. p: two-sided Wilcoxon signed-rank "
+        "test over the same cases, not corrected for the number of networks. Multiply-adds: forward, one "
+        "patch. Memory: of one training step, as counted."
+    )
 
 
 def rows(found: Comparison) -> list[tuple[str, ...]]:
-    """The table's cells, one row per network, in the order of ``HEAD``."""
+    """The table's cells, one row per network, in the order of ``head``."""
     return [
         (
             one.name,
             _mean(one.scores["dice"]),
-            _mean(one.scores["hd95"], digits=2),
-            _mean(one.against_first["dice"], sign=True) if one.against_first else "–",
-            p_words(one.against_first["dice"].p_value) if one.against_first else "–",
+            _mean(one.scores["hd95"], metric="hd95"),
+            _mean(one.against_first["dice"], apart=True) if one.against_first else NONE,
+            p_value(one.against_first["dice"].p_value) if one.against_first else NONE,
             f"{one.parameters / 1e6:.2f} M",
             f"{one.multiply_adds / 1e9:.2f} G",
             f"{'×'.join(map(str, one.patch))} × {one.batch}",
@@ -141,43 +156,26 @@ def title(found: Comparison) -> str:
 
 def as_markdown(found: Comparison) -> str:
     """The table as Markdown."""
-    lines = (HEAD, ("---",) * len(HEAD), *rows(found))
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"# {title(found)}\n\n{table}\n\n{NOTE}\n"
+    return f"# {title(found)}\n\n{markdown_table(head(found), rows(found))}\n\n{note(found)}\n"
 
 
 def as_html(found: Comparison) -> str:
     """The table as an offline page, in two parts: no screen is wide enough for it."""
-    cells, note = rows(found), f'<p class="soft">{escape(NOTE)}</p>'
+    cells, names = rows(found), head(found)
     scores = page.table(
-        HEAD[:_SCORES],
+        names[:_SCORES],
         [(name, *map(page.stacked, row[: _SCORES - 1])) for name, *row in cells],
         numbers=range(1, _SCORES),
     )
     cost = page.table(
-        (HEAD[0], *HEAD[_SCORES:]),
+        (names[0], *names[_SCORES:]),
         [(row[0], *row[_SCORES:]) for row in cells],
-        numbers=range(1, len(HEAD) - _SCORES + 1),
+        numbers=range(1, len(names) - _SCORES + 1),
     )
-    sections = (("Scores on held-out cases", scores + note), ("Size, speed and memory", cost))
+    words = f'<p class="soft">{escape(note(found))}</p>'
+    sections = (("Scores on held-out cases", scores + words), ("Size, speed and memory", cost))
     return page.page("Networks compared", title(found), sections)
 
 
-def _mean(one: Mean, *, digits: int = 4, sign: bool = False) -> str:
-    if one.mean is None:
-        return "–"
-    kind = f"{'+' if sign else ''}.{digits}f"
-    ends = (
-        "" if one.low is None or one.high is None else f" [{format(one.low, kind)}, {format(one.high, kind)}]"
-    )
-    return f"{format(one.mean, kind)}{ends}"
-
-
-def p_words(value: float | None) -> str:
-    """A p value as a table shows it.
-
-    Example:
-        >>> p_words(0.0312), p_words(1e-9), p_words(None)
-        ('0.031', '<0.001', '–')
-    """
-    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+def _mean(one: Mean, *, metric: str = "dice", apart: bool = False) -> str:
+    return with_interval(one.mean, one.low, one.high, metric=metric, apart=apart)

@@ -7,6 +7,18 @@ from typing import Any
 
 from unetkit.compression.parity import CaseChange, Change
 from unetkit.compression.sensitivity import Sensitivity
+from unetkit.records.figures import (
+    DISTANCES,
+    NONE,
+    amount,
+    figure,
+    metric_name,
+    p_value,
+    per_cent,
+    score,
+    with_interval,
+)
+from unetkit.records.markdown import markdown_table
 from unetkit.records.plan import Axes
 from unetkit.records.saved import Saved
 from unetkit.workflows import page
@@ -68,6 +80,7 @@ class Compressed(Saved):
         worst: The cases that lost most Dice.
         steps: The model that was there, and every one that was trained on the way to the smaller one.
         sensitivities: What each stage's cut alone lost, where that was asked.
+        unit: What distances are in: ``mm``, ``px``, or ``mm or px``; empty in older records.
     """
 
     version: int = 1
@@ -86,12 +99,13 @@ class Compressed(Saved):
     worst: tuple[CaseChange, ...]
     steps: tuple[Step, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
+    unit: str = ""
 
 
 SIZE_HEAD = ("", "before", "after", "before / after")
-STEP_HEAD = ("model", "widths", "parameters", "weights", "time per tile", "Dice", "most lost")
+STEP_HEAD = ("model", "widths", "parameters", "weights", "time per tile", "Dice", "most lost, points")
 CUT_HEAD = ("stage", "cut", "points of Dice lost", "cost left")
-CHANGE_HEAD = ("class", "metric", "before", "after", "after - before [95 % interval]", "p", "cases")
+CHANGE_HEAD = ("class", "metric", "before", "after", "after − before [95 % interval]", "p", "cases")
 NOTE = (
     "The same cases through both models. Interval: 95 % bootstrap of the mean difference, groups resampled; "
     "p: two-sided Wilcoxon signed-rank test. A class that only one of the two finds where there is none "
@@ -107,12 +121,13 @@ CUT_NOTE = (
 def size_rows(before: Size, after: Size) -> list[tuple[str, ...]]:
     """The cells of the table of sizes, in the order of ``SIZE_HEAD``."""
     rows = [
-        _row("parameters", before.parameters, after.parameters, 1e6, "M"),
-        _row("multiply-adds", before.multiply_adds, after.multiply_adds, 1e9, "G"),
-        _row("weights", before.weights_bytes, after.weights_bytes, 1e6, "MB"),
+        _row("parameters", before.parameters, after.parameters),
+        _row("multiply-adds", before.multiply_adds, after.multiply_adds),
+        _row("weights", before.weights_bytes, after.weights_bytes, "B"),
     ]
     if before.seconds_per_tile and after.seconds_per_tile:
-        rows.append(_row("time per tile", before.seconds_per_tile, after.seconds_per_tile, 1e-3, "ms"))
+        times = [1000 * seconds for seconds in (before.seconds_per_tile, after.seconds_per_tile)]
+        rows.append(("time per tile", *(f"{figure(time)} ms" for time in times), _ratio(*times)))
     widths = [" ".join(map(str, one.widths)) for one in (before, after)]
     return [*rows, ("widths", *widths, "")]
 
@@ -122,11 +137,11 @@ def change_rows(found: Compressed) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            metric,
-            _number(one.before, metric),
-            _number(one.after, metric),
-            _apart(one, metric),
-            "–" if one.p_value is None else f"{one.p_value:.2g}",
+            _heading(found, metric),
+            score(one.before, metric),
+            score(one.after, metric),
+            with_interval(one.mean, one.low, one.high, metric=metric, apart=True),
+            p_value(one.p_value),
             str(one.cases),
         )
         for name, row in found.changes.items()
@@ -143,11 +158,11 @@ def step_rows(found: Compressed) -> list[tuple[str, ...]]:
             (
                 step.name,
                 " ".join(map(str, size.widths)),
-                f"{size.parameters / 1e6:.3g} M",
-                f"{size.weights_bytes / 1e6:.3g} MB",
-                "–" if seconds is None else f"{1000 * seconds:.3g} ms",
-                _number(step.dice, "dice"),
-                "–" if step.loss is None else f"{step.loss:.2f}",
+                amount(size.parameters),
+                amount(size.weights_bytes, "B"),
+                NONE if seconds is None else f"{figure(1000 * seconds)} ms",
+                score(step.dice),
+                NONE if step.loss is None else f"{step.loss:.2f}",
             )
         )
     return rows
@@ -156,7 +171,7 @@ def step_rows(found: Compressed) -> list[tuple[str, ...]]:
 def cut_rows(found: Compressed) -> list[tuple[str, ...]]:
     """The cells of the table of sensitivities, in the order of ``CUT_HEAD``."""
     return [
-        (str(row.stage), f"{row.share:.0%}", f"{row.loss:.2f}", f"{row.cost:.1%}")
+        (str(row.stage), per_cent(row.share, digits=0), f"{row.loss:.2f}", per_cent(row.cost))
         for row in found.sensitivities
     ]
 
@@ -182,19 +197,19 @@ def title(found: Compressed) -> str:
 
 def as_markdown(found: Compressed) -> str:
     """Both tables as Markdown."""
-    parts = [f"# {title(found)}", _table(SIZE_HEAD, size_rows(found.before, found.after))]
+    parts = [f"# {title(found)}", markdown_table(SIZE_HEAD, size_rows(found.before, found.after))]
     parts += [
-        _table(CHANGE_HEAD, change_rows(found)),
+        markdown_table(CHANGE_HEAD, change_rows(found)),
         NOTE,
         f"Timed on {found.device}. Cases: {found.split}.",
     ]
     if len(found.steps) > 2:
-        parts += ["## On the way", _table(STEP_HEAD, step_rows(found))]
+        parts += ["## On the way", markdown_table(STEP_HEAD, step_rows(found))]
     if found.sensitivities:
-        parts += ["## Stages cut alone", _table(CUT_HEAD, cut_rows(found)), CUT_NOTE]
+        parts += ["## Stages cut alone", markdown_table(CUT_HEAD, cut_rows(found)), CUT_NOTE]
     if found.worst:
-        rows = [(one.id, f"{one.before:.4f}", f"{one.after:.4f}") for one in found.worst]
-        parts += ["## Cases that lost most", _table(("case", "Dice before", "Dice after"), rows)]
+        rows = [(one.id, score(one.before), score(one.after)) for one in found.worst]
+        parts += ["## Cases that lost most", markdown_table(("case", "Dice before", "Dice after"), rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -241,24 +256,13 @@ def _cuts(found: Compressed) -> str:
     return f'{table}<p class="soft">{escape(CUT_NOTE)}</p>'
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = (head, ("---",) * len(head), *rows)
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def _heading(found: Compressed, metric: str) -> str:
+    return metric_name(metric) + (f" ({found.unit})" if metric in DISTANCES and found.unit else "")
 
 
-def _row(name: str, before: float, after: float, unit: float, word: str) -> tuple[str, ...]:
-    ratio = f"{before / after:.2f} ×" if after else "–"
-    return (name, f"{before / unit:.3g} {word}", f"{after / unit:.3g} {word}", ratio)
+def _row(name: str, before: float, after: float, unit: str = "") -> tuple[str, ...]:
+    return (name, amount(before, unit), amount(after, unit), _ratio(before, after))
 
 
-def _number(value: float | None, metric: str) -> str:
-    return "–" if value is None else f"{value:.4f}" if metric == "dice" else f"{value:.2f}"
-
-
-def _apart(one: Change, metric: str) -> str:
-    if one.mean is None:
-        return "–"
-    digits = 4 if metric == "dice" else 2
-    if one.low is None or one.high is None:
-        return f"{one.mean:+.{digits}f}"
-    return f"{one.mean:+.{digits}f} [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
+def _ratio(before: float, after: float) -> str:
+    return f"{before / after:.2f} ×" if after else NONE

@@ -7,12 +7,12 @@ from html import escape
 
 from pydantic import Field
 
+from unetkit.records.figures import difference, metric_name, p_value, with_interval
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
-from unetkit.workflows.comparison import Against, Mean, p_words
-from unetkit.workflows.gallery import number
+from unetkit.workflows.comparison import Against, Mean
 from unetkit.workflows.refinement import Gain
 
 SPLIT = "cross-validation"
@@ -99,7 +99,13 @@ OPTIONS_NOTE = (
 def fold_head(scores: Scores) -> tuple[str, ...]:
     """Column names of ``fold_rows``."""
     dice = (f"Dice {name}" for name in _shown(scores))
-    return ("fold", "trained on", "held out", *dice, *(scores.heading(m) for m in _others(scores)))
+    return (
+        "fold",
+        "trained on",
+        "held out",
+        *dice,
+        *(scores.heading(metric, metric_name(metric)) for metric in _others(scores)),
+    )
 
 
 def fold_rows(found: CrossValidation, scores: Scores) -> list[tuple[str, ...]]:
@@ -121,24 +127,18 @@ def option_rows(found: CrossValidation) -> list[tuple[str, ...]]:
     rows = []
     for one in found.candidates:
         apart = one.against_best_alone
-        words = "–" if apart is None or apart.mean is None else f"{apart.mean:+.4f}"
-        p_value = p_words(None if apart is None else apart.p_value)
-        ends = _ends(one.dice.low, one.dice.high, "dice")
-        rows.append(
-            (" + ".join(one.names), f"{number(one.dice.mean)}{ends}", words, p_value, _yes(one.chosen))
-        )
+        words, p = ("–", "–") if apart is None else (difference(apart.mean), p_value(apart.p_value))
+        dice = with_interval(one.dice.mean, one.dice.low, one.dice.high)
+        rows.append((" + ".join(one.names), dice, words, p, "yes" if one.chosen else ""))
     return rows
 
 
 def refinement_sentence(gain: Gain) -> str:
     """What became of a refinement that was tried."""
-    mean = "–" if gain.gain.mean is None else f"{gain.gain.mean:+.4f}"
-    ends = ""
-    if gain.gain.low is not None and gain.gain.high is not None:
-        ends = f" [{gain.gain.low:+.4f}, {gain.gain.high:+.4f}]"
+    by = with_interval(gain.gain.mean, gain.gain.low, gain.gain.high, apart=True)
     became = "it was kept" if gain.accepted else "it was left out"
     cases = f"the mean Dice of {gain.gain.cases} unseen cases"
-    return f"The refinement that was tried changes {cases} by {mean}{ends}: {became}."
+    return f"The refinement that was tried changes {cases} by {by}: {became}."
 
 
 def as_html(found: CrossValidation, scores: Scores | None) -> str:
@@ -172,15 +172,7 @@ def _cells(summary: dict[str, dict[str, Summary]], scores: Scores) -> list[str]:
 
 
 def _cell(one: Summary, metric: str) -> str:
-    return f"{number(one.mean, metric)}{_ends(one.low, one.high, metric)}"
-
-
-def _ends(low: float | None, high: float | None, metric: str) -> str:
-    return "" if low is None or high is None else f" [{number(low, metric)}, {number(high, metric)}]"
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else ""
+    return with_interval(one.mean, one.low, one.high, metric=metric)
 
 
 def _soft(text: str) -> str:

@@ -28,7 +28,7 @@ def drift_page(result: MonitorResult, reference: ReferenceFile, seen: Sequence[O
         reference: What the images were held against.
         seen: The new images.
     """
-    notes = "".join(f"<p>{escape(note)}.</p>" for note in result.notes)
+    notes = "".join(f"<p>{escape(note[:1].upper() + note[1:])}.</p>" for note in result.notes)
     heading = "What has drifted" if result.drifted else "What differs most, without being declared drift"
     return page.page(
         f"Drift of {result.source.name or result.source}",
@@ -67,8 +67,9 @@ def _charts(result: MonitorResult, reference: ReferenceFile, seen: Sequence[Obse
         before = [row[place] for row in reference.values if row[place] is not None]
         now = [each.values[test.name] for each in seen if test.name in each.values]
         lines = [Line("reference", _steps(before)), Line("new images", _steps(now))]
-        charts.append(page.chart(test.name, lines, x_name="value, share of images below", unit_y=True))
-    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+        charts.append(page.chart(test.name, lines, x_name="value", unit_y=True))
+    words = '<p class="soft">Upwards: the share of the images that have this value or less.</p>'
+    return f'{words}<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _steps(values: Sequence[float | None]) -> list[tuple[float, float]]:
@@ -80,8 +81,10 @@ def _steps(values: Sequence[float | None]) -> list[tuple[float, float]]:
 def _images(result: MonitorResult) -> str:
     if not result.unusual:
         return "<p>No image lies outside what the reference holds.</p>"
-    rows = [(each.id, f"{each.distance:.3g}", "; ".join(each.reasons)) for each in result.unusual]
-    table = page.table(("image", "how far outside", "statistic, value (range in the reference)"), rows)
+    rows = [(each.id, f"{each.distance:.2f}", "; ".join(each.reasons)) for each in result.unusual]
+    table = page.table(
+        ("image", "how far outside", "statistic, value (range in the reference)"), rows, numbers=(1,)
+    )
     words = "<p>How far outside: in half-widths of the reference's middle nine tenths.</p>"
     pictures = [(each.id, uri) for each in result.unusual[:MOST_PICTURES] if (uri := _picture(each))]
     return table + words + page.thumbnails(pictures)

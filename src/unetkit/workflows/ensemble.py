@@ -16,6 +16,7 @@ from unetkit.data.inspect import Inspection, inspect, raise_if_refused
 from unetkit.errors import UsageError
 from unetkit.networks.card import FORMAT
 from unetkit.planning.measure import measure
+from unetkit.records.figures import counted
 from unetkit.records.files import write_text
 from unetkit.records.plan import Plan
 from unetkit.records.progress import Progress, Quiet
@@ -278,7 +279,8 @@ def _describe(
         source=str(source),
         train=tuple(id for id in ids if id in trained),
         held_out=tuple(id for id in ids if id not in trained),
-        how=f"{len(read)} configuration(s), {len(done.record.folds)} fold(s); seen by some member or by none",
+        how=f"{counted(len(read), 'configuration')}, {counted(len(done.record.folds), 'fold')}; seen by some "
+        "member or by none",
         digests={facts.id: facts.digest for facts in inspection.facts},
         label_digests={facts.id: facts.label_digest for facts in inspection.facts},
     )

@@ -19,6 +19,7 @@ from unetkit.learning.adabn import match_statistics
 from unetkit.metrics.score import score_case
 from unetkit.networks.unet import UNet, build
 from unetkit.records.case import Case
+from unetkit.records.figures import per_cent
 from unetkit.records.plan import AugmentationPlan, Plan
 from unetkit.records.progress import Progress
 from unetkit.records.run import Run
@@ -205,7 +206,9 @@ def _deadline(plan: Plan, run: Run, started: float, *, resume: bool, progress: P
     deadline = started + max(0.0, seconds - (seconds_spent(run) if resume else 0.0))
     if resume or deadline >= least:
         return deadline
-    late = f"{LEAST_SHARE:.0%} of the {plan.training.minutes:g} minutes are trained all the same"
+    late = (
+        f"{per_cent(LEAST_SHARE, digits=0)} of the {plan.training.minutes:g} minutes are trained all the same"
+    )
     progress.say(f"warning: checks and preparation took most of the time budget; {late}")
     return least
 

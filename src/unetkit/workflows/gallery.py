@@ -7,20 +7,14 @@ from html import escape
 
 import numpy as np
 
+from unetkit.records.figures import score
 from unetkit.records.run import Run
-from unetkit.records.scores import DISTANCES, CaseScores, Scores
+from unetkit.records.scores import CaseScores, Scores
 from unetkit.workflows import page
 from unetkit.workflows.case_pictures import CasePictures, plane_of, read_planes
 from unetkit.workflows.pictures import at_least, data_uri, fill_layer, grey, outline_layer, png, reduced
 
 _EDGE = 400
-
-
-def number(value: float | None, metric: str = "dice") -> str:
-    """A score as a reader wants it: shares with three digits, distances with two."""
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if metric in DISTANCES else f"{value:.3f}"
 
 
 def worst_first(scores: Scores) -> list[CaseScores]:
@@ -45,7 +39,7 @@ def case_words(case: CaseScores | None) -> str:
     if case is None:
         return "not measured"
     dice = case_dice(case)
-    words = f"Dice {number(dice)}" if dice is not None else "nothing there, nothing found"
+    words = f"Dice {score(dice)}" if dice is not None else "nothing there, nothing found"
     if case.missed:
         words += f", missed {', '.join(case.missed)}"
     if case.spurious:
@@ -84,7 +78,7 @@ def gallery(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePictur
         '<div class="toolbar"><label>fill '
         '<input type="range" id="opacity" min="0" max="1" step="0.05" value="0.35"></label>'
         '<label><input type="checkbox" data-layer="predicted" checked> prediction, coloured outline</label>'
-        '<label><input type="checkbox" data-layer="reference" checked> reference, white outline</label>'
+        '<label><input type="checkbox" data-layer="reference" checked> reference, dashed outline</label>'
         f"{legend(classes)}</div>"
     )
     return f'{bar}<div class="gallery">{figures}</div>'

@@ -5,9 +5,16 @@ from __future__ import annotations
 from html import escape
 
 from unetkit.metrics.score import MEAN
+from unetkit.records.figures import score, with_interval
 from unetkit.records.kept import Interval, Kept, UpdateFile
 from unetkit.workflows import page
 
+SUMS_HEAD = ("class", "ACC", "BWT", "FWT", "forgetting")
+SUMS_WORDS = (
+    "Dice with 95 % intervals, groups resampled. ACC (accuracy): mean over all domains after the update. BWT "
+    "(backward transfer): what old domains gained; negative: lost. FWT (forward transfer): what the old "
+    "model scored on the new data, above an untrained network. Forgetting: what old domains lost."
+)
 _CELL, _ROW, _LEFT, _TOP = 104, 40, 64, 26
 
 
@@ -46,7 +53,7 @@ def matrix_chart(name: str, file: UpdateFile) -> str:
             cells.append(
                 f'<g><rect {place} fill="{page.color(0)}" fill-opacity="{0.06 + 0.5 * share:.3f}"/>'
                 f'<text x="{x + (_CELL - 4) / 2}" y="{y + 24}" text-anchor="middle" fill="currentColor">'
-                f"{_number(cell.value)}</text><title>{escape(_cell(cell))}</title></g>"
+                f"{score(cell.value)}</text><title>{escape(kept_cell(cell))}</title></g>"
             )
     for column, domain in enumerate(file.domains):
         x = _LEFT + column * _CELL + (_CELL - 4) / 2
@@ -58,18 +65,21 @@ def matrix_chart(name: str, file: UpdateFile) -> str:
     return f"<figure><strong>Dice, {escape(name)}</strong>{svg}</figure>"
 
 
-def _sums(file: UpdateFile) -> str:
-    head = ("class", "ACC", "BWT", "FWT", "forgetting")
-    rows = [
-        (name, *map(_cell, (one.accuracy, one.backward, one.forward, one.forgetting)))
+def sums_rows(file: UpdateFile) -> list[tuple[str, ...]]:
+    """What follows from the matrices: the cells below ``SUMS_HEAD``, one row per class.
+
+    Args:
+        file: What the update wrote.
+    """
+    return [
+        (name, *map(kept_cell, (one.accuracy, one.backward, one.forward, one.forgetting)))
         for name, one in file.classes.items()
     ]
-    words = (
-        '<p class="soft">With 95 % intervals, groups resampled. ACC: mean over domains after the update. '
-        "BWT: what old domains gained (negative: lost). FWT: what the old model scored on the new data, "
-        "above an untrained network. Forgetting: what old domains lost.</p>"
-    )
-    return page.table(head, rows, numbers=range(1, 5)) + words
+
+
+def _sums(file: UpdateFile) -> str:
+    rows = [tuple(map(page.stacked, row)) for row in sums_rows(file)]
+    return f'{page.table(SUMS_HEAD, rows, numbers=range(1, 5))}<p class="soft">{escape(SUMS_WORDS)}</p>'
 
 
 def _tables(file: UpdateFile, first: str) -> str:
@@ -82,13 +92,10 @@ def _tables(file: UpdateFile, first: str) -> str:
 
 
 def _table(file: UpdateFile, one: Kept) -> str:
-    rows = [(stage, *map(_cell, row)) for stage, row in zip(file.stages, one.matrix, strict=True)]
+    rows = [(stage, *map(kept_cell, row)) for stage, row in zip(file.stages, one.matrix, strict=True)]
     return page.table(("model", *file.domains), rows, numbers=range(1, 1 + len(file.domains)))
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _cell(one: Interval) -> str:
-    return _number(one.value) + ("" if one.low is None else f" ({_number(one.low)} to {_number(one.high)})")
+def kept_cell(one: Interval) -> str:
+    """A number with its interval, as every table of an update shows it."""
+    return with_interval(one.value, one.low, one.high)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-PALETTE = ("#3b8ec4", "#e0883a", "#3fa07a", "#b865b5", "#d2574f", "#8f8a3a", "#5d6fc9", "#4aa3a8")
+from unetkit.records.figures import per_cent
+
+PALETTE = ("#0072b2", "#e69f00", "#00a88c", "#c438fc", "#e0541c", "#a8a8fc", "#a81c00", "#8c5470")
+"""Colours of classes and curves: far apart for every kind of colour vision, on light and on dark paper."""
 _WIDTH, _HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
 _BAR_WORDS = 90
@@ -111,10 +114,10 @@ def stacked(text: str) -> Html:
 
     Example:
         >>> stacked("0.5 [0.4, 0.6]").text, stacked("none").text
-        ('0.5<br><small>0.4, 0.6</small>', 'none')
+        ('0.5<br><small>0.4 to 0.6</small>', 'none')
     """
     figure, sign, ends = text.partition(" [")
-    below = f"<br><small>{escape(ends.removesuffix(']'))}</small>" if sign else ""
+    below = f"<br><small>{escape(ends.removesuffix(']').replace(', ', ' to '))}</small>" if sign else ""
     return Html(f"{escape(figure)}{below}")
 
 
@@ -124,12 +127,13 @@ def swatch(name: str, index: int) -> Html:
     return Html(f'<span class="class">{spot}{escape(name)}</span>')
 
 
-def share_bar(share: float, index: int = 0) -> Html:
-    """A share of 1 as a bar with its figure."""
+def share_bar(share: float, index: int | None = None) -> Html:
+    """A share as a bar with its figure, in the colour of a foreground class (0 = the first) or of none."""
     width = max(0.0, min(1.0, share)) * 160
+    painted = "" if index is None else f";background:{color(index)}"
     return Html(
-        f'<span class="bar" style="width:{width:.1f}px;background:{color(index)}"></span> '
-        f"<small>{share:.2%}</small>"
+        f'<span class="bar" style="width:{width:.1f}px{painted}"></span> '
+        f"<small>{escape(per_cent(share, digits=2))}</small>"
     )
 
 
@@ -150,7 +154,7 @@ def chart(title: str, lines: Sequence[Line], *, x_name: str, log: bool = False, 
         title: Heading.
         lines: The curves.
         x_name: What x is.
-        log: Logarithmic y (values of 0 and below are left out).
+        log: Whether both axes are logarithmic (values of 0 and below are left out).
         unit_y: Whether y runs from 0 to 1.
     """
     kept = [
@@ -159,7 +163,7 @@ def chart(title: str, lines: Sequence[Line], *, x_name: str, log: bool = False, 
             [
                 (x, y)
                 for x, y in line.points
-                if math.isfinite(x) and math.isfinite(y) and not (log and y <= 0)
+                if math.isfinite(x) and math.isfinite(y) and not (log and min(x, y) <= 0)
             ],
         )
         for line in lines
@@ -167,11 +171,11 @@ def chart(title: str, lines: Sequence[Line], *, x_name: str, log: bool = False, 
     kept = [(line, points) for line, points in kept if points]
     if not kept:
         return ""
-    every = [(x, math.log10(y) if log else y) for _, points in kept for x, y in points]
-    axes = _Axes.around(every, unit_y=unit_y)
+    placed = [[(math.log10(x), math.log10(y)) for x, y in points] if log else points for _, points in kept]
+    axes = _Axes.around([point for points in placed for point in points], unit_y=unit_y)
     drawn = "".join(
-        _curve([(x, math.log10(y) if log else y) for x, y in points], axes, color(index), dots=line.dots)
-        for index, (line, points) in enumerate(kept)
+        _curve(points, axes, color(index), dots=line.dots)
+        for index, ((line, _), points) in enumerate(zip(kept, placed, strict=True))
     )
     legend = ""
     if len(kept) > 1:
@@ -267,16 +271,17 @@ class _Axes:
     def frame(self, x_name: str, *, log: bool) -> str:
         """Grid lines and numbers."""
         rows = []
-        for value in ticks(self.bottom, self.top):
+        marks = log_ticks if log else ticks
+        for value in marks(self.bottom, self.top):
             y = self.y(value)
             rows.append(
                 f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
                 f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
                 f"{_figure(10**value if log else value)}</text>"
             )
-        for value in ticks(self.left, self.right):
+        for value in marks(self.left, self.right):
             place = f'x="{self.x(value):.1f}" y="{_HEIGHT - 22}" text-anchor="middle"'
-            rows.append(f"<text {place}>{_figure(value)}</text>")
+            rows.append(f"<text {place}>{_figure(10**value if log else value)}</text>")
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         rows.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_name)}</text>')
         return "".join(rows)
@@ -294,6 +299,27 @@ def ticks(low: float, high: float, *, most: int = 5) -> tuple[float, ...]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return tuple(round(number * step, 12) for number in range(first, last + 1))
+
+
+def log_ticks(low: float, high: float, *, most: int = 6) -> tuple[float, ...]:
+    """Places of round numbers between two powers of ten: 1, 2 and 5 of each, or less or more of them.
+
+    Args:
+        low: Logarithm of the least number, to the base of 10.
+        high: Of the largest.
+        most: Ticks wanted at most.
+
+    Example:
+        >>> [round(10**place) for place in log_ticks(1.5, 2.3)], [10**place for place in log_ticks(0, 3)]
+        ([50, 100], [1.0, 10.0, 100.0, 1000.0])
+    """
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    for digits in ((1, 2, 5), (1,)):
+        places = [power + math.log10(digit) for power in powers for digit in digits]
+        inside = tuple(place for place in places if low - 1e-9 <= place <= high + 1e-9)
+        if 1 < len(inside) <= most:
+            return inside
+    return tuple(math.log10(number) for number in ticks(10**low, 10**high) if number > 0)
 
 
 def _curve(points: Sequence[tuple[float, float]], axes: _Axes, stroke: str, *, dots: bool) -> str:

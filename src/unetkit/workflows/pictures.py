@@ -81,13 +81,15 @@ def fill_layer(labels: np.ndarray) -> np.ndarray:
 
 
 def outline_layer(labels: np.ndarray, *, dashed: bool = False) -> np.ndarray:
-    """Class ids ``(y, x)`` → RGBA with one-pixel outlines; ``dashed`` in white for the reference."""
+    """Class ids ``(y, x)`` → RGBA with one-pixel outlines; ``dashed`` in white and black: the reference."""
     inner = ndimage.minimum_filter(labels, 3) == ndimage.maximum_filter(labels, 3)
     edge = (labels > 0) & ~inner
     layer = np.zeros((*labels.shape, 4), np.uint8)
     if dashed:
         y, x = np.indices(labels.shape)
-        layer[edge & ((y + x) % 4 < 3)] = (255, 255, 255, 255)
+        white = (y + x) % 6 < 4  # on bright pixels the black between is seen
+        layer[edge & white] = (255, 255, 255, 255)
+        layer[edge & ~white] = (0, 0, 0, 255)
     else:
         layer[edge] = _palette()[np.minimum(labels, 255)][edge]
     return layer

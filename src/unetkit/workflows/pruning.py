@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetkit.errors import UsageError, nearest
+from unetkit.records.figures import per_cent
 from unetkit.records.plan import NetworkPlan, Plan
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.train import TrainedRun
@@ -47,7 +48,7 @@ class Pruning:
     @property
     def words(self) -> str:
         """What it does."""
-        return f"{self.share:.0%} of the channels cut"
+        return f"{per_cent(self.share, digits=0)} of the channels cut"
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Pruning:
         from unetkit.networks.store import load_model
 
         goals = [
-            (f"{share:.0%} of the channels cut", goal)
+            (f"{per_cent(share, digits=0)} of the channels cut", goal)
             for share, goal in steps(load_model(model)[0], self.share, self.rounds)
         ]
         return cut_in_rounds(chain, model, goals, importance=self.importance)

@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from unetkit.records.figures import counted
 from unetkit.records.fingerprint import Fingerprint
 from unetkit.records.manifest import Manifest
 from unetkit.records.plan import Plan
@@ -93,7 +94,7 @@ def data_facts(facts: Fingerprint | None) -> str:
     rows = [
         [
             page.swatch(name, index - 1) if index else name,
-            page.share_bar(facts.voxels[index] / total, max(index - 1, 0)),
+            page.share_bar(facts.voxels[index] / total, index - 1 if index else None),
             facts.cases_with[index],
             f"{facts.smallest_object[index - 1]:.0f} pixels"
             if index and index <= len(facts.smallest_object)
@@ -107,11 +108,12 @@ def data_facts(facts: Fingerprint | None) -> str:
         sizes += f" to {' × '.join(map(str, shapes[-1]))}"
     spacing = facts.spacings_mm[0] if facts.spacings_mm else ()
     words = (
-        f"{len(facts.cases)} labelled training cases in {facts.groups} groups, {sizes} pixels, "
-        f"{len(facts.channels)} channel{'s' if len(facts.channels) > 1 else ''} of {facts.dtype}"
+        f"{counted(len(facts.cases), 'labelled training case')} in {counted(facts.groups, 'group')}, {sizes} "
+        f"pixels, {counted(len(facts.channels), 'channel')} of {facts.dtype}"
     )
     words += f", spacing {' × '.join(f'{value:g}' for value in spacing)} mm" if facts.calibrated else ""
-    table = page.table(["class", "share of pixels", "cases with it", "small objects (10th percentile)"], rows)
+    head = ("class", "share of pixels", "cases with it", "small objects (10th percentile)")
+    table = page.table(head, rows, numbers=(2, 3))
     return f"<p>{escape(words)}.</p>{table}"
 
 
@@ -130,7 +132,7 @@ def plan_reasons(plan: Plan) -> str:
     for key, reason in plan.reasons.items():
         if key not in plan.flat():
             rows.append([Html(f"<code>{escape(key)}</code>"), "", reason])
-    text = page.table(["choice", "value", "reason"], rows)
+    text = page.table(["choice", "value", "reason"], rows) if rows else ""
     if rest:
         text += f"<details><summary>{len(rest)} values left at their defaults</summary>"
         text += page.table(["choice", "value", "reason"], rest) + "</details>"

@@ -6,16 +6,37 @@ from collections.abc import Sequence
 from html import escape
 
 from unetkit.metrics.calibration import Row, calibration_error
+from unetkit.records.figures import NONE, counted, metric_name, per_cent, score, with_interval
 from unetkit.records.manifest import Manifest
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores, Summary
 from unetkit.workflows import page
 from unetkit.workflows.cross_validation import SPLIT
-from unetkit.workflows.gallery import number, worst_first
+from unetkit.workflows.gallery import worst_first
 from unetkit.workflows.page import Html
 
 _SPLITS = {"held-out": "never seen in training", SPLIT: "each by networks that had never seen it"}
-_NAMES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD", "cldice": "clDice"}
+_PARTS = {
+    "Overlap": {
+        "dice": "twice the shared pixels over the pixels of both",
+        "iou": "shared pixels over the pixels of either",
+        "precision": "share of the predicted pixels that are right",
+        "recall": "share of the pixels of the reference that were found",
+        "cldice": "overlap of the centre lines of thin objects",
+    },
+    "Borders and volume": {
+        "hd95": "19 of 20 border pixels are no farther than this from the other border; 0 is best",
+        "assd": "mean distance between the two borders; 0 is best",
+        "nsd": "share of both borders that lies within the tolerance of the other",
+        "volume_error": "how far the volumes (areas) are apart, over the larger one; 0 is best",
+    },
+    "Objects": {
+        "object_recall": "share of the objects of the reference that were found",
+        "object_precision": "share of the predicted objects that are right",
+        "object_f1": "harmonic mean of the two",
+    },
+}
+"""Which metrics stand in one table, and what each of them is; 1 is best where nothing else is said."""
 
 
 def headline(run: Run, scores: Scores | None, manifest: Manifest | None) -> str:
@@ -30,21 +51,23 @@ def headline(run: Run, scores: Scores | None, manifest: Manifest | None) -> str:
     if scores is not None:
         mean = scores.summary.get("mean", {}).get("dice")
         if mean is not None:
-            items.append(("Dice, mean over classes", number(mean.mean), _interval(mean)))
+            items.append(("Dice, mean over classes", score(mean.mean), _interval(mean)))
         for name in scores.classes[:3] if len(scores.classes) > 1 else ():
             one = scores.summary[name]["dice"]
-            items.append((f"Dice, {name}", number(one.mean), f"{one.n} cases, {one.missed} missed"))
+            items.append((f"Dice, {name}", score(one.mean), f"{counted(one.n, 'case')}, {one.missed} missed"))
         groups = len({case.group for case in scores.cases})
         what = _SPLITS.get(scores.split, f"split: {scores.split}")
-        items.append(("Cases measured", str(len(scores.cases)), f"{groups} groups, {what}"))
+        items.append(("Cases measured", str(len(scores.cases)), f"{counted(groups, 'group')}, {what}"))
         if any(count for _, _, count in scores.calibration_objects):
             sure, right, gap = _trust(scores.calibration_objects)
-            note = f"over the pixels it calls an object; the gap (ECE) is {100 * gap:.1f} points"
-            items.append(("Its confidence", f"{sure:.0%} sure, {right:.0%} right", note))
+            note = f"{per_cent(right, digits=0)} right, over the pixels it calls an object; "
+            note += f"the gap (ECE) is {100 * gap:.1f} points"
+            items.append(("Its confidence", f"{per_cent(sure, digits=0)} sure", note))
     steps = list(run.events("step"))
     if steps:
         spent = manifest.seconds.get("training") if manifest else None
-        note = f"{spent / 60:.1f} min training on {manifest.device}" if spent and manifest else ""
+        time = "" if not spent else f"{spent:.0f} s" if spent < 60 else f"{spent / 60:.1f} min"
+        note = f"{time} training on {manifest.device}" if time and manifest else ""
         items.append(("Steps", f"{int(steps[-1].get('step', len(steps)))}", note))
     return page.cards(items)
 
@@ -52,53 +75,64 @@ def headline(run: Run, scores: Scores | None, manifest: Manifest | None) -> str:
 def _interval(summary: Summary) -> str:
     if summary.low is None or summary.high is None:
         return ""
-    return f"95 % interval {number(summary.low)} to {number(summary.high)}"
+    return f"95 % interval {score(summary.low)} to {score(summary.high)}"
 
 
 def class_table(scores: Scores | None) -> str:
-    """Every class and metric with its interval.
+    """Every class and metric with its interval, in tables that a page is wide enough for.
 
     Args:
         scores: None where nothing was measured.
     """
     if scores is None:
         return "<p>The run has not been evaluated yet. Finish it with <code>unet train … --resume</code>.</p>"
-    rows: list[list[object]] = []
-    order = [*scores.classes, *(["mean"] if len(scores.classes) > 1 and "mean" in scores.summary else [])]
-    for name in order:
-        label = (
-            page.swatch(name, scores.classes.index(name)) if name in scores.classes else Html("<b>mean</b>")
-        )
-        dice = scores.summary[name].get("dice") or next(iter(scores.summary[name].values()))
-        row: list[object] = [label, dice.n, dice.missed, dice.undefined]
-        for metric in scores.metrics:
-            one = scores.summary[name].get(metric)
-            row.append("–" if one is None else _with_interval(one, metric))
-        rows.append(row)
-    head = ["class", "n", "missed", "undefined"]
-    head += [
-        scores.heading(metric, _NAMES.get(metric, metric.replace("_", " "))) for metric in scores.metrics
-    ]
-    table = page.table(head, rows, numbers=range(1, len(head)))
+    text = ""
+    for part, known in _PARTS.items():
+        if metrics := [metric for metric in known if metric in scores.metrics]:
+            text += f"<h3>{part}</h3>{_metric_table(scores, metrics)}"
     for why, metrics in scores.explained.items():
-        named = ", ".join(metrics).replace("_", " ")
-        table += f'<p class="soft">{escape(named)}: measured because of {escape(why)}</p>'
+        named = ", ".join(map(metric_name, metrics))
+        text += f'<p class="soft">{escape(named)}: measured because of {escape(why)}</p>'
+    meanings = "; ".join(
+        f"<b>{escape(metric_name(metric))}</b> {escape(words)}"
+        for known in _PARTS.values()
+        for metric, words in known.items()
+        if metric in scores.metrics
+    )
     return (
-        f'{table}<p class="soft">Mean over cases; below it the 95 % bootstrap interval, groups resampled.</p>'
+        f'{text}<p class="soft">Mean over n cases; below it the 95 % bootstrap interval, groups resampled. A '
+        "case in which a class is in neither mask does not count for this class; one in which it was missed "
+        "counts with the worst value.</p>"
+        f'<details><summary>What the columns are</summary><p class="soft">{meanings}.</p></details>'
         f'<details><summary>How missed and empty cases count</summary><p class="soft">'
         f"{escape(scores.convention)}</p></details>{_object_tables(scores)}{_reader_table(scores)}"
     )
 
 
-def _with_interval(one: Summary, metric: str) -> Html:
-    if one.mean is None:
-        return Html("–")
-    ends = (
-        f"<br><small>{number(one.low, metric)} – {number(one.high, metric)}</small>"
-        if one.low is not None and one.high is not None
-        else ""
-    )
-    return Html(f"{number(one.mean, metric)}{ends}")
+def _metric_table(scores: Scores, metrics: Sequence[str]) -> str:
+    rows: list[list[object]] = []
+    order = [*scores.classes, *(["mean"] if len(scores.classes) > 1 and "mean" in scores.summary else [])]
+    for name in order:
+        of_class = scores.summary[name]
+        label = (
+            page.swatch(name, scores.classes.index(name)) if name in scores.classes else Html("<b>mean</b>")
+        )
+        first = of_class.get("dice") or next(iter(of_class.values()))
+        row: list[object] = [label, _counts(first)]
+        for metric in metrics:
+            one = of_class.get(metric)
+            words = NONE if one is None else with_interval(one.mean, one.low, one.high, metric=metric)
+            row.append(page.stacked(words))
+        rows.append(row)
+    head = ["class", "n", *(scores.heading(metric, metric_name(metric)) for metric in metrics)]
+    return page.table(head, rows, numbers=range(1, len(head)))
+
+
+def _counts(one: Summary) -> Html:
+    """How many cases count, and of these how many were missed; how many do not."""
+    beside = ((one.missed, "missed"), (one.undefined, "left out"))
+    below = ", ".join(f"{count} {word}" for count, word in beside if count)
+    return Html(f"{one.n}<br><small>{below}</small>" if below else str(one.n))
 
 
 def _object_tables(scores: Scores) -> str:
@@ -106,7 +140,7 @@ def _object_tables(scores: Scores) -> str:
     unit = "mm³, of pictures mm²" if scores.unit == "mm" else "pixels"
     rows = [
         [page.swatch(name, place), one.sizes, f"{one.found} of {one.reference}",
-         f"{one.right} of {one.prediction}", *map(number, (one.recall, one.precision, one.f1))]
+         f"{one.right} of {one.prediction}", *map(score, (one.recall, one.precision, one.f1))]
         for place, name in enumerate(scores.classes) for one in scores.objects.get(name, ())
     ]  # fmt: skip
     if not rows:
@@ -116,7 +150,7 @@ def _object_tables(scores: Scores) -> str:
     curves = {name: curve for name, curve in scores.froc.items() if curve}
     if curves:
         rates = [f"{rate:g}" for rate, _ in next(iter(curves.values()))]
-        cells = [[name, *(number(found) for _, found in curve)] for name, curve in curves.items()]
+        cells = [[name, *(score(found) for _, found in curve)] for name, curve in curves.items()]
         text += "<h3>Objects found at so many false alarms per image (FROC)</h3>"
         text += page.table(["class", *rates], cells, numbers=range(1, len(rates) + 1))
     return text
@@ -128,9 +162,9 @@ def _reader_table(scores: Scores) -> str:
     if found is None:
         return ""
     rows = [
-        ["readers, one against another", number(found.among)],
-        ["model against each reader", number(found.model)],
-        ["model against their consensus", number(found.consensus)],
+        ["readers, one against another", score(found.among)],
+        ["model against each reader", score(found.model)],
+        ["model against their consensus", score(found.consensus)],
     ]
     return (
         f"<h3>Readers</h3>{page.table(['Dice, mean over cases', ''], rows, numbers=(1,))}"
@@ -150,7 +184,7 @@ def case_table(scores: Scores | None) -> str:
     rows = []
     for case in worst_first(scores):
         remarks = [f"missed {name}" for name in case.missed] + [f"false {name}" for name in case.spurious]
-        values = [number(case.values[name].get("dice")) for name in scores.classes]
+        values = [score(case.values[name].get("dice")) for name in scores.classes]
         rows.append([case.id, case.group, *values, "no prediction" if case.absent else ", ".join(remarks)])
     head = ["case", "group", *(f"Dice {name}" for name in scores.classes), "remarks"]
     table = page.table(head, rows, numbers=range(2, 2 + len(scores.classes)))
@@ -190,7 +224,7 @@ def calibration_curves(scores: Scores | None) -> str:
 def _confidence(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     sure, right, gap = _trust(rows)
     total = sum(count for _, _, count in rows)
-    return name, f"{sure:.1%}", f"{right:.1%}", f"{100 * gap:.2f}", f"{total:,}"
+    return name, per_cent(sure), per_cent(right), f"{100 * gap:.1f}", f"{total:,}"
 
 
 def _trust(rows: Sequence[Row]) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unetkit.compression.sensitivity import Sensitivity, ordered_cuts, patch_dice, sensitivities
 from unetkit.errors import GateError, UsageError, nearest
+from unetkit.records.figures import per_cent
 from unetkit.records.files import write_text
 from unetkit.records.plan import NetworkPlan, Plan
 from unetkit.records.saved import Saved
@@ -307,5 +308,7 @@ class Targeting:
         rows = sensitivities(network.cpu(), judge, lambda goal: self._read.cost(plan, goal), by=scores)
         chain.progress.end()
         for row in rows:
-            chain.progress.say(f"stage {row.stage}, {row.share:.0%} cut: {row.loss:+.2f} points of Dice lost")
+            chain.progress.say(
+                f"stage {row.stage}, {per_cent(row.share, digits=0)} cut: {row.loss:+.2f} points of Dice lost"
+            )
         return ordered_cuts(network.cpu(), rows), rows

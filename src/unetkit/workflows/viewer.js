@@ -43,6 +43,7 @@
     return kept.get(number);
   }
 
+  const oneplane = () => !cases[state.place].planes.length;
   const oriented = () => cases[state.place].planes[0] === "axial";
 
   // Rows, columns and distances of a plane, and the way from its rows and columns to (z, y, x).
@@ -131,6 +132,13 @@
     screen.scrollTop = screen.scrollHeight / 2 + (top - canvas.height / 2) * shown - screen.clientHeight / 2;
   }
 
+  // A picture needs no black beside it; the planes of a volume keep one height, so that nothing jumps.
+  function fit() {
+    const screen = part("screen");
+    const whole = (screen.clientWidth * canvas.height) / canvas.width;
+    screen.style.height = oneplane() && whole ? `min(${whole}px, 72vh, 640px)` : "";
+  }
+
   function draw() {
     const one = cases[state.place];
     const plane = geometry();
@@ -176,6 +184,7 @@
     canvas.setAttribute("aria-label", `${one.title} ${name}`);
     part("at").value = state.at;
     canvas.style.width = canvas.style.height = `${100 * state.zoom}%`;
+    fit();
     if (state.mark) ring(plane, sx, sy);
     part("size").textContent = `${Math.round(100 * state.zoom)} %`;
     SIDES.forEach((side, index) => { part(side).textContent = oriented() ? DIRECTIONS[state.plane][index] : ""; });
@@ -302,6 +311,8 @@
   });
   open(0).then(() => {
     root.hidden = false;
+    fit();
+    window.addEventListener("resize", draw);
     root.dataset.ready = "yes";
   });
 })();

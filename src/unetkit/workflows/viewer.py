@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from unetkit.records.figures import per_cent
 from unetkit.records.run import Run
 from unetkit.workflows import page
 from unetkit.workflows.case_pictures import CasePictures
@@ -19,10 +20,8 @@ from unetkit.workflows.object_places import ObjectPlace, worst_object
 from unetkit.workflows.pictures import data_uri, png
 
 MOST_OBJECTS = 60
-_KEYS = (
-    "Wheel or ↑ ↓: next slice; Page Up, Page Down: ten slices; Home, End: first, last; ← →: case; "
-    "+ −: zoom; P, R: prediction, reference; N: next object."
-)
+_SLICE_KEYS = "Wheel or ↑ ↓: next slice; Page Up, Page Down: ten slices; Home, End: first, last; "
+_KEYS = "← →: case; + −: zoom; P, R: prediction, reference; N: next object."
 _HEAD = ("object", "class", "size", "covered", "case", "")
 
 
@@ -47,9 +46,10 @@ def viewer(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePicture
         f'<option value="{place}">{escape(f"{case.id} – {words}")}</option>'
         for place, (case, words) in enumerate(ordered)
     )
+    keys = escape((_SLICE_KEYS if any(case.planes for case, _ in ordered) else "") + _KEYS)
     return (
         '<div id="viewer" class="viewer" hidden><div class="stage">'
-        f'<div class="screen" data-part="screen" tabindex="0" role="group" aria-label="{escape(_KEYS)}">'
+        f'<div class="screen" data-part="screen" tabindex="0" role="group" aria-label="{keys}">'
         '<canvas data-part="canvas" role="img" aria-label=""></canvas></div>'
         + "".join(
             f'<span class="side {side}" data-part="{side}"></span>'
@@ -66,11 +66,11 @@ def viewer(run: Run, classes: Sequence[str], ordered: Sequence[tuple[CasePicture
         '<small data-part="values"></small>'
         '<label>fill <input type="range" data-part="fill" min="0" max="1" step="0.05" value="0.25"></label>'
         '<label><input type="checkbox" data-part="prediction" checked> prediction, coloured outline</label>'
-        '<label><input type="checkbox" data-part="reference" checked> reference, white outline</label>'
+        '<label><input type="checkbox" data-part="reference" checked> reference, dashed outline</label>'
         '<div><button type="button" data-part="out" aria-label="zoom out">−</button> '
         '<button type="button" data-part="in" aria-label="zoom in">+</button> '
         f'<small data-part="size"></small></div><div class="legend">{legend(classes)}</div>'
-        f'<small data-part="words"></small><small>{escape(_KEYS)}</small></div></div>'
+        f'<small data-part="words"></small><small>{keys}</small></div></div>'
         '<noscript><p class="soft">The viewer needs JavaScript; the pictures do not.</p></noscript>'
         f'{_objects(ordered)}<script type="application/json" id="viewer-data">{data}</script>'
     )
@@ -117,7 +117,7 @@ def _objects(ordered: Sequence[tuple[CasePictures, str]]) -> str:
             page.Html(f'<b class="{"good" if one.kind == "found" else "bad"}">{one.kind}</b>'),
             one.name,
             f"{one.size:.4g} {one.unit}",
-            f"{one.covered:.0%}",
+            per_cent(one.covered, digits=0),
             id,
             _button(place, one.at),
         )
