@@ -140,6 +140,29 @@ def finished(wafers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def nested(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder for the pictures of ``wafers``, of two nested levels; it has learned nothing."""
+    from unetkit.networks.store import read_plan, save_model
+    from unetkit.networks.unet import build
+    from unetkit.records.plan import NetworkPlan
+
+    network = NetworkPlan(
+        decoder="unetpp",
+        widths=(4, 4, 8),
+        blocks=(1, 1, 1),
+        decoder_blocks=(1, 1),
+        kernels=((3, 3),) * 3,
+        strides=((1, 1), (2, 2), (2, 2)),
+        deep_supervision=2,
+    )
+    plan = read_plan(finished / "model").model_copy(update={"network": network})
+    folder = tmp_path_factory.mktemp("models") / "nested"
+    facts = {"device": "cpu", "precision": "float32", "memory format": "contiguous"}
+    save_model(folder, build(network, rank=2, in_channels=1, classes=4), plan, facts=facts)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def quick() -> dict[str, str]:
     """Changes that make a training on pictures tiny and the same every time: nothing is timed."""
     exact = {"training.precision": "float32", "training.memory_format": "contiguous"}

@@ -17,6 +17,7 @@ import unetkit as uk
 from unetkit.metrics.paired import difference
 from unetkit.metrics.score import mean_interval
 from unetkit.workflows.compare import case_means
+from unetkit.workflows.train import TrainedRun
 
 ARCHIVE = "mobilenetv2_100_imagenet_int8.npz"
 RANDOM = "from random weights"
@@ -89,21 +90,23 @@ def measure(
         budget: What else every ``uk.train`` is asked.
     """
     rows: list[dict[str, Any]] = []
-    values: dict[str, dict[str, Mapping[str, float]]] = {}
+    trained: dict[str, list[TrainedRun]] = {}
     groups: dict[str, str] = {}
     for name, settings in variants(question, weights).items():
         asked: dict[str, Any] = {**budget, **settings}
         asked["changes"] = {**asked_of(budget), **asked_of(settings)}
-        runs = [
+        trained[name] = [
             uk.train(data, folder_of(out, name, seed), seed=seed, resume=True, **asked)
             for seed in range(seeds)
         ]
-        values[name] = {metric: case_means(runs, metric) for metric in METRICS}
-        groups |= {case.id: case.group for run in runs if run.scores for case in run.scores.cases}
-        rows.append({"name": name, "scores": {m: _mean(found, groups) for m, found in values[name].items()}})
+        for run in trained[name]:
+            groups |= {case.id: case.group for case in run.scores.cases} if run.scores else {}
+    values = {metric: case_means(trained, metric) for metric in METRICS}
+    for name in trained:
+        rows.append({"name": name, "scores": {m: _mean(values[m][name], groups) for m in METRICS}})
     for row in rows:
         row["against"] = {
-            baseline: _apart(values[row["name"]]["dice"], values[baseline]["dice"], groups)
+            baseline: _apart(values["dice"][row["name"]], values["dice"][baseline], groups)
             for baseline in BASELINES[question]
             if baseline != row["name"]
         }

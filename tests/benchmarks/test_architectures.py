@@ -92,9 +92,9 @@ def test_variants_are_trained_kept_and_measured_against_the_baselines(
         name: [
             uk.train(wafers, ablation.folder_of(tmp_path / "out", name, seed), resume=True) for seed in (0, 1)
         ]
-        for name in ("cutmix", ablation.VANILLA)
+        for name in (row["name"] for row in rows)
     }
-    values = {name: ablation.case_means(found, "dice") for name, found in runs.items()}
+    values = ablation.case_means(runs, "dice")
     groups = {case.id: case.group for run in runs["cutmix"] for case in run.scores.cases}
     wanted = difference(values["cutmix"], values[ablation.VANILLA], groups)
     got = rows[2]["against"][ablation.VANILLA]

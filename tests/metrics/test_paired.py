@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unetkit.metrics.paired import Difference, difference, signed_rank
-from unetkit.metrics.score import mean_interval
+from unetkit.metrics.paired import Difference, difference, paired_values, signed_rank
+from unetkit.metrics.score import mean_interval, summarise
+from unetkit.records.scores import CaseScores
 
 
 def test_the_exact_test_of_six_cases_by_counting_every_sign():
@@ -74,3 +75,28 @@ def test_the_interval_of_independent_cases_is_near_scipys():
     theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0))
     assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=0.006)
     assert mean_interval([0.5, 0.7], ["a", "a"]) is None
+
+
+def scored(rows, *, classes=("x", "y"), metric="dice"):
+    cases = [
+        CaseScores(
+            id=id, group=id, values={name: {metric: value} for name, value in zip(classes, row, strict=True)}
+        )
+        for id, row in rows.items()
+    ]
+    return summarise(cases, classes=classes, metrics=(metric,), tolerance_mm=1.0, split="unknown")
+
+
+def test_what_is_undefined_is_the_best_value_where_another_has_one():
+    one, other = scored({"a": (None, 0.5), "b": (None, None)}), scored({"a": (0.0, 0.5), "c": (0.25, None)})
+    assert paired_values((one, other), ("x", "y"), "dice") == ({"a": 0.75}, {"a": 0.25, "c": 0.25})
+    assert paired_values((one, other), ("y",), "dice") == ({"a": 0.5}, {"a": 0.5})
+    far = [scored({"a": (value, None)}, metric="hd95") for value in (None, 9.0)]
+    assert paired_values(far, ("x",), "hd95") == ({"a": 0.0}, {"a": 9.0})
+
+
+def test_no_value_is_made_up_of_a_stranger_or_of_a_class_that_a_model_has_not():
+    odd = [scored({"a": (value, None)}, metric="mine") for value in (None, 9.0)]
+    assert paired_values(odd, ("x",), "mine") == ({}, {"a": 9.0})
+    less = scored({"a": (0.5,)}, classes=("x",))
+    assert paired_values((less, scored({"a": (0.5, 0.25)})), ("x", "y"), "dice") == ({"a": 0.5}, {"a": 0.375})

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unetkit.errors import UsageError
-from unetkit.networks.prune import kept_stages, pruned
+from unetkit.networks.prune import at_level, kept_stages, pruned
 from unetkit.networks.unet import build
 from unetkit.records.plan import NetworkPlan
 
@@ -96,3 +96,14 @@ def test_a_level_that_cannot_be_had_is_refused(changes, text):
 def test_level_zero_leaves_nothing():
     with pytest.raises(UsageError, match="prune level 0 leaves nothing"):
         pruned(build(plan(), rank=2, in_channels=1, classes=2), 0)
+
+
+def test_what_was_cut_can_be_cut_further_and_does_not_grow_back():
+    whole = build(plan(), rank=2, in_channels=1, classes=2).eval()
+    middle, x = pruned(whole, 2), torch.randn(1, 1, 16, 16)
+    assert torch.equal(pruned(middle, 1)(x), pruned(whole, 1)(x))
+    assert torch.equal(pruned(middle, 2)(x), middle(x))
+    for level in (0, 3):
+        with pytest.raises(UsageError, match=rf"was to be {level}, but the model holds only its first 2"):
+            at_level(middle.plan, level)
+    assert at_level(plan(), 0) == plan()

@@ -11,7 +11,7 @@ from unetkit.errors import UsageError
 from unetkit.networks.unet import build
 from unetkit.planning import count as counting
 from unetkit.planning.cost import LANES, multiply_adds, parameters
-from unetkit.planning.count import count, count_tile
+from unetkit.planning.count import count, count_tile, living_bytes
 from unetkit.planning.memory import saved_bytes
 from unetkit.planning.topology import feature_elements, network_for, topology
 from unetkit.records.plan import EXAMPLE, NetworkPlan, Plan
@@ -128,3 +128,45 @@ def test_a_tile_is_counted_as_the_plan_gives_it_to_the_network():
     )
     assert count_tile(sliced).outputs == ((16, 48),)
     assert count_tile(sliced).multiply_adds > count_tile(plan).multiply_adds  # three slices go in
+
+
+def test_what_lives_at_once_by_hand(monkeypatch):
+    """Two maps of 4 channels at a time, beside the image of 1 and the weights."""
+
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(1, 4, 3, padding=1)
+            self.rest = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+        def forward(self, x):
+            x = self.first(x)
+            for layer in self.rest:
+                x = layer(x).relu_()
+            return x
+
+    monkeypatch.setattr(counting, "build", lambda *_, **__: Chain())
+    weights = sum(weight.numel() for weight in Chain().parameters())
+    assert living_bytes(Plan.model_validate(EXAMPLE)) == 4 * (weights + 32 * 32 * (1 + 4 + 4))
+
+
+def test_a_skip_lives_until_it_is_used(monkeypatch):
+    class Skipping(nn.Module):
+        def __init__(self, skip: bool):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Conv2d(1, 1, 1, bias=False) for _ in range(3))
+            self.skip = skip
+
+        def forward(self, x):
+            first = self.layers[0](x)
+            deep = self.layers[1](first)
+            if not self.skip:
+                del first
+            deep = self.layers[2](deep)
+            return deep + first if self.skip else deep
+
+    needs = []
+    for skip in (True, False):
+        monkeypatch.setattr(counting, "build", lambda *_, skip=skip, **__: Skipping(skip))
+        needs.append(living_bytes(Plan.model_validate(EXAMPLE)))
+    assert needs[0] - needs[1] == 4 * 32 * 32

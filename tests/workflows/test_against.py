@@ -47,7 +47,7 @@ def test_only_what_both_have_is_compared():
     table = against(one, other)
     assert list(table["x"]) == ["dice"]
     assert (table["x"]["dice"].mean, table["x"]["dice"].cases) == (0.25, 1)
-    assert (table["y"]["dice"].mean, table["y"]["dice"].cases) == (None, 0)
+    assert (table["y"]["dice"].mean, table["y"]["dice"].cases) == (0.5, 1)
     less = scored([[0.5], [0.5]], classes=("x",))
     assert list(against(one, less)) == ["x", "mean"]
     assert against(one, less)["mean"]["dice"].mean == pytest.approx((0.0 + 0.25) / 2)
@@ -57,3 +57,10 @@ def test_what_is_no_model_and_no_folder_is_refused_before_any_work(tmp_path):
     refuse_other(tmp_path)
     with pytest.raises(UsageError, match="there is nothing to measure against"):
         refuse_other(tmp_path / "none")
+
+
+def test_what_one_sees_where_nothing_is_counts_against_the_others_silence():
+    quiet, noisy = scored([[None, 0.5], [0.5, 0.5]]), scored([[0.0, 0.5], [0.5, 0.5]])
+    row = against(noisy, quiet)["x"]["dice"]
+    assert (row.mean, row.cases) == (-0.5, 2)
+    assert against(noisy, quiet)["mean"]["dice"].mean == pytest.approx((0.25 - 0.75) / 2)

@@ -6,7 +6,7 @@ import pytest
 
 from unetkit.errors import DataError
 from unetkit.networks.store import read_plan
-from unetkit.planning.count import count
+from unetkit.planning.count import count_tile, living_bytes
 from unetkit.records.progress import Quiet
 from unetkit.records.scores import Scores
 from unetkit.workflows.before_after import before_and_after, size_of
@@ -33,16 +33,13 @@ def test_steps_are_the_models_in_the_order_in_which_they_were_made(finished, waf
 
 def test_sizes_are_those_the_planner_counts(finished):
     plan = read_plan(finished / "model")
-    wanted = count(
-        plan.network,
-        rank=2,
-        in_channels=len(plan.data.channels),
-        classes=len(plan.data.classes),
-        patch=plan.inference.tile_size,
-    )
+    wanted = count_tile(plan)
     found = size_of(plan, 7, seconds=0.5)
     assert (found.parameters, found.multiply_adds) == (wanted.parameters, wanted.multiply_adds)
     assert (found.weights_bytes, found.seconds_per_tile) == (7, 0.5)
+    assert found.memory_bytes == living_bytes(plan) > 4 * wanted.parameters
+    eight_bits = plan.network.model_copy(update={"quantization": "int8"})
+    assert size_of(plan.model_copy(update={"network": eight_bits}), 7).memory_bytes is None
 
 
 def test_nothing_held_out_tells_nothing(finished, wafers, tmp_path):

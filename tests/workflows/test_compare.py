@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,16 @@ from scipy import stats
 
 import unetkit as uk
 from unetkit.errors import PreemptedError, UsageError
+from unetkit.metrics.score import score_case, summarise
+from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.workflows import compare as comparing
 from unetkit.workflows.compare import case_means, planned_runs
 from unetkit.workflows.comparison import Comparison
+from unetkit.workflows.train import TrainedRun, reopen
+
+PLAN = Plan.model_validate(EXAMPLE)
 
 
 @pytest.fixture
@@ -153,11 +160,35 @@ def test_each_seed_is_prepared_for_once(wafers, two_steps, tmp_path, monkeypatch
 
 
 def test_case_means_are_over_classes_then_runs(finished):
-    from unetkit.records.run import Run
-    from unetkit.workflows.train import reopen
-
     run = reopen(Run(finished))
-    means = case_means([run, run], "dice")
+    means = case_means({"one": [run, run]}, "dice")["one"]
     for case in run.scores.cases:
         known = [row["dice"] for row in case.values.values() if row["dice"] is not None]
         assert means[case.id] == pytest.approx(np.mean(known))
+
+
+def scored(found):
+    rows = [
+        score_case(
+            id,
+            id,
+            np.zeros((4, 4), int),
+            labels,
+            classes=["x"],
+            spacing_mm=(1, 1),
+            metrics=("dice", "hd95"),
+        )
+        for id, labels in found.items()
+    ]
+    return summarise(rows, classes=["x"], metrics=("dice", "hd95"), tolerance_mm=1.0, split="held-out")
+
+
+def test_what_one_network_sees_on_an_empty_image_counts_in_favour_of_the_other():
+    nothing, spot = np.zeros((4, 4), int), np.eye(4, dtype=int)
+    quiet, noisy = (
+        TrainedRun(Run(Path("run")), PLAN, scored({"a": nothing, "b": labels})) for labels in (nothing, spot)
+    )
+    runs = {"quiet": [quiet, quiet], "noisy": [quiet, noisy]}
+    assert case_means(runs, "dice") == {"quiet": {"b": 1.0}, "noisy": {"b": 0.5}}
+    assert case_means(runs, "hd95")["quiet"] == {"b": 0.0}
+    assert case_means({"quiet": [quiet]}, "dice") == {"quiet": {}}

@@ -22,6 +22,7 @@ def size(factor: int, seconds: float | None) -> Size:
         parameters=1_000_000 * factor**2,
         multiply_adds=2_000_000_000 * factor**2,
         weights_bytes=4_000_000 * factor**2,
+        memory_bytes=6_000_000 * factor,
         seconds_per_tile=seconds,
     )
 
@@ -53,6 +54,7 @@ def test_the_cells_say_what_was_found():
     assert rows["parameters"] == ("4 M", "1 M", "4.00 ×")
     assert rows["multiply-adds"] == ("8 G", "2 G", "4.00 ×")
     assert rows["weights"] == ("16 MB", "4 MB", "4.00 ×")
+    assert rows["memory of a tile"] == ("12 MB", "6 MB", "2.00 ×")
     assert rows["time per tile"] == ("8 ms", "4 ms", "2.00 ×")
     assert rows["widths"] == ("16 32", "8 16", "")
     assert change_rows(found) == [

@@ -9,6 +9,8 @@ import pytest
 
 import unetkit as uk
 from unetkit.errors import DataError, GateError, MissingPackageError, ResourceError, UsageError
+from unetkit.networks.store import load_model
+from unetkit.planning.count import count_tile
 from unetkit.records.progress import Quiet
 from unetkit.runtimes import tensorrt
 from unetkit.runtimes.onnx import NETWORK, OnnxRuntime
@@ -165,6 +167,28 @@ def test_a_runtime_that_nothing_stands_in_for_has_to_be_there(finished, exported
     with pytest.raises(MissingPackageError, match="'onnxruntime'"):
         export(finished, "onnx", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_level_of_a_nested_network_is_exported_by_itself(nested, tmp_path):
+    export(nested, "onnx", tmp_path / "out", changes={"network.prune_level": "1"})
+    record, plan = read_exported(tmp_path / "out")
+    small = load_model(nested, prune_level=1)[0]
+    assert plan.network.prune_level == 1
+    assert record.parameters == sum(weight.numel() for weight in small.parameters())
+    assert record.parity.faults() == ()
+    assert record.multiply_adds < count_tile(load_model(nested)[1]).multiply_adds
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_was_changed_by_hand_was_not_measured(finished, tmp_path):
+    export(finished, "onnx", tmp_path / "out", changes={"inference.overlap_fraction": "0.5"})
+    record, plan = read_exported(tmp_path / "out")
+    assert plan.inference.overlap_fraction == 0.5
+    assert (record.dice, record.measured_on) == ({}, "")
+    assert not (tmp_path / "out" / "scores.json").exists()
+    for key in ("training.steps", "inference.runtime", "network.widths"):
+        with pytest.raises(UsageError, match=f"'{key}' was decided when the model was made"):
+            export(finished, "onnx", tmp_path / "other", changes={key: "1"})
 
 
 def test_what_cannot_be_exported_is_refused_before_any_work(finished, exported, tmp_path):

@@ -2,16 +2,22 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from unetkit.data.formats import format_of
+from unetkit.data.labels import raw_values
 from unetkit.errors import DataError, UsageError
+from unetkit.networks.store import load_model
 from unetkit.records.case import Grid
 from unetkit.records.files import sha256
 from unetkit.records.prediction import Prediction
 from unetkit.records.run import Run
 from unetkit.runtimes import devices
+from unetkit.runtimes.devices import Layout
+from unetkit.runtimes.pytorch import PytorchRuntime
 from unetkit.workflows.model import load
+from unetkit.workflows.predict import predict
 
 
 def test_a_file_and_its_pixels_give_the_same_labels(finished, wafers, tmp_path):
@@ -94,3 +100,30 @@ def test_a_plan_that_wants_an_exported_network_says_how_to_get_one(finished, tmp
     with pytest.raises(UsageError, match="the plan wants the runtime 'onnx'") as refused:
         load(tmp_path)
     assert refused.value.cure.startswith(f"unet export {tmp_path} --to onnx --out FOLDER")
+
+
+def test_a_nested_network_is_cut_at_inference(nested, wafers, tmp_path):
+    image = next((wafers / "images").iterdir())
+    whole = load(nested)
+    shallow = whole.with_values({"network.prune_level": "1"})
+    assert shallow.plan.network.prune_level == 1
+    assert shallow.sole.runtime.network.state_dict().keys() < whole.sole.runtime.network.state_dict().keys()
+    tile = np.random.default_rng(0).normal(size=(1, 1, 32, 32)).astype(np.float32)
+    wanted = PytorchRuntime(load_model(nested, prune_level=1)[0], torch.device("cpu"), Layout()).run(tile)
+    assert np.array_equal(shallow.sole.runtime.run(tile), wanted)
+    assert not np.array_equal(whole.sole.runtime.run(tile), wanted)
+    predict(nested, image, tmp_path / "out", changes={"network.prune_level": "1"})
+    found = np.asarray(Image.open(tmp_path / "out" / f"{image.stem}.png"))
+    assert np.array_equal(found, raw_values(shallow.predict(image).labels, whole.plan.data))
+    assert whole.with_values({"network.prune_level": "0"}).sole.runtime is whole.sole.runtime
+
+
+def test_a_level_is_for_nested_networks_that_were_not_exported(nested, finished, exported):
+    with pytest.raises(UsageError, match="the network has 2 levels"):
+        load(nested).with_values({"network.prune_level": "3"})
+    with pytest.raises(UsageError, match="the decoder 'unet' has no levels to cut"):
+        load(finished).with_values({"network.prune_level": "1"})
+    with pytest.raises(UsageError, match=r"'network.prune_level' was decided when the model was made"):
+        load(exported).with_values({"network.prune_level": "1"})
+    with pytest.raises(UsageError, match=r"'network.widths' was decided when the model was made"):
+        load(nested).with_values({"network.widths": "[4]"})

@@ -86,6 +86,23 @@ def test_too_few_groups_tell_nothing():
     assert compare_set("set", empty, empty).refused == "no case has an object of any class"
 
 
+def test_what_a_candidate_sees_where_nothing_is_counts():
+    """An answer without objects has no Dice where there are none; one with objects must not go for free."""
+    rows = scores_of(np.full(20, 0.7)).cases
+    clean = [row.model_copy(update={"values": {"defect": {"dice": None}}}) for row in rows[:10]]
+    alarms = [row.model_copy(update={"values": {"defect": {"dice": 0.0}}}) for row in rows[:10]]
+    live, noisy = (
+        summarise(
+            [*few, *rows[10:]], classes=("defect",), metrics=("dice",), tolerance_mm=1.0, split="unknown"
+        )
+        for few in (clean, alarms)
+    )
+    found = compare_set("set", noisy, live)
+    assert (found.cases, found.live, found.candidate) == (20, 0.85, 0.35)
+    assert "Dice may be" in found.refused
+    assert not compare_set("set", live, live).refused
+
+
 def test_more_missed_objects_than_chance_explains_are_refused():
     live = np.full(20, 0.7)
     found = compare_set("set", scores_of(live + 0.1, missed=7), scores_of(live, missed=2))

@@ -89,7 +89,9 @@ def test_a_target_that_cannot_be_met_says_what_was_reached(finished, wafers, tmp
     words = r"expected size<1kB, got .* MB with the narrowest stages \[.*\], from .* MB; nothing was trained"
     with pytest.raises(GateError, match=words) as caught:
         Targeting("size<1kB").work(chain, place)
-    assert "--distill" in caught.value.cure
+    assert caught.value.cure.startswith(
+        "teach a smaller network first (--distill), count in eight bits (--int8)"
+    )
     assert not chain.done
     assert not (tmp_path / SEARCH).exists()
 
@@ -100,7 +102,7 @@ def test_a_target_that_is_met_already(finished, wafers, tmp_path):
     with pytest.raises(UsageError, match=r"the model meets 'size<1GB' as it is: .* MB"):
         Targeting("size<1GB").work(chain, place)
     taught = chain.train("taught", read_plan(place))
-    assert Targeting("size<1GB").work(chain, taught.run.model) is taught
+    assert Targeting("size<1GB").work(chain, taught.run.model) is None
     with pytest.raises(UsageError, match=r"there is no preview of it.*leave --dry-run or --target out"):
         Targeting("size<1GB").planned(read_plan(place))
 
@@ -116,3 +118,29 @@ def test_a_time_that_grew_in_training_is_no_success(finished, wafers, tmp_path, 
     chain = Chain(place, wafers, tmp_path, Quiet(), changes=ONE_STEP)
     with pytest.raises(GateError, match=r"got 99 ms after training \(the search had 2 ms\); nothing was pub"):
         Targeting("pytorch cpu <3ms").work(chain, place)
+
+
+def test_what_is_to_count_in_eight_bits_meets_the_target_in_eight_bits(
+    finished, wafers, tmp_path, monkeypatch
+):
+    """What is measured here is a made-up time: the mean of the widths, half of it in eight bits."""
+    place, told = finished / "model", []
+
+    def measure(self, network, plan):
+        told.append((plan.network.quantization, network.quantization is not None))
+        return sum(plan.network.widths) / (2 if network.quantization is None else 4)
+
+    monkeypatch.setattr(Target, "measure", measure)
+    whole = sum(read_plan(place).network.widths) / 2
+    asked = f"onnx cpu <{0.6 * whole:g}ms"
+    chain = Chain(place, wafers, tmp_path / "a", Quiet(), changes=ONE_STEP)
+    assert Targeting(asked, int8=True).work(chain, place) is None  # eight bits do it alone
+    assert told == [("int8", True)]
+    chain = Chain(place, wafers, tmp_path / "b", Quiet(), changes=ONE_STEP)
+    run = Targeting(f"onnx cpu <{0.4 * whole:g}ms", int8=True).work(chain, place)
+    assert set(told) == {("int8", True)}
+    network = read_plan(run.run.model).network
+    assert network.quantization == "none"  # the next stage's work
+    assert sum(network.widths) / 4 < 0.4 * whole
+    with pytest.raises(UsageError, match=r"in eight bits, which pytorch does not count in.*openvino, onnx"):
+        Targeting("pytorch cpu <3ms", int8=True)

@@ -18,7 +18,7 @@ from unetkit.cli.console import (
     tell,
     watcher,
 )
-from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, Tta, changes
+from unetkit.cli.options import Data, Device, DryRun, Json, Quiet, SetOfInference, Tta, changes
 from unetkit.cli.scores import show_against, show_scores, show_subgroups
 from unetkit.records.figures import counted, per_cent
 
@@ -105,14 +105,7 @@ def predict(
             "--screen", help="Leave out tiles that a first look rules out; see 'unet screen --keep'."
         ),
     ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set a value of the plan's inference, such as inference.overlap_fraction=0.25; repeatable.",
-        ),
-    ] = None,
+    set_: SetOfInference = None,
     device: Device = "auto",
     resume: Annotated[
         bool,

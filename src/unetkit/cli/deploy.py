@@ -16,7 +16,7 @@ from unetkit.cli.console import (
     tell,
     watcher,
 )
-from unetkit.cli.options import Device, DryRun, Json, Quiet, sizes
+from unetkit.cli.options import Device, DryRun, Json, Quiet, SetOfInference, changes, sizes
 from unetkit.records.figures import NONE, counted, per_cent
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def export(
         bool,
         typer.Option("--classes", help="Class ids come out, not logits; overlapping tiles vote then."),
     ] = False,
+    set_: SetOfInference = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the exported model there.")] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -65,6 +66,7 @@ def export(
         int8=int8,
         uint8=uint8,
         classes=classes,
+        changes=changes(set_),
         overwrite=overwrite,
         dry_run=dry_run,
         progress=watcher(quiet=quiet),

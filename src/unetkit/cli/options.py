@@ -26,6 +26,14 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Set a value of the plan, such as training.steps=500; repeatable."
     ),
 ]
+SetOfInference = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a value of the plan's inference, such as inference.overlap_fraction=0.25; repeatable.",
+    ),
+]
 Data = Annotated[
     Path,
     typer.Argument(

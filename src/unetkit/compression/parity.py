@@ -11,8 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from unetkit.errors import DataError, GateError
-from unetkit.metrics import LOWER_IS_BETTER
-from unetkit.metrics.paired import difference
+from unetkit.metrics.paired import difference, paired_values
 from unetkit.metrics.score import MEAN
 from unetkit.records.saved import Saved
 from unetkit.records.scores import Scores
@@ -68,8 +67,8 @@ Changes = dict[str, dict[str, Change]]
 def changes(before: Scores, after: Scores) -> Changes:
     """Compare the scores of two models on the same cases, case by case.
 
-    A class that is not there and was not found either has no Dice. Where the other model finds it, that is an
-    error which has to count: the undefined value is then taken as the best one.
+    A class that only one of the two finds where there is none counts as the best value for the other, see
+    ``metrics.paired.paired_values``.
 
     Args:
         before: Of the model that was there.
@@ -90,10 +89,9 @@ def changes(before: Scores, after: Scores) -> Changes:
         )
     found: Changes = {}
     for metric in METRICS:
-        pairs = {name: _pairs(before, after, name, metric) for name in before.classes}
-        pairs[MEAN] = _averaged(pairs)
-        for name, of_case in pairs.items():
-            found.setdefault(name, {})[metric] = _change(of_case, groups)
+        for name in (*before.classes, MEAN):
+            among = before.classes if name == MEAN else (name,)
+            found.setdefault(name, {})[metric] = _change(_pairs(before, after, among, metric), groups)
     return found
 
 
@@ -105,7 +103,7 @@ def worst_changed(before: Scores, after: Scores, count: int = 9) -> tuple[CaseCh
         after: Of the model made from it.
         count: At most this many.
     """
-    pairs = _averaged({name: _pairs(before, after, name, "dice") for name in before.classes})
+    pairs = _pairs(before, after, before.classes, "dice")
     lost = sorted((new - old, id) for id, (old, new) in pairs.items() if new < old)
     return tuple(CaseChange(id=id, before=pairs[id][0], after=pairs[id][1]) for _, id in lost[:count])
 
@@ -190,26 +188,12 @@ def seconds_per_tile(
     return tuple(map(statistics.median, in_turns(works, seconds=_SECONDS, most=_TILES)))
 
 
-def _pairs(before: Scores, after: Scores, name: str, metric: str) -> dict[str, tuple[float, float]]:
+def _pairs(
+    before: Scores, after: Scores, names: Sequence[str], metric: str
+) -> dict[str, tuple[float, float]]:
     """Case → value before and after, left out where neither is defined."""
-    best = 0.0 if metric in LOWER_IS_BETTER else 1.0
-    new = {case.id: case.values[name][metric] for case in after.cases}
-    found = {}
-    for case in before.cases:
-        one, other = case.values[name][metric], new[case.id]
-        if one is not None or other is not None:
-            found[case.id] = (best if one is None else one, best if other is None else other)
-    return found
-
-
-def _averaged(pairs: Mapping[str, Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-    """Case → means over the classes that are defined there."""
-    ids = dict.fromkeys(id for row in pairs.values() for id in row)
-    found = {}
-    for id in ids:
-        rows = [row[id] for row in pairs.values() if id in row]
-        found[id] = (statistics.fmean(one for one, _ in rows), statistics.fmean(two for _, two in rows))
-    return found
+    old, new = paired_values((before, after), names, metric)
+    return {id: (value, new[id]) for id, value in old.items()}
 
 
 def _change(of_case: Mapping[str, tuple[float, float]], groups: Mapping[str, str]) -> Change:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from unetkit.metrics import LOWER_IS_BETTER, METRICS
 from unetkit.metrics.score import mean_interval
+from unetkit.records.scores import CaseScores, Scores
 
 _EXACT = 50
 
@@ -58,6 +61,62 @@ def difference(
     ends = mean_interval(apart.tolist(), [groups[id] for id in shared], seed=seed)
     low, high = ends or (None, None)
     return Difference(round(float(apart.mean()), 12), low, high, signed_rank(apart), len(shared))
+
+
+def paired_values(
+    scored: Sequence[Scores], names: Sequence[str], metric: str
+) -> tuple[dict[str, float], ...]:
+    """A metric of several models in such a way that they can be compared case by case.
+
+    A class that is not there and was not found either has no value. Where another of the models finds it in
+    the same case, that is an error which has to count: the undefined value is then taken as the best one.
+    Else whoever sees things on empty images would be compared on the other images alone.
+
+    Args:
+        scored: The models' scores; a case that one was not scored on is not in its table.
+        names: Classes.
+        metric: Which metric; of one that another package added the best value is not known, and what is
+            undefined is left out.
+
+    Returns:
+        One table per model, case id → mean over the classes that any of them has a value for.
+
+    Example:
+        >>> from unetkit.metrics.score import score_case, summarise
+        >>> nothing, spot = np.zeros((3, 3), int), np.eye(3, dtype=int)
+        >>> cases = [score_case("a", "p", nothing, found, classes=["x"], spacing_mm=(1, 1))
+        ...     for found in (nothing, spot)]
+        >>> scored = [summarise([case], classes=["x"], metrics=["dice"], tolerance_mm=1.0, split="unknown")
+        ...     for case in cases]
+        >>> paired_values(scored, ["x"], "dice")
+        ({'a': 1.0}, {'a': 0.0})
+    """
+    best = None if metric not in METRICS else 0.0 if metric in LOWER_IS_BETTER else 1.0
+    tables = [
+        {
+            case.id: {name: value for name in names if (value := _value(case, name, metric)) is not None}
+            for case in one.cases
+        }
+        for one in scored
+    ]
+    known: dict[str, set[str]] = {}
+    for table in tables:
+        for id, row in table.items():
+            known.setdefault(id, set()).update(row)
+    found: list[dict[str, float]] = []
+    for one, table in zip(scored, tables, strict=True):
+        stand_in = dict.fromkeys(one.classes, best)
+        filled = {
+            id: [row.get(name, stand_in.get(name)) for name in names if name in known[id]]
+            for id, row in table.items()
+        }
+        defined = {id: [value for value in row if value is not None] for id, row in filled.items()}
+        found.append({id: statistics.fmean(row) for id, row in defined.items() if row})
+    return tuple(found)
+
+
+def _value(case: CaseScores, name: str, metric: str) -> float | None:
+    return case.values.get(name, {}).get(metric)
 
 
 def signed_rank(differences: np.ndarray) -> float:

@@ -59,6 +59,28 @@ def kept_stages(network: NetworkPlan) -> NetworkPlan:
     )
 
 
+def at_level(network: NetworkPlan, level: int) -> NetworkPlan:
+    """The plan of a trained network of which only some levels answer.
+
+    Args:
+        network: The plan it was trained with.
+        level: Levels to keep; 0: all.
+
+    Raises:
+        UsageError: The decoder cannot be pruned, the level does not exist or has no head, or the network was
+            cut further already.
+    """
+    own = network.prune_level
+    if own and not 0 < level <= own:
+        raise UsageError(
+            f"network.prune_level was to be {level}, but the model holds only its first {own} levels",
+            cure=f"set network.prune_level to {own} or less, or take the model it was cut from",
+        )
+    cut = network.model_copy(update={"prune_level": level})
+    kept_stages(cut)
+    return cut
+
+
 def pruned(network: UNet, level: int) -> UNet:
     """Cut a trained nested network at one of its levels.
 
@@ -95,7 +117,7 @@ def pruned(network: UNet, level: int) -> UNet:
         )
     if level < 1:
         raise UsageError(f"prune level {level} leaves nothing", cure="keep at least 1 level")
-    plan = network.plan.model_copy(update={"prune_level": level})
+    plan = at_level(network.plan, level)
     with torch.device("meta"):
         small = UNet(plan, rank=network.rank, in_channels=network.in_channels, classes=network.classes)
     gone = len(network.heads) - len(small.heads)

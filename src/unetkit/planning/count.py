@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from unetkit.networks.unet import build
@@ -94,6 +97,32 @@ def count_tile(plan: Plan) -> Count:
     )
 
 
+def living_bytes(plan: Plan) -> int:
+    """Bytes of float32 that a network needs at once while it answers one tile of its plan, at most.
+
+    Its weights, the image, and whatever lies between: each tensor until nothing reads it any more. What an
+    engine takes for itself, such as a kernel unfolded, comes on top.
+
+    Args:
+        plan: The plan of a model.
+
+    Example:
+        >>> from unetkit.records.plan import EXAMPLE
+        >>> living_bytes(Plan.model_validate(EXAMPLE)) > 4 * 6562
+        True
+    """
+    data = plan.data
+    with torch.device("meta"), torch.no_grad():
+        network = build(
+            plan.network, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
+        ).eval()
+        living = _Living()
+        with living:
+            network(torch.empty((1, data.input_channels, *plan.inference.tile_size)))
+    weights = [*network.parameters(), *network.buffers()]
+    return living.most + sum(weight.numel() * weight.element_size() for weight in weights)
+
+
 @cache
 def _counted(
     network_json: str, rank: int, in_channels: int, classes: int, patch: Axes, training: bool
@@ -132,6 +161,35 @@ def _address(storage: torch.UntypedStorage) -> int:
 
 def _learned(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+
+
+class _Living(TorchDispatchMode):
+    """Counts the bytes of tensors from when they are made until nobody holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self._now = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        answer = func(*args, **(kwargs or {}))
+        for one in tree_leaves(answer):
+            if isinstance(one, Tensor):
+                self._note(one.untyped_storage())
+        return answer
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        address, size = storage._cdata, storage.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
+        if address in self._known:
+            return
+        self._known.add(address)
+        self._now += size
+        self.most = max(self.most, self._now)
+        weakref.finalize(storage, self._gone, address, size)
+
+    def _gone(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self._now -= size
 
 
 class _Tally:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from unetkit.errors import UsageError
-from unetkit.metrics.paired import difference
+from unetkit.metrics.paired import difference, paired_values
 from unetkit.metrics.score import MEAN
-from unetkit.records.scores import CaseScores, Scores
+from unetkit.records.scores import Scores
 from unetkit.workflows.comparison import Against
 from unetkit.workflows.model_folder import is_model
 
@@ -33,6 +32,8 @@ def refuse_other(other: Path) -> None:
 def against(one: Scores, other: Scores) -> dict[str, dict[str, Against]]:
     """Compare two evaluations case by case.
 
+    A class that only one of the two finds where there is none counts as the best value for the other.
+
     Args:
         one: The first.
         other: The second, of the same cases.
@@ -49,22 +50,8 @@ def against(one: Scores, other: Scores) -> dict[str, dict[str, Against]]:
         among = classes if name == MEAN else [name]
         table[name] = {}
         for metric in (metric for metric in one.metrics if metric in other.metrics):
-            found = difference(_values(one, among, metric), _values(other, among, metric), groups)
+            found = difference(*paired_values((one, other), among, metric), groups)
             table[name][metric] = Against(
                 mean=found.mean, low=found.low, high=found.high, cases=found.cases, p_value=found.p_value
             )
     return table
-
-
-def _values(scores: Scores, classes: list[str], metric: str) -> Mapping[str, float]:
-    """Case id → mean over the classes in which the metric is defined."""
-    table: dict[str, float] = {}
-    for case in scores.cases:
-        values = [value for name in classes if (value := _value(case, name, metric)) is not None]
-        if values:
-            table[case.id] = sum(values) / len(values)
-    return table
-
-
-def _value(case: CaseScores, name: str, metric: str) -> float | None:
-    return case.values.get(name, {}).get(metric)

@@ -9,7 +9,7 @@ from unetkit.compression.parity import changes, lost, seconds_per_tile, worst_ch
 from unetkit.errors import DataError
 from unetkit.metrics.score import MEAN
 from unetkit.networks.store import load_model
-from unetkit.planning.count import count
+from unetkit.planning.count import count_tile, living_bytes
 from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
@@ -101,18 +101,13 @@ def size_of(plan: Plan, weights_bytes: int, *, seconds: float | None = None) -> 
         weights_bytes: Size of the weights' file.
         seconds: Of one tile, where that was timed.
     """
-    counted = count(
-        plan.network,
-        rank=plan.data.input_rank,
-        in_channels=plan.data.input_channels,
-        classes=len(plan.data.classes),
-        patch=plan.inference.tile_size,
-    )
+    counted, eight_bits = count_tile(plan), plan.network.quantization != "none"
     return Size(
         widths=plan.network.widths,
         decoder_widths=plan.network.decoder_widths,
         parameters=counted.parameters,
         multiply_adds=counted.multiply_adds,
+        memory_bytes=None if eight_bits else living_bytes(plan),  # what an engine needs then, it alone knows
         weights_bytes=weights_bytes,
         seconds_per_tile=seconds,
     )

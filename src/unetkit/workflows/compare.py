@@ -13,7 +13,7 @@ from typing import NamedTuple, Unpack
 import numpy as np
 
 from unetkit.errors import UsageError
-from unetkit.metrics.paired import difference
+from unetkit.metrics.paired import difference, paired_values
 from unetkit.metrics.score import mean_interval
 from unetkit.records.files import write_text
 from unetkit.records.progress import Progress, Quiet
@@ -167,17 +167,15 @@ def _warm(source: Path, wishes: Wishes, seed: int, cache: Path) -> None:
 def _comparison(source: str, folder: Path, runs: Mapping[Entry, TrainedRun], minutes: float) -> Comparison:
     names = list(dict.fromkeys(entry.name for entry in runs))
     groups: dict[str, str] = {}
-    values: dict[tuple[str, str], dict[str, float]] = {}
-    for name in names:
-        mine = [run for entry, run in runs.items() if entry.name == name]
-        for metric in METRICS:
-            values[name, metric] = case_means(mine, metric)
-        groups |= {case.id: case.group for run in mine if run.scores for case in run.scores.cases}
+    of_name = {name: [run for entry, run in runs.items() if entry.name == name] for name in names}
+    values = {metric: case_means(of_name, metric) for metric in METRICS}
+    for run in runs.values():
+        groups |= {case.id: case.group for case in run.scores.cases} if run.scores else {}
     compared = []
     for name in names:
-        scores = {metric: _mean(values[name, metric], groups) for metric in METRICS}
+        scores = {metric: _mean(values[metric][name], groups) for metric in METRICS}
         against = {
-            metric: _against(values[name, metric], values[names[0], metric], groups) for metric in METRICS
+            metric: _against(values[metric][name], values[metric][names[0]], groups) for metric in METRICS
         }
         mine = {entry: run for entry, run in runs.items() if entry.name == name}
         compared.append(_compared(name, mine, scores, {} if name == names[0] else against))
@@ -195,21 +193,27 @@ def _comparison(source: str, folder: Path, runs: Mapping[Entry, TrainedRun], min
     )
 
 
-def case_means(runs: Sequence[TrainedRun], metric: str) -> dict[str, float]:
-    """Case id → the mean of a metric over classes, then over the runs that held the case out.
+def case_means(runs: Mapping[str, Sequence[TrainedRun]], metric: str) -> dict[str, dict[str, float]]:
+    """Name → case id → the mean of a metric over classes, then over the runs that held the case out.
+
+    A class that only some of the runs find where there is none counts as the best value for the others.
 
     Args:
-        runs: Runs of one network with several seeds.
+        runs: Name of a network → its runs with several seeds.
         metric: Name of the metric.
     """
-    seen: dict[str, list[float]] = defaultdict(list)
-    for run in runs:
-        for case in run.scores.cases if run.scores else ():
-            known = [row[metric] for row in case.values.values()]
-            defined = [value for value in known if value is not None]
-            if defined:
-                seen[case.id].append(statistics.fmean(defined))
-    return {id: statistics.fmean(values) for id, values in seen.items()}
+    scored = {name: [run.scores for run in mine if run.scores] for name, mine in runs.items()}
+    every = [one for mine in scored.values() for one in mine]
+    classes = every[0].classes if every else ()
+    tables = iter(paired_values(every, classes, metric))
+    found: dict[str, dict[str, float]] = {}
+    for name, mine in scored.items():
+        seen: dict[str, list[float]] = defaultdict(list)
+        for _ in mine:
+            for id, value in next(tables).items():
+                seen[id].append(value)
+        found[name] = {id: statistics.fmean(each) for id, each in seen.items()}
+    return found
 
 
 def _mean(values: Mapping[str, float], groups: Mapping[str, str]) -> Mean:

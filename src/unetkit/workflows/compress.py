@@ -34,7 +34,8 @@ class CompressSettings(TypedDict, total=False):
         distill: The network to teach: a name as ``train(network=…)`` takes it, or a file with a plan.
         teachers: More models to learn from, beside the one that is compressed.
         target: What one tile or the weights may cost, such as ``onnx cpu <20ms`` or ``size<4MB``: in place of
-            a share, the stages that lose least for what they save are cut until it is met.
+            a share, the stages that lose least for what they save are cut until it is met; with ``int8``, by
+            the network in eight bits.
         int8: Count in eight bits at last: ``ptq``, calibrated, or ``qat``, trained in eight bits from there.
         all_integer: Whether nothing at all may stay in floating point then.
         importance: Which channels go first: a name of ``compression.importance.IMPORTANCES``.
@@ -99,7 +100,8 @@ class _Asked:
                     "a share and a target were asked for, and either decides what is cut",
                     cure="leave --prune or --target out",
                 )
-            stages.append(Targeting(self.target, self.importance, self.rounds))
+            int8 = self.int8 is not None
+            stages.append(Targeting(self.target, self.importance, self.rounds, int8=int8))
         elif self.prune is not None or not (stages or self.int8):
             share = HALF if self.prune is None else self.prune
             stages.append(Pruning(share, self.importance, self.rounds))
@@ -297,9 +299,9 @@ def _worked(chain: Chain, stages: Sequence[Stage]) -> TrainedRun:
     """Every stage on what the one before has made."""
     model, run = chain.first, None
     for stage in stages:
-        run = stage.work(chain, model)
-        model = run.run.model
-    assert run is not None  # there is at least one stage
+        if (made := stage.work(chain, model)) is not None:
+            run, model = made, made.run.model
+    assert run is not None  # a stage that has nothing to do refuses where no other one does anything
     return run
 
 

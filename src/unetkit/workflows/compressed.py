@@ -33,6 +33,7 @@ class Size(Saved):
         parameters: Weights that can be learned.
         multiply_adds: Of one tile, forward.
         weights_bytes: Size of the weights' file.
+        memory_bytes: What is needed at once for one tile, counted in float32; None for eight bits.
         seconds_per_tile: Of the network alone, one tile at a time, median; None where it was not timed.
     """
 
@@ -41,6 +42,7 @@ class Size(Saved):
     parameters: int
     multiply_adds: int
     weights_bytes: int
+    memory_bytes: int | None = None
     seconds_per_tile: float | None = None
 
 
@@ -109,7 +111,8 @@ CHANGE_HEAD = ("class", "metric", "before", "after", "after − before [95 % int
 NOTE = (
     "The same cases through both models. Interval: 95 % bootstrap of the mean difference, groups resampled; "
     "p: two-sided Wilcoxon signed-rank test. A class that only one of the two finds where there is none "
-    "counts as the best value for the other. Multiply-adds and seconds: one tile, the network alone."
+    "counts as the best value for the other. Multiply-adds and seconds: one tile, the network alone; "
+    "memory: its weights and all that lies between its layers at once, in float32, counted."
 )
 
 CUT_NOTE = (
@@ -125,6 +128,8 @@ def size_rows(before: Size, after: Size) -> list[tuple[str, ...]]:
         _row("multiply-adds", before.multiply_adds, after.multiply_adds),
         _row("weights", before.weights_bytes, after.weights_bytes, "B"),
     ]
+    if before.memory_bytes and after.memory_bytes:
+        rows.append(_row("memory of a tile", before.memory_bytes, after.memory_bytes, 1e6, "MB"))
     if before.seconds_per_tile and after.seconds_per_tile:
         times = [1000 * seconds for seconds in (before.seconds_per_tile, after.seconds_per_tile)]
         rows.append(("time per tile", *(f"{figure(time)} ms" for time in times), _ratio(*times)))

@@ -6,6 +6,7 @@ import hashlib
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -24,6 +25,7 @@ from unetkit.runtimes import FileRuntime, Runtime
 from unetkit.workflows.calibrating import calibrated
 from unetkit.workflows.ends import Normalised, intensities_in, plan_with_ends
 from unetkit.workflows.exported import PLAN, RECORD, file_runtime
+from unetkit.workflows.model import changed_inference
 from unetkit.workflows.model_folder import is_exported, trained_folder
 from unetkit.workflows.parity import compare, some_cases
 from unetkit.workflows.seen import copy_seen
@@ -64,11 +66,14 @@ class ExportSettings(TypedDict, total=False):
         uint8: The network takes the files' own bytes and normalises them itself, where the normalisation is
             the same for every image.
         classes: It answers class ids, not logits. Overlapping tiles and mirrored images then vote.
+        changes: Other values of the plan's inference, and ``network.prune_level``, as ``predict`` takes them.
+            The scores of the model are not those of what is exported then, and stay behind.
     """
 
     int8: str | Path | None
     uint8: bool
     classes: bool
+    changes: Mapping[str, str]
 
 
 def export(
@@ -108,12 +113,13 @@ def export(
     _refuse_unknown(settings)
     runtime = file_runtime(to)
     place, target = trained_folder(model), Path(out)
-    found = describe(place)
+    whole = describe(place)
+    found = _changed(whole, settings.get("changes") or {})
     _refuse_taken(target, overwrite)
     uint8, classes = settings.get("uint8", False), settings.get("classes", False)
     plan_with_ends(found.plan, uint8=uint8, classes=classes)  # before any work
     int8 = settings.get("int8")
-    kept = [name for name in (SCORES, SEEN) if (place / name).is_file()]
+    kept = [SCORES] * (found.scores is not None) + [SEEN] * (place / SEEN).is_file()
     names = (*runtime.FILES, PLAN, *kept, CARD, RECORD)
     if dry_run:
         planned = tuple(target / name for name in names)
@@ -122,7 +128,8 @@ def export(
     cases = some_cases(Path(source), target, found.plan) if source is not None else []
     changes = {"inference.runtime": to, **runtime.CHANGES}
     plan = found.plan.with_values(changes, reason=f"exported for {to}")
-    network, facts = load_model(place)[0], {**found.seal.facts, "exported for": to}
+    level = found.plan.network.prune_level if found.plan.network != whole.plan.network else 0
+    network, facts = load_model(place, prune_level=level)[0], {**found.seal.facts, "exported for": to}
     if int8 is not None:
         seen = some_cases(Path(int8), target, found.plan)
         network, plan, more = calibrated(
@@ -149,6 +156,13 @@ def export(
         record = _record(found, plan, part, runtime, parity).model_copy(update=more)
         write_text(part / RECORD, record.to_json())
     return ExportResult(model=place, out=target, runtime=to, record=record)
+
+
+def _changed(found: Description, changes: Mapping[str, str]) -> Description:
+    """What is exported, where values were set by hand: it was never measured."""
+    if not changes:
+        return found
+    return replace(found, plan=changed_inference(found.plan, changes), scores=None)
 
 
 def _refuse_unknown(settings: Mapping[str, object]) -> None:
@@ -252,7 +266,7 @@ def _record(
             name: hashlib.sha256((part / name).read_bytes()).hexdigest() for name in (*runtime.FILES, PLAN)
         },
         weights_sha256=found.seal.weights_sha256,
-        parameters=found.seal.parameters,
+        parameters=counted.parameters if plan.network.prune_level else found.seal.parameters,
         multiply_adds=counted.multiply_adds,
         elements=counted.elements,
         channels=data.channels,

@@ -33,6 +33,8 @@ DEVICE, PRECISION, MEMORY_FORMAT = "device", "precision", "memory format"
 """Facts of a saved model: how it computed when it was measured."""
 _MADE = ("inference.runtime", "inference.network_input", "inference.network_output")
 """Values of a plan's inference that are part of what was made."""
+_LEVEL = "network.prune_level"
+"""The one value of a trained network that can still change: how many levels of a nested decoder answer."""
 KEPT_SHARE = 0.25
 """Share of the free memory up to which the weights of an ensemble's members stay loaded, all of them."""
 
@@ -118,17 +120,17 @@ class Model:
         """The same network with other values of the plan's inference, or every network of an ensemble.
 
         Args:
-            changes: Such as ``{"inference.overlap_fraction": "0.25"}``.
+            changes: As ``changed_inference`` takes them.
 
         Raises:
-            UsageError: A key is unknown, a value does not fit or can change no more, or a first look was
-                asked of several networks.
+            UsageError: A key is unknown, a value does not fit or can change no more, or a first look or a
+                level was asked of several networks.
         """
         plan = changed_inference(self.plan, changes)
         keys = {key.removeprefix("inference.") for key in changes}
         if not isinstance(self.predictor, Ensemble):
-            predictor = self.predictor.with_inference(plan.inference)
-        elif any(key.startswith("screen_") for key in keys):  # its thresholds are those of one network
+            predictor = _at_level(self.predictor, self.plan, plan).with_inference(plan.inference)
+        elif _LEVEL in keys or any(key.startswith("screen_") for key in keys):  # those of one network
             raise several(self.folder)
         else:
             members = [
@@ -169,22 +171,48 @@ def load(folder: str | Path, *, device: str = "auto") -> Model:
 
 
 def changed_inference(plan: Plan, changes: Mapping[str, str]) -> Plan:
-    """A plan with other values of its inference.
+    """A plan with other values of its inference, or with fewer levels of a nested network.
 
     Args:
         plan: The plan of a model.
-        changes: Such as ``{"inference.overlap_fraction": "0.25"}``.
+        changes: Such as ``{"inference.overlap_fraction": "0.25"}``; ``network.prune_level`` where the model
+            is a trained one whose decoder is nested (``unetpp``).
 
     Raises:
         UsageError: A key is unknown, a value does not fit, or it is none that can change any more.
     """
-    odd = [key for key in changes if not key.startswith("inference.") or key in _MADE]
+    may = (_LEVEL,) if plan.inference.runtime == "pytorch" else ()
+    odd = [key for key in changes if key not in may and (not key.startswith("inference.") or key in _MADE)]
     if odd:
         raise UsageError(
             f"'{odd[0]}' was decided when the model was made",
             cure="set values of the inference, such as inference.overlap_fraction",
         )
-    return plan.with_values(changes)
+    made = plan.with_values(changes)
+    if _LEVEL in changes:
+        from unetkit.networks.prune import at_level
+
+        at_level(plan.network, made.network.prune_level)
+    return made
+
+
+def _at_level(predictor: Predictor, before: Plan, after: Plan) -> Predictor:
+    """The same predictor, or one that computes fewer levels of the same weights."""
+    level, runtime = after.network.prune_level, predictor.runtime
+    if level == before.network.prune_level:
+        return predictor
+    from unetkit.networks.prune import pruned
+    from unetkit.runtimes.pytorch import PytorchRuntime
+
+    assert isinstance(runtime, PytorchRuntime)  # no other lets the level change
+    small = pruned(runtime.network, level)  # pyright: ignore[reportArgumentType] - a UNet
+    return Predictor(
+        PytorchRuntime(small, runtime.device, runtime.layout),
+        predictor.data,
+        predictor.preparation,
+        predictor.inference,
+        previous=predictor.previous,
+    )
 
 
 def load_average(members: Sequence[Path], plan: Plan, place: Path, *, device: str = "auto") -> Model:

@@ -17,12 +17,10 @@ from unetkit.metrics.noninferiority import (
     more_often,
     non_inferiority,
 )
-from unetkit.metrics.paired import difference
-from unetkit.metrics.score import MEAN
+from unetkit.metrics.paired import difference, paired_values
 from unetkit.records.chain import Link
 from unetkit.records.registered import Decision, SetResult, golden_digests, must_find_sources
 from unetkit.records.scores import CaseScores, Scores
-from unetkit.workflows.forgetting import class_values
 
 MARGIN = 0.01
 """Dice that a candidate may be lower on a golden set and still count as not worse: about what two trainings
@@ -101,7 +99,8 @@ def compare_set(
         margin: Dice, 0 or more.
         must_find: Whether the set is a list of objects to be found.
     """
-    mine = class_values(candidate, MEAN)
+    shared = [each for each in candidate.classes if live is None or each in live.classes]
+    mine, *others = paired_values([each for each in (candidate, live) if each], shared, "dice")
     missed = _missed(candidate)
     learned = _LEARNED if candidate.split == "training" else ""
     mean = round(statistics.fmean(mine.values()), 6) if mine else None
@@ -115,7 +114,7 @@ def compare_set(
             missed_candidate=sum(missed.values()),
             refused=learned,
         )
-    theirs, before = class_values(live, MEAN), _missed(live)
+    (theirs,), before = others, _missed(live)
     groups = {case.id: case.group for case in candidate.cases}
     found, shown = difference(mine, theirs, groups), non_inferiority(mine, theirs, groups, margin=margin)
     refused = _lost(missed, before) if must_find else _worse(shown, missed, before, groups, margin)

@@ -51,8 +51,11 @@ class Stage(Protocol):
         """
         ...
 
-    def work(self, chain: Chain, model: Path) -> TrainedRun:
+    def work(self, chain: Chain, model: Path) -> TrainedRun | None:
         """Do it, or go on with it; everything lies in ``chain.folder``.
+
+        Returns:
+            The last training; None where nothing had to be done.
 
         Raises:
             PreemptedError: It was asked to stop; what was done is kept.

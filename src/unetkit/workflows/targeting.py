@@ -16,6 +16,7 @@ from unetkit.records.files import write_text
 from unetkit.records.plan import NetworkPlan, Plan
 from unetkit.records.saved import Saved
 from unetkit.runtimes import RUNTIMES
+from unetkit.workflows.deployed import ENGINES, engine
 from unetkit.workflows.exported import file_runtime
 from unetkit.workflows.pruning import cut_in_rounds, gradients, refuse_words
 from unetkit.workflows.stages import Chain
@@ -76,7 +77,7 @@ class Target:
         """The time of one tile on the runtime, ms, or the size of the weights, bytes.
 
         Args:
-            network: In evaluation mode, on the CPU.
+            network: In evaluation mode, on the CPU; in eight bits, what is weighed is the exported network.
             plan: Its plan.
 
         Raises:
@@ -86,17 +87,20 @@ class Target:
         from unetkit.lookup import pick
         from unetkit.runtimes.devices import Layout, keep_memory, pick_device, use_threads
 
-        if not self.runtime:
+        if not self.runtime and network.quantization is None:
             import safetensors.torch
 
             return float(len(safetensors.torch.save(network.state_dict())))
         keep_memory()
         use_threads()
-        row = pick("runtime", RUNTIMES, self.runtime)
+        row = pick("runtime", RUNTIMES, self.runtime or engine())
         if hasattr(row, "export"):
             with tempfile.TemporaryDirectory() as folder:
                 row.export(network, plan, Path(folder))
-                runtime = row.load({name: (Path(folder) / name).read_bytes() for name in row.FILES})
+                files = {name: (Path(folder) / name).read_bytes() for name in row.FILES}
+            if not self.runtime:
+                return float(sum(map(len, files.values())))
+            runtime = row.load(files)
         else:
             runtime = row(network, pick_device(self.device), Layout())
         shape = (plan.data.input_channels, *plan.inference.tile_size)
@@ -162,18 +166,25 @@ class Targeting:
         target: As ``read_target`` reads it.
         importance: Which channels of a stage go first: a name of ``compression.importance.IMPORTANCES``.
         rounds: In how many rounds, each followed by training.
+        int8: Whether it counts in eight bits at last: that network is what has to meet the target then.
 
     Raises:
-        UsageError: The target or the number of rounds is none, or there is no such importance.
+        UsageError: The target or the number of rounds is none, there is no such importance, or eight bits are
+            to be timed in a runtime that only plays them through.
     """
 
     target: str
     importance: str = "l1"
     rounds: int = 1
+    int8: bool = False
 
     def __post_init__(self) -> None:
         refuse_words(self.importance, self.rounds)
-        read_target(self.target)
+        if read_target(self.target).runtime == "pytorch" and self.int8:
+            raise UsageError(
+                f"'{self.target}' was asked for in eight bits, which pytorch does not count in",
+                cure=f"name an engine: {', '.join(ENGINES)}",
+            )
 
     @property
     def words(self) -> str:
@@ -205,15 +216,18 @@ class Targeting:
             cure="leave --dry-run or --target out",
         )
 
-    def work(self, chain: Chain, model: Path) -> TrainedRun:
+    def work(self, chain: Chain, model: Path) -> TrainedRun | None:
         """Search widths, cut and train; what is finished already is kept.
 
         Args:
             chain: What all stages work with.
             model: Folder of the model that is cut.
 
+        Returns:
+            The last training; None where the target is met without cutting.
+
         Raises:
-            UsageError: The model meets the target as it is.
+            UsageError: The model meets the target as it is, and nothing else is to be done.
             GateError: No widths meet it.
             PreemptedError: It was asked to stop.
         """
@@ -225,11 +239,12 @@ class Targeting:
         found = Search.from_json(note.read_bytes(), where=note)
         target = self._read
         if not found.plans:
-            chain.progress.say(f"{self.target}: met already, {target.shown(found.whole)}")
-            return chain.done[next(reversed(chain.done))]
+            how = "in eight bits" if self.int8 else "already"
+            chain.progress.say(f"{self.target}: met {how}, {target.shown(found.whole)}; nothing is cut")
+            return None
         goals = [(f"cut for {self.target}", plan) for plan in found.plans]
         run = cut_in_rounds(chain, model, goals, importance=self.importance)
-        value = target.measure(*load_model(run.run.model))
+        value = self._cost(chain, *load_model(run.run.model))
         chain.progress.say(f"{self.target}: {target.shown(value)}, it was {target.shown(found.whole)}")
         if value >= target.below:
             raise GateError(
@@ -253,11 +268,11 @@ class Targeting:
             made = build(
                 goal, rank=data.input_rank, in_channels=data.input_channels, classes=len(data.classes)
             )
-            return target.measure(made.eval(), plan.model_copy(update={"network": goal}))
+            return self._cost(chain, made.eval(), plan.model_copy(update={"network": goal}))
 
         whole = cost(network.plan)
         if whole < bound:
-            if not chain.done:
+            if not chain.done and not self.int8:
                 raise UsageError(
                     f"the model meets '{self.target}' as it is: {target.shown(whole)}",
                     cure="ask for less, or leave --target out",
@@ -270,7 +285,7 @@ class Targeting:
             raise GateError(
                 f"expected {self.target}, got {target.shown(reached)} with the narrowest stages {narrowest}, "
                 f"from {target.shown(whole)}; nothing was trained",
-                cure="teach a smaller network first (--distill), or ask for less",
+                cure=f"teach a smaller network first (--distill){self._bits}, or ask for less",
                 where=chain.folder,
             )
         low, high = 0, len(plans) - 1
@@ -285,6 +300,23 @@ class Targeting:
         steps = sorted({-(-(low + 1) * number // self.rounds) - 1 for number in range(1, self.rounds + 1)})
         chosen = tuple(plans[step] for step in steps)
         return Search(whole=whole, reached=reached, plans=chosen, rows=rows)
+
+    def _cost(self, chain: Chain, network: UNet, plan: Plan) -> float:
+        """What the target is about; of a network that is to count in eight bits, in eight bits."""
+        if self.int8:
+            import torch
+
+            from unetkit.compression.quantize import quantized
+
+            images = [batch.pixels for batch in chain.batches(torch.device("cpu"), 1)]
+            network = quantized(network, images)
+            plan = plan.model_copy(update={"network": network.plan})
+        return self._read.measure(network, plan)
+
+    @property
+    def _bits(self) -> str:
+        """What else makes a network cheaper, in words."""
+        return "" if self.int8 or self._read.runtime == "pytorch" else ", count in eight bits (--int8)"
 
     def _ordered(
         self, chain: Chain, network: UNet, plan: Plan
