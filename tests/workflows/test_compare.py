@@ -13,6 +13,7 @@ import unetkit as uk
 from unetkit.errors import PreemptedError, UsageError
 from unetkit.metrics.score import score_case, summarise
 from unetkit.records.plan import EXAMPLE, Plan
+from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.workflows import compare as comparing
@@ -96,7 +97,14 @@ def test_one_table_about_two_networks_and_two_seeds(wafers, two_steps, tmp_path,
 def test_a_budget_that_planning_used_up_leaves_a_row_all_the_same(wafers, two_steps, tmp_path):
     changes = {key: text for key, text in two_steps.items() if key != "training.steps"}
     asked = {"changes": changes, "fold": (0, 3), "minutes": 1e-4, "memory_gb": 4.0}
-    (plain,) = uk.compare(wafers, ["plain"], tmp_path / "c", **asked).networks
+    told = []
+
+    class Watch(Quiet):
+        def say(self, text):
+            told.append(text)
+
+    (plain,) = uk.compare(wafers, ["plain"], tmp_path / "c", progress=Watch(), **asked).networks
+    assert any(text.startswith("warning: the time budget was used up before the first step") for text in told)
     assert (plain.steps, plain.patches_per_second) == (0, 0.0)
     assert plain.scores["iou"].cases == plain.scores["dice"].cases > 0
     assert "| plain |" in (tmp_path / "c" / "compare.md").read_text()

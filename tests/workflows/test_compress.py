@@ -8,12 +8,15 @@ from PIL import Image
 
 import unetkit as uk
 from unetkit.data import prepare
-from unetkit.errors import DataError, GateError, PreemptedError, UsageError
+from unetkit.errors import DataError, GateError, MissingPackageError, PreemptedError, UsageError
 from unetkit.networks.store import load_model
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
+from unetkit.workflows import deployed
 from unetkit.workflows.compress import compress, preview
 from unetkit.workflows.compressed import Compressed
+from unetkit.workflows.run_folder import held
+from unetkit.workflows.stages import Chain
 from unetkit.workflows.teaching import read_teachers
 
 LEARNED = {
@@ -209,12 +212,37 @@ def test_another_question_starts_anew(learned, squares, tmp_path):
 
 def test_a_folder_that_is_not_ours_is_left_alone(learned, squares, tmp_path):
     (tmp_path / "small.work").mkdir()
+    (tmp_path / "small.work" / "mine").touch()
     with pytest.raises(UsageError, match="something else is in it"):
         compress(learned, squares, tmp_path / "small")
+    assert [path.name for path in (tmp_path / "small.work").iterdir()] == ["mine"]
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "mine").touch()
     with pytest.raises(UsageError, match="there is something here already"):
         compress(learned, squares, tmp_path / "small")
+
+
+def test_two_at_work_for_one_folder(learned, squares, tmp_path):
+    """The second one, who asked for something else, would remove what the first is at work on."""
+    pytest.importorskip("fcntl", reason="no locks here")
+    with (
+        held(tmp_path / "small.work"),
+        pytest.raises(UsageError, match="another command is at work") as caught,
+    ):
+        compress(learned, squares, tmp_path / "small")
+    assert caught.value.where == str(tmp_path / "small.work")
+
+
+def test_what_a_later_stage_refuses_is_refused_before_the_first_one_trains(
+    learned, squares, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Chain, "train", lambda *_, **__: pytest.fail("it trained"))
+    with pytest.raises(UsageError, match=r"the whole network was to count in whole numbers"):
+        compress(learned, squares, tmp_path / "small", distill="residual", int8="qat", all_integer=True)
+    monkeypatch.setattr(deployed, "ENGINES", {"openvino": ("no_such_package",)})
+    with pytest.raises(MissingPackageError, match="eight bits are measured in the engine"):
+        compress(learned, squares, tmp_path / "small", distill="plain", int8="ptq")
+    assert not (tmp_path / "small.work").exists()
 
 
 def test_a_model_that_saw_the_held_out_cases_is_said_to_have(learned, squares, tmp_path):

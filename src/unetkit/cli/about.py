@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unetkit.cli.console import give_json, give_line, give_table, tell, watcher
+from unetkit.cli.console import counted, give_json, give_line, give_table, tell, watcher
 from unetkit.cli.options import Json, Quiet, sizes
 from unetkit.records.figures import NONE, score
 
@@ -84,7 +84,7 @@ def models(
         for row in found.rows
     ]
     size = " × ".join(map(str, found.patch))
-    title = f"Networks and parts at {size}, {found.channels} channels, {found.classes} classes"
+    title = f"Networks and parts at {size}, {counted(found.channels, 'channel')}, {found.classes} classes"
     memory = f"memory at batch {found.batch}"
     head = ("family", "name", "parameters", "published", "multiply-adds", memory, "paper or remark")
     give_table(title, head, rows)

@@ -17,6 +17,7 @@ from unetkit.records.progress import Progress, Quiet
 from unetkit.records.saved import Saved
 from unetkit.workflows.compressed import Compressed, Size, as_html, as_markdown, still_good
 from unetkit.workflows.model_folder import trained_folder
+from unetkit.workflows.run_folder import LOCK, held
 
 if TYPE_CHECKING:
     from unetkit.workflows.stages import Chain, Stage
@@ -167,7 +168,8 @@ def compress(
         Sizes, speed and scores before and after.
 
     Raises:
-        UsageError: A setting is wrong, there is no such model, or nothing of it can be cut.
+        UsageError: A setting is wrong, there is no such model, nothing of it can be cut, or another command
+            is at work there.
         DataError: The data set is refused, or no case of it is held out.
         GateError: A class lost more, or no widths meet the target; nothing is in ``out``.
         PreemptedError: It was asked to stop; what was done is kept.
@@ -185,24 +187,28 @@ def compress(
     place = trained_folder(model)
     _refuse_taken(target)
     teachers = _teachers(place, asked)
+    _refuse_early(place, stages)
     wanted = _wanted(place, teachers, stages, asked)
-    work = _work_folder(target, wanted)
+    work = _work_folder(target)
     minutes = asked.minutes / max(1, sum(stage.trainings for stage in stages))
     chain = Chain(place, Path(source), work, watch, teachers, minutes, asked.changes, asked.device)
-    last = _worked(chain, stages)
-    found, pictures = before_and_after(
-        chain,
-        last,
-        folder=target,
-        max_loss=max_loss,
-        stages=tuple(stage.words for stage in stages),
-        asked=wanted,
-    )
-    write_text(work / JSON, found.to_json())
-    write_text(work / TABLE, as_markdown(found))
-    write_text(work / PAGE, as_html(found, pictures))
-    raise_if_lost(found.changes, max_loss, where=work, kept=still_good(found))
-    _publish(work, last.folder, target)
+    with held(work):
+        _keep_what_fits(work, wanted)
+        last = _worked(chain, stages)
+        found, pictures = before_and_after(
+            chain,
+            last,
+            folder=target,
+            max_loss=max_loss,
+            stages=tuple(stage.words for stage in stages),
+            asked=wanted,
+        )
+        write_text(work / JSON, found.to_json())
+        write_text(work / TABLE, as_markdown(found))
+        write_text(work / PAGE, as_html(found, pictures))
+        raise_if_lost(found.changes, max_loss, where=work, kept=still_good(found))
+        _publish(work, last.folder, target)
+    _remove(work)
     report(target)  # once more: it tells where the model lies, and with what to predict
     return found
 
@@ -278,21 +284,51 @@ def _wanted(place: Path, teachers: Sequence[Path], stages: Sequence[Stage], aske
     }
 
 
-def _work_folder(out: Path, wanted: Mapping[str, Any]) -> Path:
-    """Where everything lies until the gate is passed; what another call has left there is removed."""
+def _refuse_early(place: Path, stages: Sequence[Stage]) -> None:
+    """Refuse what a later stage would refuse, before the trainings of the earlier ones.
+
+    What is cut decides on widths alone, which no refusal depends on.
+    """
+    from unetkit.networks.store import read_plan
+    from unetkit.workflows.deployed import engine
+    from unetkit.workflows.distilling import Distilling
+    from unetkit.workflows.quantizing import Quantizing
+
+    plan = read_plan(place)
+    for stage in stages:
+        if isinstance(stage, Distilling | Quantizing):
+            plan = stage.planned(plan)
+        if isinstance(stage, Quantizing):
+            engine()
+
+
+def _work_folder(out: Path) -> Path:
+    """Where everything lies until the gate is passed."""
     work = out.with_name(f"{out.name}.work")
-    text = json.dumps(wanted, indent=1, sort_keys=True) + "\n"
-    note = work / ASKED
-    if work.exists() and not note.is_file():
+    if work.is_dir() and not (work / ASKED).is_file() and any(path.name != LOCK for path in work.iterdir()):
         raise UsageError(
             "this folder is needed for what is not published yet, and something else is in it",
             cure="move it away, or name another --out",
             where=work,
         )
-    if note.is_file() and note.read_text(encoding="utf-8") != text:
-        shutil.rmtree(work)
-    write_text(note, text)
     return work
+
+
+def _keep_what_fits(work: Path, wanted: Mapping[str, Any]) -> None:
+    """Remove what a call that asked for something else has left there."""
+    text, note = json.dumps(wanted, indent=1, sort_keys=True) + "\n", work / ASKED
+    if note.is_file() and note.read_text(encoding="utf-8") != text:
+        for path in work.iterdir():
+            if path.name not in (LOCK, ASKED):
+                _remove(path)
+    write_text(note, text)
+
+
+def _remove(path: Path) -> None:
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except OSError as wrong:
+        raise disk_error(wrong, path) from wrong
 
 
 def _worked(chain: Chain, stages: Sequence[Stage]) -> TrainedRun:
@@ -311,6 +347,5 @@ def _publish(work: Path, run: Path, out: Path) -> None:
         for name in (JSON, TABLE, PAGE):
             (work / name).rename(run / name)
         run.rename(out)  # an empty folder gives way
-        shutil.rmtree(work)
     except OSError as wrong:
         raise disk_error(wrong, out) from wrong

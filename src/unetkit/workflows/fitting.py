@@ -103,6 +103,11 @@ def train_network(ready: Ready, wishes: Wishes, *, started: float, progress: Pro
         outcome = fit(task, run, deadline=deadline, resume=wishes.resume, progress=progress)
     seconds = {**ready.seconds, "training": time.monotonic() - begun}
     progress.say(f"trained {outcome.step} steps")
+    if not outcome.step:
+        progress.say(
+            "warning: the time budget was used up before the first step: the weights are those that training "
+            "was to start from; give more --minutes"
+        )
     return Trained(ready, network.eval(), device, layout, outcome, seconds)
 
 

@@ -39,7 +39,8 @@ OURS = (
 )
 """Everything a run writes; ``overwrite`` replaces these and nothing else."""
 
-_LOCK = ".lock"
+LOCK = ".lock"
+"""Held by whoever writes into a folder; it stays there."""
 _ASIDE = ".replaced"
 
 
@@ -82,7 +83,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as wrong:
         raise disk_error(wrong, folder) from wrong
     try:
