@@ -72,6 +72,13 @@ def test_wrong_names_get_the_nearest_right_ones(name, told):
         find(name)
 
 
+def test_a_backbone_is_known_before_any_data_is_read():
+    pytest.importorskip("timm", reason="timm is not installed")
+    with pytest.raises(UsageError, match="resnet999"):
+        find("timm:resnet999+fpn")
+    assert find("timm:test_resnet").whole is not None
+
+
 def test_two_presets_contradict_one_another():
     name = next(iter(PRESETS))
     with pytest.raises(UsageError, match="names two networks"):

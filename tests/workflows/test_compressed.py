@@ -1,5 +1,5 @@
 from unetkit.compression.parity import CaseChange, Change
-from unetkit.compression.sensitivity import Sensitivity
+from unetkit.compression.sensitivity import Sensitivity, Tried
 from unetkit.workflows.compressed import (
     Compressed,
     Size,
@@ -12,6 +12,7 @@ from unetkit.workflows.compressed import (
     step_rows,
     still_good,
     title,
+    tried_rows,
 )
 
 
@@ -96,7 +97,11 @@ def on_the_way(*losses: float | None) -> Compressed:
         dice = None if loss is None else 0.9 - loss / 100
         steps.append(Step(name=f"round {number}", size=size(4 - number, 0.01 / number), dice=dice, loss=loss))
     row = Sensitivity(stage=2, share=0.5, widths={"widths.1": 8}, loss=1.25, cost=0.8)
-    return made().model_copy(update={"steps": tuple(steps), "sensitivities": (row,)})
+    tried = tuple(
+        Tried(widths=(8 * wide, 16), decoder_widths=(8,) * (wide == 1), value=value, unit="ms", dice=dice)
+        for wide, value, dice in ((2, 8.0, 0.9), (1, 3.0, 0.4), (1, 4.125, 0.75))
+    )
+    return made().model_copy(update={"steps": tuple(steps), "sensitivities": (row,), "tried": tried})
 
 
 def test_models_on_the_way_are_shown_with_a_chart():
@@ -108,7 +113,12 @@ def test_models_on_the_way_are_shown_with_a_chart():
     assert "## Stages cut alone" in text
     assert "<svg" in shown
     assert "Dice against time per tile" in shown
+    assert "Dice before training against ms per tile" in shown
+    assert "| 8 16 | 8 | 4.12 ms | 0.7500 |" in text
+    assert [row[2] for row in tried_rows(found)] == ["8 ms", "4.12 ms", "3 ms"]
+    assert tried_rows(found)[0] == ("16 16", "as the encoder", "8 ms", "0.9000")
     for plain in (as_markdown(made()), as_html(made(), "")):
+        assert "Widths that were tried" not in plain
         assert "On the way" not in plain
         assert "Stages cut alone" not in plain
     assert Compressed.from_json(found.to_json(), where="") == found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from unetkit.compression.sensitivity import patch_dice
 from unetkit.errors import GateError, UsageError
 from unetkit.networks.store import load_model, read_plan
 from unetkit.records.progress import Quiet
+from unetkit.runtimes.devices import Layout
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.targeting import SEARCH, Search, Target, Targeting, read_target
 
@@ -70,6 +73,7 @@ def test_widths_are_cut_until_the_size_is_met_and_the_search_is_kept(finished, w
     whole = (place / "weights.safetensors").stat().st_size
     stage = Targeting(f"size<{0.6 * whole / 1000:.3f}kB", "taylor", 2)
     chain = Chain(place, wafers, tmp_path, Watch(), changes=ONE_STEP)
+    patches = chain.batches(torch.device("cpu"))
     run = stage.work(chain, place)
     reached = (run.run.model / "weights.safetensors").stat().st_size
     assert reached < 0.6 * whole
@@ -77,6 +81,13 @@ def test_widths_are_cut_until_the_size_is_met_and_the_search_is_kept(finished, w
     assert (search.whole, search.reached) == (whole, reached)
     assert search.plans[-1] == read_plan(run.run.model).network
     assert {row.stage for row in search.rows} == {1, 2}
+    assert search.tried[0].value == pytest.approx(whole / 1e6)
+    assert search.tried[0].widths == read_plan(place).network.widths
+    assert search.tried[0].dice == pytest.approx(patch_dice(load_model(place)[0], patches, Layout()))
+    chosen = [row for row in search.tried if row.widths == search.plans[-1].widths]
+    assert reached / 1e6 in [pytest.approx(row.value) for row in chosen]
+    assert len({row.value for row in search.tried}) > 1
+    assert all(0 <= row.dice <= 1 and row.unit == "MB" for row in search.tried)
     assert list(chain.done) == [f"run-{number}" for number in range(1, len(search.plans) + 1)]
     assert any("points of Dice lost" in text for text in told)
     again = Chain(place, wafers, tmp_path, Quiet(), changes=ONE_STEP)

@@ -20,7 +20,7 @@ from unetkit.compression.prune import (
 )
 from unetkit.data.patches import Batch
 from unetkit.networks.unet import UNet
-from unetkit.records.plan import NetworkPlan
+from unetkit.records.plan import Axes, NetworkPlan
 from unetkit.records.saved import Saved
 from unetkit.runtimes.devices import Layout
 from unetkit.training.objective import outputs
@@ -60,6 +60,24 @@ class Sensitivity(Saved):
             (key, int(place)): width
             for (key, _, place), width in zip(split, self.widths.values(), strict=True)
         }
+
+
+class Tried(Saved):
+    """Widths that a search looked at.
+
+    Args:
+        widths: Channels per encoder stage, fine to coarse.
+        decoder_widths: Channels per decoder stage; empty: the decoder's own choice.
+        value: What the target is about: one tile's ms, or the MB of the weights.
+        unit: ``ms`` or ``MB``.
+        dice: Mean Dice on patches of training cases, cut and not trained yet, 0 to 1.
+    """
+
+    widths: Axes
+    decoder_widths: Axes
+    value: float
+    unit: str
+    dice: float
 
 
 def sensitivities(

@@ -99,7 +99,9 @@ def find(name: str) -> Wanted:
             these joined by ``+``: ``unet_2015``, ``residual``, ``timm:resnet34+fpn``.
 
     Raises:
-        UsageError: A word is none of these (with the nearest that is), or two contradict one another.
+        UsageError: A word is none of these (with the nearest that is), there is no such backbone, or two
+            contradict one another.
+        MissingPackageError: What knows the backbones is not installed.
 
     Example:
         >>> find("residual").parts
@@ -117,6 +119,8 @@ def find(name: str) -> Wanted:
                 raise _two(name, "networks")
             preset = PRESETS.get(word)
             whole = preset.plan if preset else _of_backbone(encoder, backbone)
+            if preset is None:
+                whole(2)  # a backbone that does not exist must not cost the time it takes to read a data set
             origins.append(preset.paper if preset else f"features of the backbone {backbone}")
             fixed = preset is None
         elif family is None:

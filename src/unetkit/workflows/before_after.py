@@ -72,6 +72,7 @@ def before_and_after(
         after = score_model(both.after, cases, split=split, progress=chain.progress)
         sizes = _in_engine(both, sizes)
     found, note = changes(before, after), chain.folder / SEARCH
+    search = Search.from_json(note.read_bytes(), where=note) if note.is_file() else None
     made = Compressed(
         model=str(chain.first),
         source=str(chain.source),
@@ -88,7 +89,8 @@ def before_and_after(
         worst=worst_changed(before, after),
         steps=steps,
         unit=before.unit,
-        sensitivities=Search.from_json(note.read_bytes(), where=note).rows if note.is_file() else (),
+        sensitivities=search.rows if search else (),
+        tried=search.tried if search else (),
     )
     return made, changed_cases(models[0], models[-1], cases, made.worst)
 

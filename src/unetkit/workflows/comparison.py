@@ -121,7 +121,8 @@ def note(found: Comparison) -> str:
     return (
         f"Dice and HD95: mean over {counted(cases, 'held-out case')} [95 % bootstrap interval, groups "
         "resampled]; a case's value is the mean over classes and seeds; a class that only some of them find "
-        "where there is none counts as the best value for the others. p: two-sided Wilcoxon signed-rank test over the same cases, not corrected for the number of networks. Multiply-adds: forward, one "
+        "where there is none counts as the best value for the others. p: two-sided Wilcoxon signed-rank "
+        "test over the same cases, not corrected for the number of networks. Multiply-adds: forward, one "
         "patch. Memory: of one training step, as counted."
     )
 

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from unetkit.compression.parity import CaseChange, Change
-from unetkit.compression.sensitivity import Sensitivity
+from unetkit.compression.sensitivity import Sensitivity, Tried
 from unetkit.records.figures import (
     DISTANCES,
     NONE,
@@ -83,6 +83,7 @@ class Compressed(Saved):
         steps: The model that was there, and every one that was trained on the way to the smaller one.
         sensitivities: What each stage's cut alone lost, where that was asked.
         unit: What distances are in: ``mm``, ``px``, or ``mm or px``; empty in older records.
+        tried: The widths that the search for a target looked at, the whole network first.
     """
 
     version: int = 1
@@ -102,12 +103,14 @@ class Compressed(Saved):
     steps: tuple[Step, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     unit: str = ""
+    tried: tuple[Tried, ...] = ()
 
 
 SIZE_HEAD = ("", "before", "after", "before / after")
 STEP_HEAD = ("model", "widths", "parameters", "weights", "time per tile", "Dice", "most lost, points")
 CUT_HEAD = ("stage", "cut", "points of Dice lost", "cost left")
 CHANGE_HEAD = ("class", "metric", "before", "after", "after − before [95 % interval]", "p", "cases")
+TRIED_HEAD = ("widths", "of the decoder", "cost", "Dice before training")
 NOTE = (
     "The same cases through both models. Interval: 95 % bootstrap of the mean difference, groups resampled; "
     "p: two-sided Wilcoxon signed-rank test. A class that only one of the two finds where there is none "
@@ -118,6 +121,11 @@ NOTE = (
 CUT_NOTE = (
     "On patches of training cases, before any training. Cost: multiply-adds where a time is the target, "
     "parameters where a size is."
+)
+
+TRIED_NOTE = (
+    "In the search for the target: the whole network, the narrowest one, and those between them that were "
+    "looked at. Cost: as the target counts it, before training. Dice: on patches of training cases."
 )
 
 
@@ -181,6 +189,20 @@ def cut_rows(found: Compressed) -> list[tuple[str, ...]]:
     ]
 
 
+def tried_rows(found: Compressed) -> list[tuple[str, ...]]:
+    """The cells of the table of widths that were tried, in the order of ``TRIED_HEAD``, the dearest first."""
+    rows = sorted(found.tried, key=lambda row: -row.value)
+    return [
+        (
+            " ".join(map(str, row.widths)),
+            " ".join(map(str, row.decoder_widths)) or "as the encoder",
+            f"{row.value:.3g} {row.unit}",
+            f"{row.dice:.4f}",
+        )
+        for row in rows
+    ]
+
+
 def still_good(found: Compressed) -> str:
     """The smallest model on the way that lost no more than is allowed, in words; empty: there is none."""
     good = [step for step in found.steps[1:] if step.loss is not None and step.loss <= found.max_loss]
@@ -212,6 +234,8 @@ def as_markdown(found: Compressed) -> str:
         parts += ["## On the way", markdown_table(STEP_HEAD, step_rows(found))]
     if found.sensitivities:
         parts += ["## Stages cut alone", markdown_table(CUT_HEAD, cut_rows(found)), CUT_NOTE]
+    if found.tried:
+        parts += ["## Widths that were tried", markdown_table(TRIED_HEAD, tried_rows(found)), TRIED_NOTE]
     if found.worst:
         rows = [(one.id, score(one.before), score(one.after)) for one in found.worst]
         parts += ["## Cases that lost most", markdown_table(("case", "Dice before", "Dice after"), rows)]
@@ -234,6 +258,7 @@ def as_html(found: Compressed, pictures: str) -> str:
         ("Scores on the same cases", page.table(CHANGE_HEAD, changes, numbers=range(2, 7)) + note),
         ("On the way", _way(found)),
         ("Stages cut alone", _cuts(found)),
+        ("Widths that were tried", _tried(found)),
         ("Cases that lost most", pictures),
     )
     return page.page("A smaller model", title(found), sections)
@@ -259,6 +284,19 @@ def _cuts(found: Compressed) -> str:
         return ""
     table = page.table(CUT_HEAD, cut_rows(found), numbers=(0, 1, 2, 3))
     return f'{table}<p class="soft">{escape(CUT_NOTE)}</p>'
+
+
+def _tried(found: Compressed) -> str:
+    """What the search for a target looked at, as a table and a chart; empty where nothing was searched."""
+    if not found.tried:
+        return ""
+    points = sorted((row.value, row.dice) for row in found.tried)
+    unit = "ms per tile" if found.tried[0].unit == "ms" else "MB of weights"
+    drawn = page.chart(
+        f"Dice before training against {unit}", [page.Line("widths", points, dots=True)], x_name=unit
+    )
+    table = page.table(TRIED_HEAD, tried_rows(found), numbers=(2, 3))
+    return f'{drawn}{table}<p class="soft">{escape(TRIED_NOTE)}</p>'
 
 
 def _heading(found: Compressed, metric: str) -> str:

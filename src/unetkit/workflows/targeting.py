@@ -9,7 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetkit.compression.sensitivity import Sensitivity, ordered_cuts, patch_dice, sensitivities
+from unetkit.compression.sensitivity import (
+    Sensitivity,
+    Tried,
+    ordered_cuts,
+    patch_dice,
+    sensitivities,
+)
 from unetkit.errors import GateError, UsageError, nearest
 from unetkit.records.figures import per_cent
 from unetkit.records.files import write_text
@@ -23,6 +29,8 @@ from unetkit.workflows.stages import Chain
 from unetkit.workflows.train import TrainedRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from unetkit.networks.unet import UNet
@@ -52,7 +60,31 @@ class Target:
 
     def shown(self, value: float) -> str:
         """A value with its unit."""
-        return f"{value:.3g} ms" if self.runtime else f"{value / 1e6:.3g} MB"
+        return f"{value / self._one:.3g} {self._unit}"
+
+    def tried(self, network: NetworkPlan, value: float, dice: float) -> Tried:
+        """A row of the table of what was tried.
+
+        Args:
+            network: The widths.
+            value: What they cost.
+            dice: What is left of the Dice before any training.
+        """
+        return Tried(
+            widths=network.widths,
+            decoder_widths=network.decoder_widths,
+            value=value / self._one,
+            unit=self._unit,
+            dice=dice,
+        )
+
+    @property
+    def _unit(self) -> str:
+        return "ms" if self.runtime else "MB"
+
+    @property
+    def _one(self) -> float:
+        return 1.0 if self.runtime else 1e6
 
     def cost(self, plan: Plan, network: NetworkPlan) -> float:
         """What grows with the time or the size, counted: tells which cuts save most.
@@ -149,6 +181,7 @@ class Search(Saved):
         reached: What the chosen widths cost before training.
         plans: What is left after each round.
         rows: How much each stage matters.
+        tried: The widths that were looked at, the whole network first.
     """
 
     version: int = 1
@@ -156,6 +189,7 @@ class Search(Saved):
     reached: float
     plans: tuple[NetworkPlan, ...]
     rows: tuple[Sensitivity, ...]
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -278,8 +312,15 @@ class Targeting:
                     cure="ask for less, or leave --target out",
                 )
             return Search(whole=whole, reached=whole, plans=(), rows=())
-        plans, rows = self._ordered(chain, network, plan)
-        reached = cost(plans[-1]) if plans else whole
+        plans, rows, dice_of = self._ordered(chain, network, plan)
+        tried = [target.tried(network.plan, whole, dice_of(network.plan))]
+
+        def look(goal: NetworkPlan) -> float:
+            value = cost(goal)
+            tried.append(target.tried(goal, value, dice_of(goal)))
+            return value
+
+        reached = look(plans[-1]) if plans else whole
         if reached >= bound:
             narrowest = list((plans[-1] if plans else plan.network).widths)
             raise GateError(
@@ -291,7 +332,7 @@ class Targeting:
         low, high = 0, len(plans) - 1
         while low < high:  # the first that is below
             middle = (low + high) // 2
-            value = cost(plans[middle])
+            value = look(plans[middle])
             chain.progress.say(f"widths {list(plans[middle].widths)}: {target.shown(value)}")
             if value < bound:
                 high, reached = middle, value
@@ -299,7 +340,7 @@ class Targeting:
                 low = middle + 1
         steps = sorted({-(-(low + 1) * number // self.rounds) - 1 for number in range(1, self.rounds + 1)})
         chosen = tuple(plans[step] for step in steps)
-        return Search(whole=whole, reached=reached, plans=chosen, rows=rows)
+        return Search(whole=whole, reached=reached, plans=chosen, rows=rows, tried=tuple(tried))
 
     def _cost(self, chain: Chain, network: UNet, plan: Plan) -> float:
         """What the target is about; of a network that is to count in eight bits, in eight bits."""
@@ -320,10 +361,14 @@ class Targeting:
 
     def _ordered(
         self, chain: Chain, network: UNet, plan: Plan
-    ) -> tuple[tuple[NetworkPlan, ...], tuple[Sensitivity, ...]]:
-        """Plans with ever less cost, told by what each stage's cut loses on training patches."""
+    ) -> tuple[tuple[NetworkPlan, ...], tuple[Sensitivity, ...], Callable[[NetworkPlan], float]]:
+        """Plans with ever less cost, told by what each stage's cut loses on training patches.
+
+        The last is the Dice there of the network cut to a plan.
+        """
         from unetkit.compression.channels import trace
         from unetkit.compression.importance import importance
+        from unetkit.compression.prune import cut_to
         from unetkit.runtimes.devices import Layout, pick_device
 
         device, layout = pick_device(chain.device), Layout()
@@ -343,4 +388,9 @@ class Targeting:
             chain.progress.say(
                 f"stage {row.stage}, {per_cent(row.share, digits=0)} cut: {row.loss:+.2f} points of Dice lost"
             )
-        return ordered_cuts(network.cpu(), rows), rows
+
+        def dice_of(goal: NetworkPlan) -> float:
+            each = network if goal == network.plan else cut_to(network.cpu(), goal, by=scores)
+            return patch_dice(each.to(device), batches, layout)
+
+        return ordered_cuts(network.cpu(), rows), rows, dice_of
