@@ -137,3 +137,11 @@ def test_bench_previews_and_refuses(finished, tmp_path, capsys):
     assert "1 pixel or more on each" in capsys.readouterr().err
     assert main(["bench", str(tmp_path)]) == 2
     assert "there is no model here" in capsys.readouterr().err
+
+
+def test_values_of_an_export_are_set_by_hand(finished, tmp_path, capsys):
+    words = ["export", str(finished), "--to", "onnx", "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main([*words, "--set", "inference.overlap_fraction=0.5"]) == 0
+    assert "scores.json" not in capsys.readouterr().out
+    assert main([*words, "--set", "network.prune_level=1"]) == 2
+    assert "the decoder 'unet' has no levels to cut" in capsys.readouterr().err

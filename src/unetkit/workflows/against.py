@@ -50,7 +50,8 @@ def against(one: Scores, other: Scores) -> dict[str, dict[str, Against]]:
         among = classes if name == MEAN else [name]
         table[name] = {}
         for metric in (metric for metric in one.metrics if metric in other.metrics):
-            found = difference(*paired_values((one, other), among, metric), groups)
+            ours, theirs = paired_values((one, other), among, metric)
+            found = difference(ours, theirs, groups)
             table[name][metric] = Against(
                 mean=found.mean, low=found.low, high=found.high, cases=found.cases, p_value=found.p_value
             )
