@@ -116,3 +116,35 @@ def test_without_an_object_nothing_can_be_judged(tmp_path, monkeypatch):
     fold = Fold(cases=(case,), models=(tmp_path / "a", tmp_path / "b"), trained_on=1)
     with pytest.raises(DataError, match="no case has a pixel of a class"):
         choose([fold], ["a", "b"], device="cpu", progress=Quiet())
+
+
+def test_who_sees_something_on_an_empty_image_is_not_excused_from_it(cases, tmp_path, monkeypatch):
+    """The loud one is better where there is an object; on as many empty images it sees one all the same."""
+    empty = []
+    for number in range(6, 12):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.zeros((12, 12), np.uint8)).save(path)
+        empty.append(Case(id=f"c{number}", images=(), label=path, group=f"g{number}"))
+
+    class Fixed(Told):
+        def case(self, case, *, probabilities):
+            truth = np.asarray(Image.open(case.label)) == 1
+            found = truth.copy()
+            if self.seed == 0:
+                found[2] = False  # quiet: misses a row
+            elif not truth.any():
+                found[5, 5] = True
+            return SimpleNamespace(probabilities=np.stack([~found, found]).astype(np.float32))
+
+    networks = {"quiet": Fixed(0, 0, []), "loud": Fixed(1, 0, [])}
+    monkeypatch.setattr(candidates, "load", lambda place, *, device: networks[place.name])
+    models = (tmp_path / "quiet", tmp_path / "loud")
+    folds = [Fold(cases=(*cases, *empty), models=models, trained_on=3)]
+    chosen, rows = choose(folds, ["quiet", "loud"], device="cpu", progress=Quiet())
+    assert chosen == (0,)
+    assert {row.names: row.dice.cases for row in rows} == {
+        ("quiet",): 12,
+        ("loud",): 12,
+        ("quiet", "loud"): 12,
+    }
+    assert rows[1].dice.mean == pytest.approx(0.5)

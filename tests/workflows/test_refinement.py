@@ -127,3 +127,13 @@ def test_a_guided_filter_is_measured_alone(cases):
     assert asked == changes
     with pytest.raises(UsageError, match=r"give values such as inference\.crf_steps or inference\.guided_"):
         tried(model(Noisy()).plan, {**changes, "training.steps": "5"})
+
+
+def test_a_speck_on_an_empty_image_that_goes_is_a_gain_and_one_that_comes_is_a_loss():
+    speck, clean = {"a": {"x": 0.0}, "b": {"x": 0.5}}, {"a": {}, "b": {"x": 0.5}}
+    groups = {"a": "a", "b": "b"}
+    gain = refinement._gain((speck, clean), groups, ["x"], {"inference.crf_steps": "5"})
+    assert (gain.gain.mean, gain.gain.cases, gain.accepted) == (0.5, 2, True)
+    assert (gain.before, gain.after) == ({"x": 0.25}, {"x": 0.75})
+    loss = refinement._gain((clean, speck), groups, ["x"], {"inference.crf_steps": "5"})
+    assert (loss.gain.mean, loss.accepted, loss.values) == (-0.5, False, {})

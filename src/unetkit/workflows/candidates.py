@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +19,6 @@ from unetkit.records.progress import Progress
 from unetkit.workflows.comparison import Against, Mean
 from unetkit.workflows.configurations import Fold
 from unetkit.workflows.cross_validation import Candidate
-from unetkit.workflows.gallery import case_dice
 from unetkit.workflows.model import Model, load
 
 Option = tuple[int, ...]
@@ -102,7 +102,10 @@ def best(dice: Mapping[Option, Mapping[str, float]]) -> Option:
 
 
 def _dice(models: Sequence[Model], case: Case, asked: Sequence[Option]) -> dict[Option, float | None]:
-    """The mean Dice over classes of every option on one case."""
+    """The mean Dice over classes of every option on one case.
+
+    A class that only some of them find where there is none counts as the best value for the others.
+    """
     data = models[0].plan.data
     reference, known, grid = read_label(case, data)
     shares: list[np.ndarray] = []
@@ -110,9 +113,16 @@ def _dice(models: Sequence[Model], case: Case, asked: Sequence[Option]) -> dict[
         found = model.predictor.case(case, probabilities=True).probabilities
         assert found is not None  # they were asked for
         shares.append(found)
-    return {
+    rows = {
         option: _score(case, data, reference, known, largest(_sum(shares, option))[0], grid.spacing_mm)
         for option in asked
+    }
+    names = [name for name in data.classes[1:] if any(row[name] is not None for row in rows.values())]
+    if not names:
+        return dict.fromkeys(asked)
+    return {
+        option: statistics.fmean(1.0 if (dice := row[name]) is None else dice for name in names)
+        for option, row in rows.items()
     }
 
 
@@ -133,19 +143,19 @@ def _score(
     known: np.ndarray | None,
     labels: np.ndarray,
     spacing_mm: Sequence[float],
-) -> float | None:
-    return case_dice(
-        score_case(
-            case.id,
-            case.group,
-            reference,
-            labels,
-            classes=data.classes[1:],
-            known=known,
-            spacing_mm=spacing_mm,
-            metrics=("dice",),
-        )
+) -> dict[str, float | None]:
+    """Class → Dice, None where it is in neither mask."""
+    found = score_case(
+        case.id,
+        case.group,
+        reference,
+        labels,
+        classes=data.classes[1:],
+        known=known,
+        spacing_mm=spacing_mm,
+        metrics=("dice",),
     )
+    return {name: row["dice"] for name, row in found.values.items()}
 
 
 def _rows(

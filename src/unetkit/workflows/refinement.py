@@ -157,6 +157,11 @@ def _plans(plan: Plan, said: Mapping[str, str]) -> tuple[Plan, Plan]:
 def _gain(
     tables: Sequence[Table], groups: Mapping[str, str], names: Sequence[str], said: dict[str, str]
 ) -> Gain:
+    # what only one of both finds where nothing is counts as the best value for the other
+    known = {id: [name for name in names if any(name in table[id] for table in tables)] for id in tables[0]}
+    tables = [
+        {id: {name: row.get(name, 1.0) for name in known[id]} for id, row in each.items()} for each in tables
+    ]
     before, after = (_means(table, names) for table in tables)
     one, other = ({id: sum(row.values()) / len(row) for id, row in table.items() if row} for table in tables)
     found = difference(other, one, groups)
