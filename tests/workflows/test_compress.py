@@ -9,12 +9,14 @@ from PIL import Image
 import unetkit as uk
 from unetkit.data import prepare
 from unetkit.errors import DataError, GateError, MissingPackageError, PreemptedError, UsageError
-from unetkit.networks.store import load_model
+from unetkit.networks.store import load_model, read_plan
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
+from unetkit.workflows import compress as compressing
 from unetkit.workflows import deployed
 from unetkit.workflows.compress import compress, preview
 from unetkit.workflows.compressed import Compressed
+from unetkit.workflows.ensemble_folder import write_ensemble
 from unetkit.workflows.run_folder import held
 from unetkit.workflows.stages import Chain
 from unetkit.workflows.teaching import read_teachers
@@ -110,6 +112,15 @@ def test_a_student_is_taught_and_then_cut(learned, squares, tmp_path):
     seen = preview(learned, tmp_path / "other", prune=0.5, distill="residual")
     assert seen.network == network.plan
     assert seen.after.multiply_adds == found.after.multiply_adds
+
+
+def test_a_network_of_an_ensemble_that_teaches_too_is_not_counted_twice(learned, finished, tmp_path):
+    place, other = learned / "model", finished / "model"
+    write_ensemble(tmp_path / "both", [("a", place), ("b", other)], read_plan(place))
+    asked = compressing._Asked(None, distill="plain", teachers=(tmp_path / "both", learned))
+    members = tmp_path / "both" / "members"
+    assert compressing._teachers(place, asked) == (place, members / "1", place)
+    assert compressing._teachers(place, compressing._Asked(None)) == ()
 
 
 def test_a_student_alone_is_not_cut(learned, squares, tmp_path):

@@ -17,6 +17,7 @@ from unetkit.networks.store import read_plan
 from unetkit.records.run import Run
 from unetkit.runtimes.devices import Layout
 from unetkit.workflows.distilling import student_plan
+from unetkit.workflows.ensemble_folder import write_ensemble
 from unetkit.workflows.teaching import (
     asked_teachers,
     load_teachers,
@@ -118,3 +119,13 @@ def test_teachers_of_other_pixels_or_classes_are_refused(finished):
         refuse_unlike(whole, sliced, where=finished)
     with pytest.raises(UsageError, match="there is no model here"):
         asked_teachers(["nowhere"])
+
+
+def test_an_ensemble_teaches_with_each_of_its_networks(finished, tmp_path):
+    place = finished / "model"
+    write_ensemble(tmp_path / "both", [("a", place), ("b", place)], read_plan(place))
+    found = asked_teachers([finished, tmp_path / "both"])
+    members = [tmp_path / "both" / "members" / name for name in "01"]
+    assert [each.source for each in found] == [str(place), *map(str, members)]
+    with pytest.raises(UsageError, match="there is no model here"):
+        asked_teachers([tmp_path])

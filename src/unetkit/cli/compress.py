@@ -38,7 +38,9 @@ Distill = Annotated[
 ]
 Teacher = Annotated[
     list[str] | None,
-    typer.Option("--teacher", metavar="MODEL", help="One more model to learn from; repeatable."),
+    typer.Option(
+        "--teacher", metavar="MODEL", help="One more model to learn from, or an ensemble; repeatable."
+    ),
 ]
 MaxLoss = Annotated[
     float,

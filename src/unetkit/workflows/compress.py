@@ -33,7 +33,7 @@ class CompressSettings(TypedDict, total=False):
 
     Args:
         distill: The network to teach: a name as ``train(network=…)`` takes it, or a file with a plan.
-        teachers: More models to learn from, beside the one that is compressed.
+        teachers: More models to learn from, beside the one that is compressed; of an ensemble, each network.
         target: What one tile or the weights may cost, such as ``onnx cpu <20ms`` or ``size<4MB``: in place of
             a share, the stages that lose least for what they save are cut until it is met; with ``int8``, by
             the network in eight bits.
@@ -260,8 +260,20 @@ def _asked(prune: float | None, max_loss: float, settings: CompressSettings) -> 
 
 
 def _teachers(place: Path, asked: _Asked) -> tuple[Path, ...]:
-    """Who teaches in every training: the model itself first, nobody where there is no student."""
-    return (place, *map(trained_folder, asked.teachers)) if asked.distill is not None else ()
+    """Who teaches in every training: the model itself first, nobody where there is no student.
+
+    In an ensemble that was named beside one of its networks, that network is not counted twice.
+    """
+    from unetkit.networks.store import read_seal
+    from unetkit.workflows.teaching import teacher_folders
+
+    if asked.distill is None:
+        return ()
+    own, found = read_seal(place).weights_sha256, [place]
+    for name in asked.teachers:
+        folders = teacher_folders(name)
+        found += [one for one in folders if len(folders) == 1 or read_seal(one).weights_sha256 != own]
+    return tuple(found)
 
 
 def _refuse_taken(out: Path) -> None:

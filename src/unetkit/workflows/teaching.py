@@ -18,7 +18,8 @@ from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.spatial.slices import Slices
-from unetkit.workflows.model_folder import trained_folder
+from unetkit.workflows.ensemble_folder import read_ensemble
+from unetkit.workflows.model_folder import is_ensemble, model_folder, trained_folder
 
 if TYPE_CHECKING:
     import torch
@@ -61,16 +62,32 @@ def asked_teachers(models: Sequence[str | Path]) -> tuple[Teacher, ...]:
     """The teachers that were asked for; their weights are not read into networks yet.
 
     Args:
-        models: Model folders, or runs that hold one.
+        models: As for ``teacher_folders``.
 
     Raises:
         UsageError: There is no model, or only an exported one.
         DataError: A model is damaged.
     """
-    folders = [trained_folder(model) for model in models]
+    folders = [each for model in models for each in teacher_folders(model)]
     return tuple(
         Teacher(source=str(each), weights_sha256=describe(each).seal.weights_sha256) for each in folders
     )
+
+
+def teacher_folders(model: str | Path) -> tuple[Path, ...]:
+    """The model folder of a teacher, or those of every network of an ensemble.
+
+    Args:
+        model: A model folder, an ensemble, or a run that holds one.
+
+    Raises:
+        UsageError: There is no model, or only an exported one, or it is a cascade.
+        DataError: An ensemble is damaged.
+    """
+    place = model_folder(model)
+    if not is_ensemble(place):
+        return (trained_folder(place),)
+    return tuple(trained_folder(place / member.folder) for member in read_ensemble(place)[0].members)
 
 
 def read_teachers(run: Run) -> TeachersFile | None:
