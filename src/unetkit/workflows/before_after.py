@@ -11,6 +11,7 @@ from unetkit.metrics.score import MEAN
 from unetkit.networks.store import load_model
 from unetkit.planning.count import count_tile, living_bytes
 from unetkit.records.plan import Plan
+from unetkit.records.progress import Quiet
 from unetkit.records.run import Run
 from unetkit.records.scores import Scores
 from unetkit.records.split import SplitFile
@@ -35,6 +36,7 @@ def before_and_after(
     max_loss: float,
     stages: tuple[str, ...],
     asked: dict[str, Any],
+    runtime: str = "",
 ) -> tuple[Compressed, str]:
     """Score the model that was there on the cases that the smaller one was scored on, and time both.
 
@@ -45,6 +47,7 @@ def before_and_after(
         max_loss: Points of Dice that each class may lose.
         stages: What was done, in words.
         asked: What was asked for.
+        runtime: Where a network in eight bits is to run; empty: the first engine that is installed.
 
     Returns:
         What was found, and pictures of the cases that lost most, as html.
@@ -58,7 +61,7 @@ def before_and_after(
             cure="add labelled cases, or another group of them",
             where=chain.source,
         )
-    again = look_again(chain.source, last.run, Wishes(), progress=chain.progress)
+    again = look_again(chain.source, last.run, Wishes(), progress=Quiet())
     by_id = {case.id: case for case in again.inspection.catalog.cases}
     cases = [by_id[id] for id in again.split.held_out]
     models = [load(place, device=chain.device) for place in _places(chain)]
@@ -67,7 +70,7 @@ def before_and_after(
     steps, after, device = _steps(chain, models, before), last.scores, models[0].device
     sizes = [steps[0].size, steps[-1].size]
     if last.plan.network.quantization != "none":  # the engine's own answers, time and size, not torch's
-        both = deployed(chain, last.folder, last.run.model)
+        both = deployed(chain, last.folder, last.run.model, runtime=runtime)
         models[-1], device = both.after, both.after.device
         after = score_model(both.after, cases, split=split, progress=chain.progress)
         sizes = _in_engine(both, sizes)

@@ -181,6 +181,7 @@ def compress(
     from unetkit.workflows.before_after import before_and_after
     from unetkit.workflows.report import report
     from unetkit.workflows.stages import Chain
+    from unetkit.workflows.targeting import Targeting
 
     asked, target, watch = _asked(prune, max_loss, settings), Path(out), progress or Quiet()
     stages = asked.stages()
@@ -202,6 +203,7 @@ def compress(
             max_loss=max_loss,
             stages=tuple(stage.words for stage in stages),
             asked=wanted,
+            runtime=next((stage.runtime for stage in stages if isinstance(stage, Targeting)), ""),
         )
         write_text(work / JSON, found.to_json())
         write_text(work / TABLE, as_markdown(found))

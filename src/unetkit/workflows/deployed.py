@@ -51,19 +51,20 @@ def engine() -> str:
     )
 
 
-def deployed(chain: Chain, run: Path, model: Path) -> Deployed:
+def deployed(chain: Chain, run: Path, model: Path, *, runtime: str = "") -> Deployed:
     """Export the model that was there and the one made of it, and load both.
 
     Args:
         chain: What was done.
         run: Folder of the run of the latter, into which its export goes.
         model: Its model folder.
+        runtime: To which runtime; empty: see ``engine``.
 
     Raises:
         GateError: An export does not answer as its model.
         MissingPackageError: No engine is installed.
     """
-    name = engine()
+    name = runtime or engine()
     places = {chain.folder / f"before-{name}": chain.first, run / name: model}
     for target, place in places.items():
         chain.progress.say(f"exporting {place} to {name}")

@@ -235,6 +235,11 @@ class Targeting:
         """One in each round."""
         return self.rounds
 
+    @property
+    def runtime(self) -> str:
+        """The runtime that a time was asked for in; empty for a size."""
+        return self._read.runtime
+
     @cached_property
     def _read(self) -> Target:
         return read_target(self.target)
