@@ -18,7 +18,6 @@ from unetkit.records.plan import Plan
 from unetkit.records.run import Run
 from unetkit.records.saved import Saved
 from unetkit.spatial.slices import Slices
-from unetkit.workflows.ensemble_folder import read_ensemble
 from unetkit.workflows.model_folder import is_ensemble, model_folder, trained_folder
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def teacher_folders(model: str | Path) -> tuple[Path, ...]:
         UsageError: There is no model, or only an exported one, or it is a cascade.
         DataError: An ensemble is damaged.
     """
+    from unetkit.workflows.ensemble_folder import read_ensemble  # which asks who taught its members
+
     place = model_folder(model)
     if not is_ensemble(place):
         return (trained_folder(place),)
