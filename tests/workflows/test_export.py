@@ -169,6 +169,7 @@ def test_a_runtime_that_nothing_stands_in_for_has_to_be_there(finished, exported
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_level_of_a_nested_network_is_exported_by_itself(nested, tmp_path):
     export(nested, "onnx", tmp_path / "out", changes={"network.prune_level": "1"})
     record, plan = read_exported(tmp_path / "out")

@@ -271,11 +271,15 @@ def _teachers(place: Path, asked: _Asked) -> tuple[Path, ...]:
 
     if asked.distill is None:
         return ()
-    own, found = read_seal(place).weights_sha256, [place]
-    for name in asked.teachers:
-        folders = teacher_folders(name)
-        found += [one for one in folders if len(folders) == 1 or read_seal(one).weights_sha256 != own]
-    return tuple(found)
+    named = [teacher_folders(name) for name in asked.teachers]
+    own = read_seal(place).weights_sha256 if any(len(folders) > 1 for folders in named) else ""
+    others = [
+        one
+        for folders in named
+        for one in folders
+        if len(folders) == 1 or read_seal(one).weights_sha256 != own
+    ]
+    return (place, *others)
 
 
 def _refuse_taken(out: Path) -> None:
