@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from unetkit.cli.console import counted, give_json, give_line, give_table, tell, watcher
+from unetkit.cli.console import give_json, give_line, give_table, tell, watcher
 from unetkit.cli.options import Json, Quiet, sizes
-from unetkit.records.figures import NONE, score
+from unetkit.records.figures import NONE, counted, score
 
 
 def info(

@@ -137,7 +137,7 @@ def size_rows(before: Size, after: Size) -> list[tuple[str, ...]]:
         _row("weights", before.weights_bytes, after.weights_bytes, "B"),
     ]
     if before.memory_bytes and after.memory_bytes:
-        rows.append(_row("memory of a tile", before.memory_bytes, after.memory_bytes, 1e6, "MB"))
+        rows.append(_row("memory of a tile", before.memory_bytes, after.memory_bytes, "B"))
     if before.seconds_per_tile and after.seconds_per_tile:
         times = [1000 * seconds for seconds in (before.seconds_per_tile, after.seconds_per_tile)]
         rows.append(("time per tile", *(f"{figure(time)} ms" for time in times), _ratio(*times)))
