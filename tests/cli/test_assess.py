@@ -37,7 +37,7 @@ def test_check_says_what_pixels_are_and_shows_few_findings_of_one_kind(tmp_path,
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
         for number in range(3):
-            Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / folder / f"{number}.png")
+            Image.fromarray(np.eye(8, k=number, dtype=np.uint8)).save(tmp_path / folder / f"{number}.png")
     assert main(["check", str(tmp_path), "-q"]) == 0
     assert "pixels: uint8, 1 channel (image)\n" in capsys.readouterr().out
     for number in range(12):

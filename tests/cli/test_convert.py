@@ -15,7 +15,7 @@ def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in "abc":
-        Image.fromarray(np.zeros((8, 10), np.uint8)).save(folder / f"{name}.png")
+        Image.fromarray(np.zeros((80, 100), np.uint8)).save(folder / f"{name}.png")
     for name, kind in (("a", "polygon"), ("b", "line")):
         shapes = [{"label": "spot", "points": [[0, 0], [4, 0], [4, 4]], "shape_type": kind}]
         (folder / f"{name}.json").write_text(json.dumps({"shapes": shapes, "imagePath": f"{name}.png"}))

@@ -203,7 +203,7 @@ def test_an_ensemble_is_watched_without_an_embedding(wafers, inverted, tmp_path)
     assert {test.kind for test in same.tests} == {"input", "prediction"}
     assert "embedding" not in [test.name for test in same.tests]
     assert [note for note in same.notes if "(exported ones and ensembles do not)" in note]
-    Image.new("RGB", (64, 64)).save(inverted / "colour.png")
+    Image.new("RGB", (64, 64), "red").save(inverted / "colour.png")
     other = uk.monitor(model, inverted)
     assert "input" in other.drifted
     assert [(each.id, each.where) for each in other.refused] == [("colour", str(inverted / "colour.png"))]

@@ -9,13 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetkit.compression.sensitivity import (
-    Sensitivity,
-    Tried,
-    ordered_cuts,
-    patch_dice,
-    sensitivities,
-)
+from unetkit.compression.sensitivity import Sensitivity, Tried, ordered_cuts, patch_dice, sensitivities
 from unetkit.errors import GateError, UsageError, nearest
 from unetkit.records.figures import per_cent
 from unetkit.records.files import write_text
