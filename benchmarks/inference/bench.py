@@ -20,15 +20,17 @@ BYTES = '[{"scheme":"zero_one","low":0,"high":255}]'
 """As the peer's: a picture of many images has another mean than each of them, and bytes may go in."""
 TILES = ("--set", "inference.tile_size=[64,96,64]", "--set", "inference.overlap_fraction=0.25")
 """Twice the patch, overlapping by as many voxels. Not planned by itself: on some sets it costs accuracy."""
+PUBLISHED = "network.widths=[64,128,256,512,1024]"
+"""Those of the paper: by itself a plan takes what learns enough in the minutes it is given."""
 EXPORTS = ("onnx", "openvino", "onnx_int8", "openvino_int8")
 
 
-def training(run: Path, network: str) -> tuple[str, ...]:
+def training(run: Path, network: str, *more: str) -> tuple[str, ...]:
     """A network trained on the cases of the fold, predicting in the tiles of the peer."""
     return (
         UNET, "train", f"{DATA / SET}", "--out", f"{run}", "--network", network, "--minutes", f"{MINUTES}",
         "--fold", FOLD, "--overwrite", "--set", "inference.tile_size=[512,512]",
-        "--set", "inference.overlap_fraction=0.125", "--set", f"preparation.normalization={BYTES}",
+        "--set", "inference.overlap_fraction=0.125", "--set", f"preparation.normalization={BYTES}", *more,
     )  # fmt: skip
 
 
@@ -77,7 +79,7 @@ def jobs() -> list[Job]:
     rows = [
         *trained(),
         Job("frame", ((*frame, "--peer", f"{WORK / 'peer.pt'}", *models()),), needs="train-peer"),
-        Job("train-unet_2015", (training(first, "unet_2015"),), needs="train-unetkit"),
+        Job("train-unet_2015", (training(first, "unet_2015", "--set", PUBLISHED),), needs="train-unetkit"),
         Job("frame-unet_2015", ((*frame, *against),), needs="train-unet_2015"),
         Job("tiles", ((OURS, f"{HERE}/tiles.py", *models()),), needs="train-unetkit"),
     ]
