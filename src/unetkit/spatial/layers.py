@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from unetkit.spatial.instance_norm import InstanceNorm
 from unetkit.spatial.memory_format import memory_format
 from unetkit.spatial.tracing import beyond, exported, traced
+from unetkit.spatial.winograd import convolve_halved, halves
 
 SLOPE = 1e-2
 """Slope of every LeakyReLU below zero; also what the He initialisation assumes."""
@@ -41,6 +42,15 @@ class Layers:
     interpolation: str
 
 
+class _Volume(nn.Conv3d):
+    """At stride 1, with half the multiplications where that is faster."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.kernel_size == (3, 3, 3) and self.groups == 1 and halves(input, self.out_channels):
+            return convolve_halved(input, self.weight, self.bias)
+        return super().forward(input)
+
+
 class _Evened(nn.Module):
     """In front of a strided convolution."""
 
@@ -63,7 +73,7 @@ LAYERS = {
         nn.Conv2d, _StridedPicture, F.conv2d, F.conv_transpose2d, nn.BatchNorm2d, nn.Dropout2d, "bilinear"
     ),
     3: Layers(
-        nn.Conv3d, _StridedVolume, F.conv3d, F.conv_transpose3d, nn.BatchNorm3d, nn.Dropout3d, "trilinear"
+        _Volume, _StridedVolume, F.conv3d, F.conv_transpose3d, nn.BatchNorm3d, nn.Dropout3d, "trilinear"
     ),
 }
 
