@@ -54,15 +54,13 @@ def duel(
     sides: dict[str, list[str]], *, turns: int, warmup: int = 2, block: int = 1
 ) -> dict[str, list[dict]]:
     """Parent's end: let each side do ``block`` units in turn; warm-up units are not kept."""
-    started = {
-        name: subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        for name, words in sides.items()
-    }
+    started: dict[str, subprocess.Popen[str]] = {}
     rows: dict[str, list[dict]] = {name: [] for name in sides}
     try:
-        for process in started.values():  # let each side load alone
+        for name, words in sides.items():  # each loads alone: what it measures of the machine holds
+            started[name] = process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
             _ask(process)
             os.killpg(process.pid, signal.SIGSTOP)
         for turn in range(warmup + turns):
