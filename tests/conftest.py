@@ -32,9 +32,13 @@ UNCOUNTED = {Path(__file__).parent / folder for folder in ("benchmarks", "contra
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out of the count what walks through the whole house."""
+    """Leave out of the count what walks through the whole house, and what runs a hundred times over.
+
+    Counting costs property tests most, and what they reach a plain test of their room reaches too.
+    """
     for item in items:
-        if not UNCOUNTED.isdisjoint(item.path.parents):
+        many = getattr(getattr(item, "function", None), "is_hypothesis_test", False)
+        if many or not UNCOUNTED.isdisjoint(item.path.parents):
             item.add_marker("no_cover")
 
 

@@ -84,8 +84,11 @@ def jobs() -> list[Job]:
         Job("tiles", ((OURS, f"{HERE}/tiles.py", *models()),), needs="train-unetkit"),
     ]
     for edge in EDGES:
-        memory = (OURS, f"{HERE}/memory.py", "--work", f"{WORK / 'memory'}", "--width", f"{edge}")
-        rows.append(Job(f"memory-{edge}", (memory,)))
+        memory = (
+            OURS, f"{HERE}/memory.py", "--work", f"{WORK / 'memory'}", "--width", f"{edge}",
+            "--model", f"{WORK / 'openvino_int8'}",
+        )  # fmt: skip
+        rows.append(Job(f"memory-{edge}", (memory,), needs="train-unetkit"))
     run, exported = ROAD / "work" / "hippocampus" / "run", WORK / "volume_openvino"
     export = (UNET, "export", f"{run}", "--to", "openvino", "--out", f"{exported}", "--overwrite", "--quiet")
     volume = (

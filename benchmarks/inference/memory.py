@@ -94,7 +94,8 @@ def main() -> None:
     )
     model.plan = model.plan.model_copy(update={"inference": inference})
     size = model.plan.inference.tile_size
-    model.predictor.runtime.run(np.zeros((1, len(model.plan.data.channels), *size), np.float32))
+    kind = np.uint8 if model.plan.inference.network_input == "uint8" else np.float32
+    model.predictor.runtime.run(np.zeros((1, len(model.plan.data.channels), *size), kind))
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     start, began = memory("VmRSS"), time.monotonic()
     counts = predict_rows(model, [image], id="image", target=labels, mirror=False, progress=Quiet())

@@ -122,6 +122,18 @@ def test_sixteen_bit_labels_make_the_round_trip(tmp_path):
     np.testing.assert_array_equal(RASTER.read_label(tmp_path / "l.png")[0], labels)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("rows", [1, 512, 1100])
+def test_pillow_reads_what_was_written_in_bands_and_finds_every_checksum_right(tmp_path, rows, kind):
+    labels = np.repeat(noise(rows, 3, dtype=kind), 40, axis=1)
+    RASTER.write(tmp_path / "l.png", labels, Grid.plain(2))
+    with Image.open(tmp_path / "l.png") as picture:
+        picture.verify()
+    with Image.open(tmp_path / "l.png") as picture:
+        assert picture.mode == {1: "L", 2: "I;16"}[labels.itemsize]
+        np.testing.assert_array_equal(np.asarray(picture), labels)
+
+
 @pytest.mark.parametrize(("name", "shape"), [("l.jpg", (4, 4)), ("l.png", (3, 4, 4))])
 def test_labels_are_only_written_where_they_stay_exact(tmp_path, name, shape):
     with pytest.raises(DataError, match=r"cannot be kept exactly.*Do this: write \.png for pictures"):
