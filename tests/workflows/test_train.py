@@ -8,6 +8,7 @@ import unetkit as uk
 from unetkit.data import inspect, prepare
 from unetkit.errors import PreemptedError, UnetkitError, UsageError
 from unetkit.records.plan import Plan
+from unetkit.records.progress import Quiet
 from unetkit.workflows import measuring
 from unetkit.workflows.train import Wishes, preview, reopen
 
@@ -33,6 +34,22 @@ def test_the_public_road(wafers, tiny, tmp_path, monkeypatch):
     again = reopen(run.run)
     assert again is not None
     assert again.scores == run.scores
+
+
+def test_resuming_what_never_began_says_that_it_begins(wafers, tmp_path, monkeypatch):
+    said = []
+
+    class Watch(Quiet):
+        def say(self, text):
+            said.append(text)
+
+    def enough(*_, **__):
+        raise UsageError("enough", cure="look at what was said")
+
+    monkeypatch.setattr("unetkit.workflows.readying.make_ready", enough)
+    with pytest.raises(UsageError, match="enough"):
+        uk.train(wafers, tmp_path / "run", resume=True, progress=Watch())
+    assert said == [f"no training has begun in {tmp_path / 'run'}: this is its start"]
 
 
 def test_an_unfinished_run_is_not_reopened(tmp_path):

@@ -251,8 +251,10 @@ def train(
             from unetkit.workflows.fitting import train_network
             from unetkit.workflows.measuring import finish
             from unetkit.workflows.object_sizes import fit_object_sizes
-            from unetkit.workflows.readying import make_ready
+            from unetkit.workflows.readying import is_started, make_ready
 
+            if wishes.resume and not is_started(run):
+                watch.say(f"no training has begun in {run.folder}: this is its start")
             ready = make_ready(Path(source), run, wishes, progress=watch)
             preemptible.check()
             trained = train_network(ready, wishes, started=started, progress=watch)
