@@ -32,15 +32,23 @@ CASE = (40, 56, 40)
 def volumes(data: Path, split: Path, shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Held-out images and labels in (z, y, x), each brought to 40×56×40, side by side up to ``shape``."""
     cases = cycle(pairs(data, split))
+    while True:  # nothing is kept here: peak memory is that of a prediction
+        yield side_by_side(cases, shape)
+
+
+def side_by_side(
+    cases: Iterator[tuple[np.ndarray, np.ndarray]], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The next cases as one image and one label of ``shape``."""
     counts = [-(-size // case) for size, case in zip(shape, CASE, strict=True)]
-    crop = tuple(slice(0, size) for size in shape)
-    while True:
-        full = [n * size for n, size in zip(counts, CASE, strict=True)]
-        image, label = np.zeros(full, np.float32), np.zeros(full, np.uint8)
-        for place in np.ndindex(*counts):
-            at = tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, CASE, strict=True))
-            image[at], label[at] = next(cases)
-        yield np.ascontiguousarray(image[crop]), np.ascontiguousarray(label[crop])
+    image, label = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    for place in np.ndindex(*counts):
+        starts = [i * size for i, size in zip(place, CASE, strict=True)]
+        at = tuple(slice(start, start + size) for start, size in zip(starts, CASE, strict=True))
+        for whole, case in zip((image, label), next(cases), strict=True):
+            there = whole[at]
+            there[...] = case[tuple(slice(0, size) for size in there.shape)]
+    return image, label
 
 
 def pairs(data: Path, split: Path) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -94,6 +102,7 @@ def theirs(given: argparse.Namespace) -> Iterator[dict[str, float]]:
     for pixels, label in volumes(given.data, given.split, tuple(given.shape)):
         predicted = predictor.predict_single_npy_array(pixels[None], {"spacing": [1.0, 1.0, 1.0]})
         yield facts(label, np.asarray(predicted))
+        del pixels, label, predicted
 
 
 def ours(given: argparse.Namespace, folder: Path) -> Iterator[dict[str, float]]:
@@ -103,6 +112,7 @@ def ours(given: argparse.Namespace, folder: Path) -> Iterator[dict[str, float]]:
     model = uk.load(folder).with_values(dict(word.split("=", 1) for word in given.set))
     for pixels, label in volumes(given.data, given.split, tuple(given.shape)):
         yield facts(label, np.asarray(model.predict(pixels[None])))
+        del pixels, label
 
 
 def main() -> None:
