@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unetkit.errors import UsageError
+from unetkit.inference.predict import Predictor
 from unetkit.lookup import pick
 from unetkit.networks.ends import with_ends
 from unetkit.networks.unet import build
@@ -25,6 +26,9 @@ SIZES = {
     3: [(9, 11, 13), (16, 8, 24), (1, 7, 6), (1, 1, 1), (5, 2, 40), (16, 16, 16)],
 }
 """The last one is the plan's tile, for which an engine may have compiled the network."""
+PICTURES = [(1, 1), (1, 50), (50, 1), (16, 16), (17, 15)]
+PICTURES += [tuple(size) for size in np.random.default_rng(5).integers(1, 50, (35, 2)).tolist()]
+"""Forty sizes around a tile of 16²: odd, smaller than it, one row, one column."""
 NORMS = {2: "batch", 3: "instance"}
 """Of the network of each rank; ``test_networks`` exports every part of every family."""
 
@@ -91,6 +95,19 @@ def test_it_answers_as_torch_for_any_batch_and_size(name, rank, tmp_path, writte
             )
         else:
             np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4, err_msg=str(size))
+    for size in PICTURES if rank == 2 else []:
+        pixels = random.integers(1, 250, (2, *size), dtype=np.uint8)
+        mine, other = (
+            Predictor(each, plan.data, plan.preparation, plan.inference).array(pixels, probabilities=True)
+            for each in (runtime, reference)
+        )
+        assert mine.labels.shape == size
+        shares, wanted = mine.probabilities, other.probabilities
+        assert shares is not None
+        assert wanted is not None
+        np.testing.assert_allclose(shares, wanted, rtol=0, atol=0.02 if half else 1e-4, err_msg=str(size))
+        sure = np.abs(wanted[1] - wanted[0]) > (0.04 if half else 1e-3)
+        np.testing.assert_array_equal(mine.labels[sure], other.labels[sure])
     if name != "pytorch":
         files = pick("runtime", RUNTIMES, name).FILES
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
