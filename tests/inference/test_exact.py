@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from unetkit.errors import UsageError
-from unetkit.inference.exact import Reach, exact_rows, pieces, probe, shown_boxes
+from unetkit.inference.exact import Reach, exact_rows, halos, pieces, probe, shown_boxes
 from unetkit.inference.stream import tile_logits
 from unetkit.networks.unet import build
 from unetkit.records.plan import EXAMPLE, NetworkPlan
@@ -76,6 +76,15 @@ def test_a_norm_over_the_image_cannot_be_cut(norm, monkeypatch):
     run = runtime(norm=norm, widths=[8, 16, 16]).run
     with pytest.raises(UsageError, match=r"mode is exact, but .* over the whole image.* network.norm batch"):
         probe(run, channels=1, shape=(2000, 64))
+    assert halos(run, channels=1, rank=2) is None
+
+
+def test_halos_are_those_of_an_image_without_end():
+    run = runtime().run
+    far = probe(run, channels=1, shape=(4096, 4096))
+    assert halos(run, channels=1, rank=2) == tuple(reach.halo for reach in far)
+    # 3×3 kernels: 1 and 1 pixel of the whole, 2 and 4 of the coarser two levels, and as much on the way up
+    assert all(8 <= reach.halo <= 24 for reach in far)
 
 
 def test_the_probe_finds_what_a_filter_was_made_with():

@@ -45,6 +45,8 @@ def test_an_export_counts_in_eight_bits(batch_normed, wafers, tmp_path, monkeypa
     assert record.convolutions["float"] == len(record.float_layers)
     assert record.parity.precision == "int8"
     assert record.parity.images == 8
+    assert record.halo is not None
+    assert all(2 < pixels <= 32 for pixels in record.halo)  # two levels of 3×3 kernels
     assert record.facts["eight bits calibrated on"].endswith(" tiles of 8 images")
     plan = uk.load(tmp_path / "out").plan
     assert plan.network.quantization == "int8"

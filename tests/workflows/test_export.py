@@ -58,6 +58,7 @@ def test_the_folder_says_what_it_holds(exported, finished):
     assert record.classes == trained.classes
     assert record.label_values == plan.data.label_values
     assert (record.stride, record.tile_size) == ((2, 2), (32, 32))
+    assert record.halo is None  # instance norms: the network sees the whole tile
     assert record.image.startswith("(B, 1, S0, S1) float32")
     assert record.image.endswith("as plan.json says, seen along every axis")
     assert record.logits == "(B, 4, S0, S1) float32"

@@ -61,6 +61,27 @@ def probe(
     return tuple(_probe_axis(run, channels, tuple(shape), axis) for axis in range(len(shape)))
 
 
+def halos(run: Callable[[np.ndarray], np.ndarray], *, channels: int, rank: int) -> tuple[int, ...] | None:
+    """How far a network sees along each axis of an image without end, in pixels.
+
+    Args:
+        run: As in ``probe``.
+        channels: Of the image.
+        rank: Axes that the network sees.
+
+    Returns:
+        The ``Reach.halo`` of each axis; None where it sees the whole image.
+
+    Example:
+        >>> halos(lambda batch: batch, channels=1, rank=2)
+        (1, 1)
+    """
+    try:
+        return tuple(reach.halo for reach in probe(run, channels=channels, shape=(1 << 20,) * rank))
+    except UsageError:
+        return None
+
+
 def _probe_axis(
     run: Callable[[np.ndarray], np.ndarray], channels: int, shape: tuple[int, ...], axis: int
 ) -> Reach:

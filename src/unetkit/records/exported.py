@@ -111,6 +111,8 @@ class Exported(Saved):
         size_rule: Which sizes it takes.
         tile_size: Pixels per axis that the plan gives it at once.
         overlap_fraction: Share of a tile that the next one repeats.
+        halo: Pixels around a tile, per axis, that its answer depends on, probed with noise; None where the
+            network sees the whole image, or where nobody probed it.
         packages: Package (or ``python``) to version, at the time of the export.
         facts: What the model it was made from says of itself.
         dice: Class → mean Dice of the model it was made from; empty when that was not measured.
@@ -137,6 +139,7 @@ class Exported(Saved):
     size_rule: str
     tile_size: tuple[int, ...]
     overlap_fraction: float
+    halo: tuple[int, ...] | None = None
     packages: dict[str, str]
     facts: dict[str, str]
     dice: dict[str, float | None]

@@ -139,7 +139,7 @@ def export(
     plan = plan_with_ends(plan, uint8=uint8, classes=classes)
     with atomic_folder(target) as part:
         (part / PLAN).write_text(plan.to_json(), encoding="utf-8")
-        parity, counted = _write_network(
+        parity, counted, halo = _write_network(
             network, runtime, plan, part, cases=cases, size=found.weight_bytes, progress=progress
         )
         if faults := parity.faults():
@@ -152,7 +152,7 @@ def export(
             write_text(part / SCORES, found.scores.to_json())
         copy_seen(place, part)
         write_text(part / CARD, model_card(plan, found.scores, facts))
-        more = {"convolutions": counted, "facts": facts}
+        more = {"convolutions": counted, "facts": facts, "halo": halo}
         record = _record(found, plan, part, runtime, parity).model_copy(update=more)
         write_text(part / RECORD, record.to_json())
     return ExportResult(model=place, out=target, runtime=to, record=record)
@@ -196,10 +196,15 @@ def _write_network(
     cases: Sequence[Case],
     size: int,
     progress: Progress | None,
-) -> tuple[Parity, dict[str, int]]:
-    """Write the network's files, read them back as a user would, and compare; count what is integer."""
+) -> tuple[Parity, dict[str, int], tuple[int, ...] | None]:
+    """Write the network's files, read them back as a user would, and compare.
+
+    Returns:
+        How they compare, how many convolutions are integer, and how far the network sees.
+    """
     import torch
 
+    from unetkit.inference.exact import halos
     from unetkit.networks.ends import with_ends
     from unetkit.runtimes.devices import Layout, keep_memory, use_threads
     from unetkit.runtimes.pytorch import PytorchRuntime
@@ -224,7 +229,12 @@ def _write_network(
         precision=runtime.PRECISION,
         stand_in=stand_in,
     )
-    return parity, counted
+    halo = None
+    if plan.network.norm == "batch":  # the others take in the whole image
+        watch.begin("how far the network sees")
+        halo = halos(before.run, channels=plan.data.input_channels, rank=plan.data.input_rank)
+        watch.end()
+    return parity, counted, halo
 
 
 def _ready(runtime: type[FileRuntime], files: Mapping[str, bytes], progress: Progress) -> tuple[Runtime, str]:
