@@ -105,8 +105,9 @@ def _moments(values: Callable[[], Iterable[tuple[int, np.ndarray]]]) -> dict[int
         sums[channel].append(float(numbers.sum()))
     means = {channel: math.fsum(sums[channel]) / count for channel, count in counts.items() if count}
     for channel, numbers in values():
-        if channel in means:
-            squares[channel].append(float(((numbers - means[channel]) ** 2).sum()))
+        if channel in means:  # in place: the numbers are nobody else's
+            numbers -= means[channel]
+            squares[channel].append(float(np.square(numbers, out=numbers).sum()))
     return {
         channel: (mean, math.sqrt(math.fsum(squares[channel]) / counts[channel]))
         for channel, mean in means.items()
